@@ -1,0 +1,139 @@
+"""Runs by the batch: groups them by shape class; the only place that compiles and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlagent_envs import dynamics, episode as episodes
+from rlagent_envs.dynamics import Report, Run
+from rlagent_envs.episode import Episode
+from rlagent_envs.models import ShapeClass
+from rlagent_envs.training import loop
+from rlagent_envs.training.bank import Bank
+
+Mode = Literal["sequential", "vmap"]
+
+# Compiled here, at module level: equal shape classes share a program, whoever asks for it.
+# The books are a program of their own, one for all shapes: they are half of what there is to
+# compile, and a shape class would pay for them anew.
+advance_one = jax.jit(dynamics.advance, static_argnums=0)
+account_one = jax.jit(dynamics.account)
+observe_one = jax.jit(dynamics.first_observation)
+evaluate_one = jax.jit(loop.evaluate, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def step_many(
+    shape: ShapeClass, bank: Bank, runs: Run, actions: jax.Array
+) -> tuple[Run, dynamics.Outcome]:
+    """`dynamics.step` for the runs of one shape class at once, `[group]` in front of each leaf."""
+    return jax.vmap(partial(dynamics.step, shape, bank))(runs, actions)
+
+
+class Stepped(NamedTuple):
+    """What a decision gave one run."""
+
+    episode: Episode
+    observation: np.ndarray  # [features], float32
+    report: Report  # of Python floats
+
+
+def default_mode() -> Mode:
+    """One by one on CPU, where that is faster and bit for bit repeatable; else together."""
+    return "sequential" if jax.default_backend() == "cpu" else "vmap"
+
+
+def observe(episode: Episode) -> np.ndarray:
+    """The observation before the first decision, `[features]`."""
+    return np.array(observe_one(episode.run.books))
+
+
+def step_one(
+    shape: ShapeClass, bank: Bank, run: Run, action: np.ndarray
+) -> tuple[Run, dynamics.Outcome]:
+    """`dynamics.step`, as its two compiled parts."""
+    live, measured = advance_one(shape, bank, run, action)
+    books, outcome = account_one(run.books, measured, action)
+    return Run(live, books), outcome
+
+
+def step(
+    banks: Sequence[Bank], running: Sequence[Episode], actions: np.ndarray, mode: Mode
+) -> list[Stepped]:
+    """One decision for each episode.
+
+    Args:
+        banks: the bank of each episode; under `vmap` those of a shape class have to be one bank.
+        running: the episodes.
+        actions: `[episodes, knobs]`, levels.
+        mode: sequential or vmap.
+
+    Returns:
+        For each episode what became of it, in the same order.
+
+    Raises:
+        ValueError: if a mask forbids an action; then no run has been moved.
+    """
+    edited = [episodes.edit(one, action) for one, action in zip(running, actions, strict=True)]
+    levels = np.asarray(actions, np.int32)
+    if mode == "sequential":
+        # All are dispatched before the first is read: Python's part overlaps with the training.
+        results = [
+            step_one(one.shape, bank, one.run, action)
+            for bank, one, action in zip(banks, edited, levels, strict=True)
+        ]
+    else:
+        results = _grouped(banks, edited, levels)
+    stepped = []
+    for one, (run, outcome) in zip(edited, results, strict=True):
+        report = Report(*np.asarray(outcome.report).tolist())
+        settled = episodes.settle(one, run, report)
+        stepped.append(Stepped(settled, np.array(outcome.observation), report))
+    return stepped
+
+
+def _grouped(
+    banks: Sequence[Bank], running: Sequence[Episode], actions: np.ndarray
+) -> list[tuple[Run, dynamics.Outcome]]:
+    """Steps the runs of each shape class together, padded to a power of two."""
+    groups: dict[tuple[ShapeClass, int], list[int]] = {}
+    for number, one in enumerate(running):
+        groups.setdefault((one.shape, id(banks[number])), []).append(number)
+    results: dict[int, tuple[Run, dynamics.Outcome]] = {}
+    for (shape, _), members in groups.items():
+        size = 1 << (len(members) - 1).bit_length()
+        padded = members + [members[0]] * (size - len(members))
+        runs = _stack([running[number].run for number in padded])
+        after, outcome = step_many(shape, banks[members[0]], runs, actions[padded])
+        report, observation = np.asarray(outcome.report), np.asarray(outcome.observation)
+        for place, number in enumerate(members):
+            run = jax.tree.map(lambda leaf, place=place: leaf[place], after)
+            results[number] = run, dynamics.Outcome(observation[place], report[place])
+    return [results[number] for number in range(len(running))]
+
+
+@jax.jit
+def _stack_arrays(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _stack(runs: list[Run]) -> Run:
+    stacked: Run = _stack_arrays(runs)
+    return stacked
+
+
+def empty_bank(bank: Bank, slots: int) -> Bank:
+    """A bank of zeros with room for `slots` tasks of the shapes of `bank`."""
+    return jax.tree.map(lambda leaf: jnp.zeros((slots, *leaf.shape[1:]), leaf.dtype), bank)
+
+
+@partial(jax.jit, donate_argnums=0)
+def put(bank: Bank, slot: int, one: Bank) -> Bank:
+    """The bank with a task, itself a bank of one slot, in a slot; the old bank is used up."""
+    return jax.tree.map(lambda leaf, new: leaf.at[slot].set(new[0]), bank, one)

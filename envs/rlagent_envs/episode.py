@@ -1,0 +1,246 @@
+"""An episode around a run: how it begins, its edits, its snapshot, and what is allowed next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import jax
+import numpy as np
+
+from rlagent_envs import knobs
+from rlagent_envs.config import EnvConfig
+from rlagent_envs.dynamics import Books, Report, Run, RungFacts, TaskFacts, fresh_memory
+from rlagent_envs.growth import grow
+from rlagent_envs.models import FAMILIES, Rung, ShapeClass
+from rlagent_envs.observation import GROUPS
+from rlagent_envs.tasks.task import Task
+from rlagent_envs.training import optimizer
+from rlagent_envs.training.bank import Bank, baseline_loss, loss_ceiling
+from rlagent_envs.training.loop import Live
+from rlagent_envs.training.settings import Settings
+
+EVALUATION_AIM = 0.07  # of the FLOPs at the base rung: growth makes evaluation dearer
+MIN_UPDATES_AFTER_GROWTH = 8  # an edit has to leave budget for that many updates
+
+
+@dataclass(frozen=True)
+class Start:
+    """What an episode begins with."""
+
+    seed: int
+    settings: Settings
+    rung: Rung
+    budget: float  # updates of the base rung
+    decisions: int
+    cosine: bool = False  # decay the learning rate to zero over the budget
+    absent: tuple[str, ...] = ()  # groups of features that are not there
+    divergence_penalty: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, naming the value, if the budget affords nothing."""
+        if not self.budget >= 1:
+            raise ValueError(f"the budget must be at least 1 update, got {self.budget:g}")
+        if self.decisions < 1:
+            raise ValueError(f"decisions must be at least 1, got {self.decisions}")
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A run, its best snapshot, and the rungs both are on; a new one after each decision."""
+
+    shape: ShapeClass
+    run: Run
+    snapshot: Live
+    snapshot_shape: ShapeClass
+    open_mask: np.ndarray  # [levels], the levels that the open knobs have
+    seed: int
+    decisions: int  # made so far
+    spent: float  # of the budget
+    at_best: bool  # the live weights are the snapshot's
+
+
+def draw(config: EnvConfig, seed: int) -> Start:
+    """The start of an episode, drawn from the ranges of a config; the same for the same seed."""
+    generator = np.random.default_rng([seed, 1])
+
+    def log_uniform(bounds: tuple[float, float]) -> float:
+        return float(np.exp(generator.uniform(np.log(bounds[0]), np.log(bounds[1]))))
+
+    decisions = round(log_uniform(config.decisions))
+    low, high = config.momentum
+    settings = Settings(
+        learning_rate=log_uniform(config.learning_rate),
+        weight_decay=log_uniform(config.weight_decay),
+        dropout=float(generator.uniform(*config.dropout)),
+        label_smoothing=float(generator.uniform(*config.label_smoothing)),
+        momentum=1.0 - log_uniform((1.0 - high, 1.0 - low)),
+    )
+    rung = Rung(int(generator.choice(config.depths)), int(generator.choice(config.widths)))
+    absent = tuple(group for group in GROUPS if generator.random() < config.group_dropout)
+    return Start(
+        seed=seed,
+        settings=settings,
+        rung=rung,
+        budget=decisions * log_uniform(config.updates_per_decision),
+        decisions=decisions,
+        absent=absent,
+        divergence_penalty=config.divergence_penalty,
+    )
+
+
+def begin(
+    task: Task, bank: Bank, start: Start, open_knobs: tuple[str, ...], slot: int = 0
+) -> Episode:
+    """The episode before its first decision, made of NumPy arrays.
+
+    Args:
+        task: the data set.
+        bank: the bank that holds its data.
+        start: settings, budget and seed.
+        open_knobs: the knobs that the agent may move.
+        slot: where in the bank the task is.
+
+    Raises:
+        ValueError: if the family lacks the rung, or a knob is unknown.
+    """
+    family = FAMILIES[task.family]
+    family.check(start.rung)
+    outputs = np.shape(bank.classes)[1]
+    features = np.shape(bank.train_x)[2]
+    shape = ShapeClass(task.family, start.rung, task.kind, features, outputs, task.batch_size)
+    params, model_state = family.init(np.random.default_rng([start.seed, 2]), shape, task.features)
+    settings = start.settings.pack()
+    state = optimizer.init(params, settings[Settings._fields.index("momentum")])
+    live = Live(params, model_state, state)
+    facts = RungFacts.of(shape)
+    share = start.budget / start.decisions
+    pieces = int(EVALUATION_AIM * share * facts.update_flops / facts.piece_flops)
+    baseline = baseline_loss(task)
+    books = Books(
+        key=np.random.SeedSequence([start.seed, 3]).generate_state(2, np.uint32),
+        slot=np.int32(slot),
+        settings=settings,
+        memory=fresh_memory(baseline),
+        updates=np.int32(0),
+        decisions=np.int32(0),
+        divergences=np.int32(0),
+        budget=np.float32(start.budget),
+        spent=np.float32(0.0),
+        slice=np.float32(share),
+        base_flops=np.float32(facts.update_flops),
+        pieces=np.int32(np.clip(pieces, 1, -(-len(task.valid.x) // task.batch_size))),
+        cosine=np.float32(start.cosine),
+        penalty=np.float32(start.divergence_penalty),
+        available=np.array([group not in start.absent for group in GROUPS], np.float32),
+        task=TaskFacts(
+            batch_size=task.batch_size,
+            train_rows=len(task.train.x),
+            regression=task.kind == "regression",
+            baseline_loss=baseline,
+            loss_ceiling=loss_ceiling(task),
+        ).pack(),
+        rung=facts.pack(),
+        safe_settings=settings,
+        safe_rung=facts.pack(),
+    )
+    return Episode(
+        shape=shape,
+        run=Run(live, books),
+        snapshot=live,
+        snapshot_shape=shape,
+        open_mask=_open_mask(open_knobs, task.kind, start.absent),
+        seed=start.seed,
+        decisions=0,
+        spent=0.0,
+        at_best=True,
+    )
+
+
+def _open_mask(open_knobs: tuple[str, ...], kind: str, absent: tuple[str, ...]) -> np.ndarray:
+    """The open levels: an edit that could not be seen in the observation is closed too."""
+    closed = {"architecture": "growth", "valid": "restore"}
+    hidden = {closed[group] for group in absent if group in closed}
+    return knobs.open_mask([name for name in open_knobs if name not in hidden], kind)
+
+
+def action_mask(episode: Episode) -> np.ndarray:
+    """The flat mask `[levels]` of what may be chosen now: True where allowed."""
+    mask = episode.open_mask.copy()
+    family = FAMILIES[episode.shape.family]
+    rung = episode.shape.rung
+    for level, larger in ((knobs.WIDER, family.wider(rung)), (knobs.DEEPER, family.deeper(rung))):
+        if larger is None or not _affords(episode, larger):
+            knobs.close(mask, knobs.GROWTH, level)
+    if episode.at_best:
+        knobs.close(mask, knobs.RESTORE, knobs.BEST)
+    return mask
+
+
+def _affords(episode: Episode, rung: Rung) -> bool:
+    """Whether the remaining budget still trains a larger rung for a while."""
+    facts = RungFacts.of(replace(episode.shape, rung=rung))
+    books = episode.run.books
+    needed = MIN_UPDATES_AFTER_GROWTH * facts.update_flops + int(books.pieces) * facts.piece_flops
+    return float(books.budget) - episode.spent >= needed / float(books.base_flops)
+
+
+def edit(episode: Episode, action: np.ndarray) -> Episode:
+    """The episode after the structural part of an action; the rest is for `dynamics.step`.
+
+    Raises:
+        ValueError: if the action is masked.
+    """
+    knobs.check_allowed(action, action_mask(episode))
+    if action[knobs.RESTORE] == knobs.BEST:
+        episode = _restored(episode)
+    if action[knobs.GROWTH]:
+        family = FAMILIES[episode.shape.family]
+        larger = family.wider if action[knobs.GROWTH] == knobs.WIDER else family.deeper
+        rung = larger(episode.shape.rung)
+        if rung is not None:
+            # A return to a smaller snapshot and a growth in one action start from the snapshot.
+            generator = np.random.default_rng([episode.seed, 4, episode.decisions])
+            live = grow(generator, episode.shape, episode.run.live, rung)
+            shape = replace(episode.shape, rung=rung)
+            books = episode.run.books.replace(rung=RungFacts.of(shape).pack())
+            episode = replace(episode, shape=shape, run=Run(live, books), at_best=False)
+    return episode
+
+
+def settle(episode: Episode, run: Run, report: Report) -> Episode:
+    """The episode after a step: the snapshot is renewed, or put back after a divergence."""
+    episode = replace(
+        episode,
+        run=run,
+        decisions=episode.decisions + 1,
+        spent=float(report.spent),
+        at_best=False,
+    )
+    if report.diverged:
+        return _restored(episode)
+    if report.improved:
+        return replace(episode, snapshot=run.live, snapshot_shape=episode.shape, at_best=True)
+    return episode
+
+
+def _restored(episode: Episode) -> Episode:
+    """The run with the snapshot's weights, optimizer, settings and rung, and nothing else of it."""
+    books = episode.run.books
+    books = books.replace(settings=books.safe_settings, rung=books.safe_rung)
+    return replace(
+        episode,
+        shape=episode.snapshot_shape,
+        run=Run(episode.snapshot, books),
+        at_best=True,
+    )
+
+
+def flops_spent(episode: Episode) -> float:
+    """Floating-point operations that the episode has been billed, evaluation included."""
+    return episode.spent * float(episode.run.books.base_flops)
+
+
+def on_device(episode: Episode) -> Episode:
+    """The same with its arrays on JAX's default device."""
+    run = jax.device_put(episode.run)
+    return replace(episode, run=run, snapshot=jax.device_put(episode.snapshot))

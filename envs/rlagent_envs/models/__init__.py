@@ -1,0 +1,10 @@
+"""Model families, each with its ladder of rungs."""
+
+from rlagent_envs.models.ladder import Family, Rung, ShapeClass
+from rlagent_envs.models.mlp import MLP
+
+FAMILIES: dict[str, Family] = {
+    "mlp": MLP,
+}
+
+__all__ = ["FAMILIES", "MLP", "Family", "Rung", "ShapeClass"]

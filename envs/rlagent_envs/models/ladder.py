@@ -1,0 +1,82 @@
+"""What a model family is, and the shapes that one compiled program serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+Params = Any  # a pytree of arrays
+ModelState = Any  # a pytree of arrays that training changes without gradients; () where none
+
+
+class Rung(NamedTuple):
+    """One architecture of a family."""
+
+    depth: int  # hidden layers
+    width: int  # units of a hidden layer
+
+    def __str__(self) -> str:
+        """As people write it, for instance `64x2`: width x depth."""
+        return f"{self.width}x{self.depth}"
+
+
+@dataclass(frozen=True)
+class ShapeClass:
+    """What a compiled program is specialised to: one program each, and never another."""
+
+    family: str
+    rung: Rung
+    kind: str  # classification or regression
+    features: int  # columns of the input, padding included
+    outputs: int  # outputs of the network, padding included
+    batch_size: int  # examples per update, and rows of one piece of an evaluation
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of network with its ladder of rungs; every function is of ONE network.
+
+    The functions that make and edit parameters are plain NumPy: they run a few times in a run, and
+    as compiled programs each of them would cost more than it does.
+    """
+
+    name: str
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    # (generator, shape class, true number of features) -> params, model state
+    init: Callable[[np.random.Generator, ShapeClass, int], tuple[Params, ModelState]]
+    # (params, model state, x [batch, features], dropout rate [], start of the random numbers or None)
+    # -> outputs [batch, outputs], model state; None: as in evaluation, nothing is random
+    apply: Callable[
+        [Params, ModelState, jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, ModelState]
+    ]
+    # (shape class) -> multiplications and additions of a forward pass of one example, and of the
+    # forward and backward pass together
+    flops: Callable[[ShapeClass], tuple[float, float]]
+    # (generator, params, new width) -> params, and a tree of the same form that says which numbers
+    # are new (True) and which were there (False)
+    widen: Callable[[np.random.Generator, Params, int], tuple[Params, Any]]
+    # (params) -> params with one more hidden layer, and the same kind of tree
+    deepen: Callable[[Params], tuple[Params, Any]]
+
+    def wider(self, rung: Rung) -> Rung | None:
+        """The next rung with wider layers, or None at the widest."""
+        later = [width for width in self.widths if width > rung.width]
+        return Rung(rung.depth, later[0]) if later else None
+
+    def deeper(self, rung: Rung) -> Rung | None:
+        """The next rung with more layers, or None at the deepest."""
+        later = [depth for depth in self.depths if depth > rung.depth]
+        return Rung(later[0], rung.width) if later else None
+
+    def check(self, rung: Rung) -> None:
+        """Raises ValueError, naming the choices, if the ladder lacks the rung."""
+        if rung.depth not in self.depths or rung.width not in self.widths:
+            raise ValueError(
+                f"{self.name} has no rung {rung}; widths are {', '.join(map(str, self.widths))} "
+                f"and depths {', '.join(map(str, self.depths))}"
+            )

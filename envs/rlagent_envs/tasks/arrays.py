@@ -1,0 +1,131 @@
+"""Tasks from arrays, lists and DataFrames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+import numpy as np
+
+from rlagent_envs.tasks.preprocessing import Preprocessing, is_table, read_inputs
+from rlagent_envs.tasks.splits import divide, row_order
+from rlagent_envs.tasks.targets import infer_kind, read_target
+from rlagent_envs.tasks.task import Kind, Split, Task, default_batch_size
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Part(NamedTuple):
+    """Rows as the user gave them."""
+
+    x: pd.DataFrame | np.ndarray
+    y: np.ndarray  # [rows], of booleans, numbers or texts
+
+    def take(self, rows: np.ndarray) -> Part:
+        """Some of the rows."""
+        return Part(self.x.iloc[rows] if is_table(self.x) else self.x[rows], self.y[rows])
+
+
+def from_arrays(
+    x: Any,
+    y: Any,
+    *,
+    x_valid: Any = None,
+    y_valid: Any = None,
+    x_test: Any = None,
+    y_test: Any = None,
+    name: str = "data",
+    kind: Kind | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+) -> Task:
+    """Makes a task of data in memory, preprocessed by the statistics of its training rows.
+
+    Where no other part is given, 60 % of the rows train, 20 % validate and 20 % test. Where test
+    rows are given but no validation rows, a fifth of `x`, at most 10,000 rows, validates. Where
+    validation rows are given, all of `x` trains, and there is a test part only if it is given.
+
+    Args:
+        x: a DataFrame, or numbers `[rows, ...]`, as an array or lists.
+        y: labels or values, `[rows]` or `[rows, 1]`.
+        x_valid: as `x`, to validate on; needs `y_valid`.
+        y_valid: as `y`.
+        x_test: as `x`, to test on; needs `y_test`.
+        y_test: as `y`.
+        name: of the task.
+        kind: inferred by `infer_kind` where None.
+        batch_size: examples per update; `default_batch_size` where None.
+        seed: divides the rows; the same seed gives the same parts.
+
+    Raises:
+        ValueError: one sentence that names what cannot be used.
+    """
+    given = {"train": _read_part("", x, y)}
+    for part, part_x, part_y in (("valid", x_valid, y_valid), ("test", x_test, y_test)):
+        if (part_x is None) != (part_y is None):
+            raise ValueError(f"x_{part} and y_{part} go together, one of them is missing")
+        if part_x is not None:
+            given[part] = _read_part(f"_{part}", part_x, part_y)
+    chosen = check_kind(kind) or infer_kind(given["train"].y)
+    return _make_task(name, chosen, _complete(given, chosen, seed), batch_size)
+
+
+def check_kind(kind: str | None) -> Kind | None:
+    """The kind that was asked for; ValueError if there is none such."""
+    if kind is None:
+        return None
+    for known in get_args(Kind):
+        if kind == known:
+            return known
+    raise ValueError(f"kind must be {' or '.join(get_args(Kind))}, got {kind!r}")
+
+
+def _read_part(suffix: str, x: Any, y: Any) -> Part:
+    """Checks one part by itself."""
+    x_name, y_name = f"x{suffix}", f"y{suffix}"
+    inputs = x if is_table(x) else read_inputs(x, x_name)
+    if len(inputs) == 0:
+        raise ValueError(f"{x_name} is empty, of shape {inputs.shape}")
+    target = read_target(y, y_name)
+    if len(inputs) != len(target):
+        raise ValueError(f"{x_name} has {len(inputs)} rows but {y_name} has {len(target)}")
+    return Part(inputs, target)
+
+
+def _complete(given: dict[str, Part], kind: Kind, seed: int) -> dict[str, Part]:
+    """Divides the training rows where parts are lacking; puts valid into its order."""
+    stratified = kind == "classification"
+    if "valid" in given:
+        valid = given["valid"]
+        order = row_order(valid.y, stratified=stratified, seed=seed)
+        return given | {"valid": valid.take(order)}
+    train = given["train"]
+    _refuse_one_value(train.y)
+    rows = divide(train.y, stratified=stratified, test_given="test" in given, seed=seed)
+    return given | {part: train.take(rows[part]) for part in rows}
+
+
+def _refuse_one_value(target: np.ndarray) -> None:
+    """Raises ValueError if there is nothing to learn."""
+    if np.all(target == target[0]):
+        raise ValueError(f"the target is {target.tolist()[0]!r} in every row")
+
+
+def _make_task(name: str, kind: Kind, parts: dict[str, Part], batch_size: int | None) -> Task:
+    """Fits the preprocessing on train and applies it to all parts."""
+    train = parts["train"]
+    preprocessing = Preprocessing.fit(train.x, train.y, kind)
+    splits = {}
+    for part, (x, y) in parts.items():
+        target = preprocessing.encode_target(y, part)
+        splits[part] = Split(preprocessing.transform(x), target)
+    return Task(
+        name=name,
+        kind=kind,
+        train=splits["train"],
+        valid=splits["valid"],
+        test=splits.get("test"),
+        outputs=preprocessing.outputs,
+        batch_size=default_batch_size(len(train.y)) if batch_size is None else batch_size,
+        preprocessing=preprocessing,
+    )

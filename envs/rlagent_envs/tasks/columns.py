@@ -1,0 +1,195 @@
+"""Columns of a table: how each becomes numbers, fitted on training rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_CATEGORIES = 64  # the rest of a column share one feature, "other"
+CLIP = 10.0  # standardised values stay within this, so that one outlier cannot wreck a run
+VALUES_AT_ONCE = 4_000_000  # converted to float64, 32 MB
+MOST_TEXTS = 20  # a column with more is refused if over half of its values are different
+
+
+class Stored(BaseModel):
+    """What is kept in JSON: nothing unknown, nothing converted, nothing infinite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class NumericColumn(Stored):
+    """Median imputation and standardising, and a flag where values were missing in training."""
+
+    kind: Literal["numeric"] = "numeric"
+    name: str
+    median: float
+    mean: float
+    scale: Annotated[float, Field(gt=0)]
+    flags_missing: bool  # whether a second feature says which values were missing
+
+    @classmethod
+    def fit(cls, name: str, values: np.ndarray) -> NumericColumn:
+        """Learns from the training values `[rows]`, float64, NaN where missing, not all are."""
+        missing = np.isnan(values)
+        median = float(np.median(values[~missing]))
+        filled = np.where(missing, median, values)
+        mean, scale = mean_and_scale(filled[:, None])
+        if not np.isfinite([median, mean[0], scale[0]]).all():
+            raise ValueError(f"column {name!r} has values too large to standardise")
+        return cls(
+            name=name,
+            median=median,
+            mean=float(mean[0]),
+            scale=float(scale[0]),
+            flags_missing=bool(missing.any()),
+        )
+
+    @property
+    def features(self) -> int:
+        """Features made of this column."""
+        return 1 + self.flags_missing
+
+    def transform(self, column: pd.Series) -> np.ndarray:
+        """Float32 `[rows, features]`; ValueError for text and infinite values."""
+        values = to_numbers(column, self.name)
+        missing = np.isnan(values)
+        filled = np.where(missing, self.median, values)
+        made = [standardised(filled, self.mean, self.scale)]
+        if self.flags_missing:
+            made.append(missing.astype(np.float32))
+        return np.stack(made, axis=1)
+
+
+class CategoryColumn(Stored):
+    """One feature for each category of training, then "other", then "missing", where needed.
+
+    A category that training lacks sets "other" if there is one, else nothing.
+    """
+
+    kind: Literal["category"] = "category"
+    name: str
+    categories: Annotated[tuple[str, ...], Field(min_length=1)]
+    has_other: bool  # training had more categories than are kept
+    flags_missing: bool  # training had missing values
+
+    @classmethod
+    def fit(cls, name: str, column: pd.Series) -> CategoryColumn:
+        """Learns the categories of the training values, of which not all are missing."""
+        missing = column.isna()
+        counts = column[~missing].map(str).value_counts()
+        if len(counts) > max(MOST_TEXTS, int((~missing).sum()) // 2):
+            raise ValueError(
+                f"column {name!r} has {len(counts)} different texts in {len(column)} rows; "
+                f"text and identifiers cannot be used yet, so drop it"
+            )
+        # Ties by name, so that the order of the rows does not matter.
+        frequent = sorted(counts.index, key=lambda text: (-counts[text], text))[:MOST_CATEGORIES]
+        return cls(
+            name=name,
+            categories=tuple(sorted(frequent)),
+            has_other=len(counts) > MOST_CATEGORIES,
+            flags_missing=bool(missing.any()),
+        )
+
+    @property
+    def features(self) -> int:
+        """Features made of this column."""
+        return len(self.categories) + self.has_other + self.flags_missing
+
+    def transform(self, column: pd.Series) -> np.ndarray:
+        """Float32 `[rows, features]`, of zeros and at most a single one in each row."""
+        numbers = {text: number for number, text in enumerate(self.categories)}
+        other = len(self.categories) if self.has_other else -1
+        missing = column.isna().to_numpy(bool)
+        places = np.full(len(column), self.features - 1 if self.flags_missing else -1)
+        texts = column[~missing].map(str)
+        places[~missing] = [numbers.get(text, other) for text in texts]
+        made = np.zeros((len(column), self.features), np.float32)
+        rows = np.flatnonzero(places >= 0)
+        made[rows, places[rows]] = 1
+        return made
+
+
+Column = Annotated[NumericColumn | CategoryColumn, Field(discriminator="kind")]
+
+
+def fit_column(name: str, column: pd.Series) -> NumericColumn | CategoryColumn | None:
+    """Learns a column of the training rows; None for one without variation, which is dropped.
+
+    Raises:
+        ValueError: naming the column, if all its values are missing, if one is infinite, if it
+            holds free text or identifiers, or dates and other things without a meaning here.
+    """
+    if column.isna().all():
+        raise ValueError(f"column {name!r} has no values in the training rows, so drop it")
+    fitted: NumericColumn | CategoryColumn
+    if holds_numbers(name, column):
+        fitted = NumericColumn.fit(name, to_numbers(column, name))
+    else:
+        fitted = CategoryColumn.fit(name, column)
+    constant = not column.isna().any() and column.map(str).nunique() == 1
+    return None if constant else fitted
+
+
+def holds_numbers(name: str, column: pd.Series) -> bool:
+    """Whether a column is numeric, by its type, not by what its texts look like."""
+    import pandas.api.types as types
+
+    if isinstance(column.dtype, types.CategoricalDtype) or types.is_bool_dtype(column.dtype):
+        return False
+    if types.is_complex_dtype(column.dtype):
+        raise ValueError(f"column {name!r} holds complex numbers, which cannot be used")
+    if types.is_numeric_dtype(column.dtype):
+        return True
+    if not (types.is_object_dtype(column.dtype) or types.is_string_dtype(column.dtype)):
+        raise ValueError(
+            f"column {name!r} is of type {column.dtype}; give numbers, texts or booleans"
+        )
+    return types.infer_dtype(column, skipna=True) in ("integer", "floating", "mixed-integer-float")
+
+
+def to_numbers(column: pd.Series, name: str) -> np.ndarray:
+    """A column as float64 `[rows]`, NaN where missing; ValueError for text and infinity."""
+    import pandas as pd
+
+    missing = column.isna().to_numpy(bool)
+    converted = pd.to_numeric(column, errors="coerce")
+    numbers = np.asarray(converted.to_numpy(np.float64, na_value=np.nan))
+    wrong = np.flatnonzero(~np.isfinite(numbers) & ~missing)
+    if len(wrong):
+        value = column.iloc[wrong[0]]
+        raise ValueError(
+            f"column {name!r} has {str(value)!r} in row {column.index[wrong[0]]}, "
+            f"which is not a finite number"
+        )
+    return numbers
+
+
+def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column of `[rows, features]`, 1 where it is constant.
+
+    In float64, in pieces of rows, because a float64 copy of many images would be gigabytes.
+    Infinite where the values are too large for their squares.
+    """
+    pieces = np.array_split(values, -(-values.size // VALUES_AT_ONCE))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = sum(np.sum(piece, axis=0, dtype=np.float64) for piece in pieces) / len(values)
+        squares = sum(np.sum((piece - mean) ** 2, axis=0) for piece in pieces)
+        scale = np.sqrt(squares / len(values))
+    # By the values: the mean of equal numbers need not be exactly that number.
+    constant = np.all(values == values[:1], axis=0)
+    mean = np.where(constant, values[0], mean)
+    return mean, np.where(constant | (scale == 0), 1.0, scale)
+
+
+def standardised(
+    values: np.ndarray, mean: np.ndarray | float, scale: np.ndarray | float
+) -> np.ndarray:
+    """Float32 values of mean 0 and scale 1 over training, clipped to [-10, 10]."""
+    with np.errstate(over="ignore"):
+        return np.clip((values - mean) / scale, -CLIP, CLIP).astype(np.float32)

@@ -1,0 +1,223 @@
+"""An endless distribution of random tasks for meta-training: one for each seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlagent_envs.tasks.task import Kind, Split, Task, default_batch_size
+
+Sampler = Callable[["Recipe", np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
+
+MAX_FEATURES = 256
+MAX_TRAIN_ROWS = 4096
+MAX_VALID_ROWS = 1024
+CONTEXT = 10  # numbers of `Task.context` that a procedural task has
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What was drawn for a task before its rows were."""
+
+    kind: Kind
+    source: str  # of SOURCES
+    features: int
+    latent: int  # dimensions in which the structure lives
+    classes: int  # 1 for regression
+    train_rows: int
+    noise: float  # share of labels redrawn, or of the target's variance
+    input_noise: float  # added to the inputs, in standard deviations
+    scale: float  # of the inputs, where 1 is standardised
+
+
+def sample_task(seed: int, test_rows: int = 0) -> Task:
+    """The random task of a seed; equal seeds give equal tasks, bit for bit.
+
+    Args:
+        seed: any number from 0.
+        test_rows: rows of a test part, none by default: meta-training has no use for one. The
+            other parts do not depend on it.
+    """
+    generator = np.random.default_rng([seed, 0])
+    recipe = draw_recipe(generator)
+    valid_rows = int(np.clip(recipe.train_rows // 3, 128, MAX_VALID_ROWS))
+    sizes = (recipe.train_rows, valid_rows, test_rows)
+    x, y = SOURCES[recipe.source](recipe, generator, sum(sizes))
+    x = _disguise(generator, x) + recipe.input_noise * generator.standard_normal(x.shape)
+    train_x = x[: recipe.train_rows]
+    mean, deviation = train_x.mean(axis=0), train_x.std(axis=0) + 1e-6
+    x = np.clip((x - mean) / deviation, -10.0, 10.0) * recipe.scale
+    if recipe.kind == "classification":
+        y, classes = _noisy_classes(generator, recipe, y)
+    else:
+        y, classes = _noisy_values(generator, recipe, y), 1
+    ends = np.cumsum(sizes)
+    x = x.astype(np.float32)
+    parts = [
+        Split(x[end - size : end], y[end - size : end])
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    return Task(
+        name=f"procedural:{seed}",
+        kind=recipe.kind,
+        train=parts[0],
+        valid=parts[1],
+        test=parts[2] if test_rows else None,
+        outputs=classes,
+        batch_size=default_batch_size(recipe.train_rows),
+        context=_context(recipe),
+    )
+
+
+def draw_recipe(generator: np.random.Generator) -> Recipe:
+    """What kind of task it will be, how large and how hard."""
+
+    def log_uniform(low: float, high: float) -> float:
+        return float(np.exp(generator.uniform(np.log(low), np.log(high))))
+
+    kind: Kind = "classification" if generator.random() < 0.75 else "regression"
+    features = round(log_uniform(4, MAX_FEATURES))
+    sources = ("mixture", "teacher", "manifold") if kind == "classification" else ("teacher",)
+    return Recipe(
+        kind=kind,
+        source=str(generator.choice(sources)),
+        features=features,
+        latent=min(features, round(log_uniform(2, 40))),
+        classes=round(log_uniform(2, 12)) if kind == "classification" else 1,
+        train_rows=round(log_uniform(128, MAX_TRAIN_ROWS)),
+        noise=float(generator.choice([0.0, generator.uniform(0.0, 0.3)])),
+        input_noise=float(generator.choice([0.0, log_uniform(0.05, 1.0)])),
+        scale=float(generator.choice([1.0, log_uniform(0.3, 3.0)])),
+    )
+
+
+def mixture(
+    recipe: Recipe, generator: np.random.Generator, rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each class is a few clusters in the latent space, seen through a random projection."""
+    clusters = recipe.classes * int(generator.integers(1, 6))
+    spread = np.exp(generator.uniform(np.log(0.2), np.log(1.5)))
+    centres = generator.standard_normal((clusters, recipe.latent)) * np.sqrt(3.0)
+    which = generator.integers(clusters, size=rows)
+    noise = generator.standard_normal((rows, recipe.latent))
+    z = centres[which] + spread * np.sqrt(recipe.latent) * 0.7 * noise
+    projection = generator.standard_normal((recipe.latent, recipe.features))
+    shares = _class_shares(generator, recipe.classes)
+    class_of = generator.permutation(
+        np.concatenate(
+            [np.arange(recipe.classes), generator.choice(recipe.classes, clusters, p=shares)]
+        )[:clusters]
+    )
+    return z @ projection / np.sqrt(recipe.latent), class_of[which]
+
+
+def teacher(
+    recipe: Recipe, generator: np.random.Generator, rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A random network on a few directions of correlated inputs says what the target is."""
+    spectrum = np.arange(1, recipe.features + 1) ** -generator.uniform(0.0, 1.0)
+    x = generator.standard_normal((rows, recipe.features)) * spectrum
+    rotation = generator.standard_normal((recipe.features, recipe.latent))
+    z = x @ rotation / (np.linalg.norm(spectrum) + 1e-9)
+    outputs = _random_network(generator, z, recipe.classes, int(generator.integers(0, 4)))
+    outputs = (outputs - outputs.mean(axis=0)) / (outputs.std(axis=0) + 1e-9)
+    if recipe.kind == "regression":
+        return x, outputs[:, 0]
+    shares = _class_shares(generator, recipe.classes)
+    return x, np.argmax(outputs + np.log(shares), axis=1)
+
+
+def manifold(
+    recipe: Recipe, generator: np.random.Generator, rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each class is a curved surface: a code of the class and a few factors of style, decoded."""
+    shares = _class_shares(generator, recipe.classes)
+    y = generator.choice(recipe.classes, rows, p=shares)
+    code = generator.standard_normal((recipe.classes, recipe.latent))
+    style = generator.standard_normal((rows, recipe.latent))
+    mixing = generator.standard_normal((recipe.latent, recipe.latent)) / np.sqrt(recipe.latent)
+    strength = np.exp(generator.uniform(np.log(0.3), np.log(2.0)))
+    z = code[y] + strength * style @ mixing
+    return _random_network(generator, z, recipe.features, int(generator.integers(1, 3))), y
+
+
+SOURCES: dict[str, Sampler] = {
+    "mixture": mixture,
+    "teacher": teacher,
+    "manifold": manifold,
+}
+
+
+def _random_network(
+    generator: np.random.Generator, x: np.ndarray, outputs: int, depth: int
+) -> np.ndarray:
+    """A random network with `depth` hidden layers; without any it is linear."""
+    activation = (np.tanh, _relu, np.sin)[int(generator.integers(3))]
+    gain = np.exp(generator.uniform(np.log(0.7), np.log(2.5)))
+    for _ in range(depth):
+        width = int(generator.integers(8, 49))
+        weights = generator.standard_normal((x.shape[1], width)) * gain / np.sqrt(x.shape[1])
+        x = activation(x @ weights + 0.5 * generator.standard_normal(width))
+    return x @ generator.standard_normal((x.shape[1], outputs)) / np.sqrt(x.shape[1])
+
+
+def _relu(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, 0.0)
+
+
+def _class_shares(generator: np.random.Generator, classes: int) -> np.ndarray:
+    """Equal shares for half of the tasks, unequal ones for the others."""
+    if generator.random() < 0.5:
+        return np.full(classes, 1.0 / classes)
+    shares = generator.dirichlet(np.full(classes, 2.0)) + 0.02
+    return shares / shares.sum()
+
+
+def _disguise(generator: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """Makes some columns look as tables do: heavy tails, steps, categories, no use at all."""
+    x = x / (x.std(axis=0) + 1e-9)
+    if generator.random() < 0.5:
+        return x
+    form = generator.choice(4, x.shape[1], p=generator.dirichlet(np.ones(4)))
+    x = np.where(form == 1, np.sinh(x), x)
+    x = np.where(form == 2, (x > generator.standard_normal(x.shape[1])).astype(float), x)
+    useless = (form == 3) & (generator.random(x.shape[1]) < 0.5)
+    return np.where(useless, generator.standard_normal(x.shape), x)
+
+
+def _noisy_classes(
+    generator: np.random.Generator, recipe: Recipe, y: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Class numbers with some redrawn; classes that training would not see are merged away."""
+    flipped = generator.random(len(y)) < recipe.noise
+    y = np.where(flipped, generator.permutation(y), y)
+    seen = np.unique(y[: recipe.train_rows])
+    if len(seen) < 2:  # all rows are of one class: half of them become another
+        y = np.where(generator.random(len(y)) < 0.5, y, seen[0] + 1)
+        seen = np.unique(y)
+    numbers = np.searchsorted(seen, np.clip(y, seen[0], seen[-1]))
+    return numbers.astype(np.int32), len(seen)
+
+
+def _noisy_values(generator: np.random.Generator, recipe: Recipe, y: np.ndarray) -> np.ndarray:
+    """The target, standardised on the rows to train on, with noise."""
+    noise = generator.standard_normal(len(y))
+    y = np.sqrt(1.0 - recipe.noise) * y + np.sqrt(recipe.noise) * noise
+    train = y[: recipe.train_rows]
+    return ((y - train.mean()) / (train.std() + 1e-9)).astype(np.float32)
+
+
+def _context(recipe: Recipe) -> tuple[float, ...]:
+    """What the critic may know, each number about -1 to 1."""
+    return (
+        float(np.log(recipe.train_rows / 700) / 2.0),
+        float(np.log(recipe.features / 32) / 2.0),
+        float(np.log(recipe.latent / 9) / 2.0),
+        recipe.classes / 12,
+        recipe.noise / 0.3,
+        recipe.input_noise,
+        float(np.log(recipe.scale)),
+        *(float(recipe.source == source) for source in SOURCES),
+    )

@@ -1,0 +1,110 @@
+"""Which rows are trained on, which validate and which test."""
+
+from __future__ import annotations
+
+import numpy as np
+
+VALID_SHARE = 0.2  # of the rows to divide
+TEST_SHARE = 0.2
+MOST_VALID_ROWS = 10_000  # when a test part is given: more would only slow evaluation down
+
+
+def stratified_order(classes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Row numbers in an order of which any prefix has nearly the class shares of the whole.
+
+    The rows of each class, shuffled, get the fractional ranks (i + 1/2) / count, and all rows are
+    ordered by these ranks, ties at random.
+
+    Args:
+        classes: `[rows]`, labels of any type that sorts.
+        generator: draws the shuffles.
+
+    Returns:
+        `[rows]`, each row number once.
+    """
+    _, numbers = np.unique(classes, return_inverse=True)
+    shuffled = generator.permutation(len(numbers))
+    by_class = shuffled[np.argsort(numbers[shuffled], kind="stable")]
+    counts = np.bincount(numbers)
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    ranks = (np.arange(len(numbers)) - first + 0.5) / np.repeat(counts, counts)
+    return by_class[np.lexsort((generator.random(len(numbers)), ranks))]
+
+
+def row_order(target: np.ndarray, *, stratified: bool, seed: int) -> np.ndarray:
+    """Row numbers in stratified order, or in random order where the target is no class."""
+    generator = np.random.default_rng(seed)
+    if stratified:
+        return stratified_order(target, generator)
+    return generator.permutation(len(target))
+
+
+def part_sizes(rows: int, *, test_given: bool) -> dict[str, int]:
+    """How many rows go to which part.
+
+    Without a test part 60 % train, 20 % validate, 20 % test; with one, a fifth of the rows, at
+    most 10,000, validate.
+
+    Raises:
+        ValueError: if a part would have no rows.
+    """
+    valid = round(VALID_SHARE * rows)
+    sizes = {"train": 0, "valid": min(valid, MOST_VALID_ROWS) if test_given else valid}
+    if not test_given:
+        sizes["test"] = round(TEST_SHARE * rows)
+    sizes["train"] = rows - sum(sizes.values())
+    _refuse_empty_parts(rows, sizes)
+    return sizes
+
+
+def divide(
+    target: np.ndarray, *, stratified: bool, test_given: bool, seed: int
+) -> dict[str, np.ndarray]:
+    """Divides rows into train, valid and, unless one is given, test.
+
+    A class whose rows are too few for every part is in train: its rows in other parts are moved
+    there if it would lack them all.
+
+    Args:
+        target: `[rows]`, labels, or numbers for regression.
+        stratified: whether each part gets the class shares of the whole.
+        test_given: whether a test part exists already, so that none is made here.
+        seed: the same seed gives the same division.
+
+    Returns:
+        Row numbers of each part, in ascending order, those of valid in `row_order`. The parts
+        are disjoint and together are all rows.
+
+    Raises:
+        ValueError: if a part would have no rows.
+    """
+    sizes = part_sizes(len(target), test_given=test_given)
+    order = row_order(target, stratified=stratified, seed=seed)
+    pieces = np.split(order, np.cumsum(list(sizes.values()))[:-1])
+    parts = dict(zip(sizes, pieces, strict=True))
+    if stratified:
+        parts = _move_lone_classes(target, parts)
+        _refuse_empty_parts(len(target), {name: len(rows) for name, rows in parts.items()})
+    valid = np.sort(parts["valid"])
+    ordered = valid[row_order(target[valid], stratified=stratified, seed=seed)]
+    return {name: np.sort(rows) for name, rows in parts.items()} | {"valid": ordered}
+
+
+def _move_lone_classes(target: np.ndarray, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Moves the rows of classes that train lacks into train."""
+    moved = [parts["train"]]
+    rest = {}
+    for name in parts.keys() - {"train"}:
+        known = np.isin(target[parts[name]], target[parts["train"]])
+        moved.append(parts[name][~known])
+        rest[name] = parts[name][known]
+    return {"train": np.concatenate(moved), **{n: rest[n] for n in parts if n != "train"}}
+
+
+def _refuse_empty_parts(rows: int, sizes: dict[str, int]) -> None:
+    """Raises ValueError if a part has no rows."""
+    if any(size < 1 for size in sizes.values()):
+        raise ValueError(
+            f"{rows} {'row is' if rows == 1 else 'rows are'} too few to divide into "
+            f"{' and '.join(sizes)}"
+        )

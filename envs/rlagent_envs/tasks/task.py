@@ -1,0 +1,73 @@
+"""A task: data that is split and preprocessed, ready to train on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from rlagent_envs.tasks.preprocessing import Preprocessing
+
+Kind = Literal["classification", "regression"]
+
+
+class Split(NamedTuple):
+    """Rows that belong together: to train on, to validate on, or to test on."""
+
+    x: np.ndarray  # [rows, features], float32, preprocessed
+    y: np.ndarray  # [rows], int32 class numbers, or float32 standardised targets
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set and what is needed to fit a network to it.
+
+    The order of the rows of `valid` is stratified: any prefix has nearly the class shares of the
+    whole, because evaluation inside an episode looks at a prefix only.
+    """
+
+    name: str
+    kind: Kind
+    train: Split
+    valid: Split
+    test: Split | None  # None where there is none, as for procedural tasks made without
+    outputs: int  # classes, or 1 for regression
+    batch_size: int  # examples per update
+    family: str = "mlp"
+    preprocessing: Preprocessing | None = None  # None: the rows come as they are
+    context: tuple[float, ...] = ()  # what only the critic may know, of a procedural task
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, naming the value, if the parts do not fit together."""
+        if self.kind not in ("classification", "regression"):
+            raise ValueError(f"kind must be classification or regression, got {self.kind!r}")
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        for part, split in parts.items():
+            if split is None:
+                continue
+            if len(split.x) == 0:
+                raise ValueError(f"the {part} part of {self.name} has no rows")
+            if len(split.x) != len(split.y):
+                raise ValueError(
+                    f"the {part} part of {self.name} has {len(split.x)} rows but "
+                    f"{len(split.y)} targets"
+                )
+            if split.x.shape[1] != self.features:
+                raise ValueError(
+                    f"the {part} part of {self.name} has {split.x.shape[1]} features, "
+                    f"the train part {self.features}"
+                )
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    @property
+    def features(self) -> int:
+        """Columns of the preprocessed input."""
+        return int(self.train.x.shape[1])
+
+
+def default_batch_size(train_rows: int) -> int:
+    """The batch size that a task gets when none is asked for: 32, 64 or 128."""
+    return 32 if train_rows < 512 else 64 if train_rows < 20_000 else 128

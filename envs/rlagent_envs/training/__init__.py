@@ -1,0 +1,1 @@
+"""What happens inside a slice: data, losses, the optimizer, the loop."""

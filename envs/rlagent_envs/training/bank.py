@@ -1,0 +1,103 @@
+"""Data on the device: one bank for many tasks, from which runs draw rows by number."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from flax import struct
+
+from rlagent_envs.tasks.task import Split, Task
+
+# Procedural tasks are padded to these, so that a few programs serve all of them.
+PADDED_FEATURES = (16, 64, 256)
+PADDED_CLASSES = 16
+PADDED_TRAIN_ROWS = 4096
+PADDED_VALID_ROWS = 1024
+
+
+class Bank(struct.PyTreeNode):
+    """The data of one or more tasks of equal padded shapes; a run knows its slot."""
+
+    train_x: jax.Array  # [slots, rows, features], float32
+    train_y: jax.Array  # [slots, rows], int32 class numbers or float32 targets
+    train_rows: jax.Array  # [slots], int32: rows that are not padding
+    valid_x: jax.Array  # [slots, rows, features], float32; rows a multiple of the batch size
+    valid_y: jax.Array  # [slots, rows]
+    valid_rows: jax.Array  # [slots], int32
+    classes: jax.Array  # [slots, outputs], float32: 1 for an output that is in use, 0 for padding
+
+
+def make_bank(task: Task, *, padded: bool) -> Bank:
+    """Puts one task into a bank of one slot, as NumPy arrays.
+
+    Args:
+        task: the data.
+        padded: pad to the sizes that procedural tasks share; else to nothing but whole pieces of
+            validation rows.
+
+    Raises:
+        ValueError: if the task is larger than the padded sizes.
+    """
+    features, outputs = padded_sizes(task) if padded else (task.features, task.outputs)
+    train_rows = PADDED_TRAIN_ROWS if padded else len(task.train.x)
+    valid_rows = PADDED_VALID_ROWS if padded else len(task.valid.x)
+    if len(task.train.x) > train_rows or len(task.valid.x) > valid_rows:
+        raise ValueError(
+            f"a padded task has at most {train_rows} rows to train on and {valid_rows} to "
+            f"validate on, got {len(task.train.x)} and {len(task.valid.x)}"
+        )
+    valid_rows = -(-valid_rows // task.batch_size) * task.batch_size
+    train, valid = (
+        _pad(task.train, train_rows, features),
+        _pad(task.valid, valid_rows, features),
+    )
+    return Bank(
+        train_x=train.x[None],
+        train_y=train.y[None],
+        train_rows=np.array([len(task.train.x)], np.int32),
+        valid_x=valid.x[None],
+        valid_y=valid.y[None],
+        valid_rows=np.array([len(task.valid.x)], np.int32),
+        classes=(np.arange(outputs) < task.outputs).astype(np.float32)[None],
+    )
+
+
+def padded_sizes(task: Task) -> tuple[int, int]:
+    """The features and outputs that a procedural task is padded to."""
+    larger = [size for size in PADDED_FEATURES if size >= task.features]
+    limit = PADDED_CLASSES if task.kind == "classification" else 1
+    if not larger or task.outputs > limit:
+        raise ValueError(
+            f"a padded task has at most {PADDED_FEATURES[-1]} features and {limit} outputs, got "
+            f"{task.features} and {task.outputs}"
+        )
+    return larger[0], limit
+
+
+def baseline_loss(task: Task) -> float:
+    """The validation loss of the best constant predictor: nats, or squared standard deviations.
+
+    The constant is the one that fits the training part best, as for any other predictor.
+    """
+    if task.kind == "regression":
+        return float(np.mean((task.valid.y - np.mean(task.train.y)) ** 2))
+    counts = np.bincount(task.train.y, minlength=task.outputs) + 1e-6
+    shares = counts / counts.sum()
+    return float(-np.mean(np.log(shares[task.valid.y])))
+
+
+def loss_ceiling(task: Task) -> float:
+    """The validation loss above which a run counts as diverged: four times that of its start."""
+    # A fresh network is about as bad as a guess among all classes, however unequal they are.
+    start = float(np.log(task.outputs)) if task.kind == "classification" else 1.0
+    return 4.0 * max(baseline_loss(task), start)
+
+
+def _pad(split: Split, rows: int, features: int) -> Split:
+    x = split.x
+    if x.shape != (rows, features):
+        x = np.zeros((rows, features), np.float32)
+        x[: len(split.x), : split.x.shape[1]] = split.x
+    y = np.zeros(rows, split.y.dtype)
+    y[: len(split.y)] = split.y
+    return Split(x, y)

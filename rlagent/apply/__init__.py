@@ -1,0 +1,1 @@
+"""Using a learned controller on one's own data."""

@@ -1,0 +1,1 @@
+"""Learned policies: what one is, its file, and how it is asked."""

@@ -1,0 +1,1 @@
+"""Training a controller by PPO; the only code that imports torch."""
