@@ -116,3 +116,35 @@ def check_allowed(action: np.ndarray, mask: np.ndarray) -> None:
             raise ValueError(
                 f"level {level} of {name} ({KNOBS[name].levels[level]}) is masked in this state"
             )
+
+
+def held(action: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The action with hold in place of each level that a mask forbids.
+
+    For those who choose without looking at the mask, as Gymnasium's and SB3's checkers do.
+
+    Args:
+        action: a level for each knob, `[knobs]`, integers; it is not changed.
+        mask: flat, `[levels]`, True where allowed.
+
+    Returns:
+        The allowed action, int32, and the names of the knobs that were held.
+
+    Raises:
+        ValueError: if the action has another shape or type, or a level does not exist.
+    """
+    action = np.asarray(action)
+    if action.shape != HOLD.shape or action.dtype.kind not in "iu":
+        raise ValueError(
+            f"an action is {len(HOLD)} whole numbers, a level for each of "
+            f"{', '.join(_NAMES)}; got {action.tolist()}"
+        )
+    allowed, names = HOLD.copy(), []
+    for number, (name, level, levels) in enumerate(zip(_NAMES, action, LEVELS, strict=True)):
+        if not 0 <= level < levels:
+            raise ValueError(f"{name} has levels 0 to {levels - 1}, got {level}")
+        if mask[STARTS[number] + level]:
+            allowed[number] = level
+        else:
+            names.append(name)
+    return allowed, names

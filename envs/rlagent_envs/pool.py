@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import jax
 import numpy as np
 
-from rlagent_envs import batch, episode as episodes
+from rlagent_envs import batch, saving
+from rlagent_envs import episode as episodes
 from rlagent_envs.batch import Mode, Stepped
 from rlagent_envs.config import EnvConfig
 from rlagent_envs.episode import Episode, Start
@@ -70,18 +71,10 @@ class Pool:
 
     def begin(self, number: int, seed: int) -> np.ndarray:
         """Begins the episode of a seed; returns its first observation `[features]`."""
-        task, bank = self._task(seed)
+        task, bank, slot = self._data(number, seed)
         start = episodes.draw(self.config, seed)
-        slot = 0
-        if bank is None:  # a task of its own
-            bank = make_bank(task, padded=True)
-            if self.mode == "vmap":
-                slot, bank = number, self._share(number, bank)
-            else:
-                bank = jax.device_put(bank)
         episode = episodes.begin(task, bank, start, self.config.knobs, slot)
-        private = self.mode == "sequential" or slot == 0 and self.config.task != PROCEDURAL
-        self.places[number] = Place(task, start, episode, bank if private else None)
+        self._fill(number, Place(task, start, episode, bank))
         return batch.observe(episode)
 
     def step(self, actions: np.ndarray) -> list[Stepped]:
@@ -115,10 +108,36 @@ class Pool:
     def _filled(self) -> list[Place]:
         return [self.place(number) for number in range(len(self.places))]
 
-    def _task(self, seed: int) -> tuple[Task, Bank | None]:
-        if self.config.task == PROCEDURAL:
-            return sample_task(seed), None
-        return fixed_task(self.config.task)
+    def save(self, number: int) -> tuple[saving.Arrays, dict[str, Any]]:
+        """What runs in a place, as arrays and plain values."""
+        place = self.place(number)
+        arrays, facts = saving.pack(place.episode)
+        stream = self.generators[number].bit_generator.state
+        return arrays, {"seed": place.start.seed, "stream": stream, "episode": facts}
+
+    def load(self, number: int, arrays: saving.Arrays, facts: dict[str, Any]) -> None:
+        """Puts back what `save` gave, in a pool of the same config."""
+        task, bank, slot = self._data(number, facts["seed"])
+        start = episodes.draw(self.config, facts["seed"])
+        episode = saving.unpack(
+            task, bank, start, self.config.knobs, arrays, facts["episode"], slot
+        )
+        self._fill(number, Place(task, start, episode, bank))
+        self.generators[number].bit_generator.state = facts["stream"]
+
+    def _data(self, number: int, seed: int) -> tuple[Task, Bank, int]:
+        """The task of an episode, the bank that holds it, and the slot there."""
+        if self.config.task != PROCEDURAL:
+            return *fixed_task(self.config.task), 0
+        task = sample_task(seed)
+        bank = make_bank(task, padded=True)
+        if self.mode == "sequential":
+            return task, jax.device_put(bank), 0
+        return task, self._share(number, bank), number
+
+    def _fill(self, number: int, place: Place) -> None:
+        shared = self.config.task == PROCEDURAL and self.mode == "vmap"
+        self.places[number] = replace(place, bank=None) if shared else place
 
     def _share(self, number: int, bank: Bank) -> Bank:
         """Puts a bank of one slot into the one that all places of its shapes share."""

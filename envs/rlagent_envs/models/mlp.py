@@ -69,11 +69,11 @@ def apply(
     """
     *hidden, last = params
     for number, layer in enumerate(hidden):
-        x = jax.nn.relu(x @ layer.kernel + layer.bias)
+        x = jax.nn.relu(x @ layer.kernel + layer.bias[None, :])
         if start is not None:
             kept = draws.uniform(draws.mix(start + np.uint32(number)), x.shape) >= dropout
             x = jnp.where(kept, x / (1.0 - dropout), 0.0)
-    return x @ last.kernel + last.bias, model_state
+    return x @ last.kernel + last.bias[None, :], model_state
 
 
 def flops(shape: ShapeClass) -> tuple[float, float]:

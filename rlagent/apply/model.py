@@ -1,0 +1,227 @@
+"""A trained network with all that its use needs, in one file; the only code that predicts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlagent.storage import read_arrays, write_arrays
+from rlagent_envs.models import FAMILIES, Rung, ShapeClass
+from rlagent_envs.tasks.preprocessing import Preprocessing
+from rlagent_envs.tasks.targets import RegressionTarget
+from rlagent_envs.tasks.task import Kind, Split, Task
+
+FORMAT_VERSION = 1
+ROWS_AT_ONCE = 1024  # one compiled program for any number of rows: the last piece is padded
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """The network that a run selected. The arrays must not be changed."""
+
+    task: str  # name of what it was trained on
+    kind: Kind
+    family: str
+    rung: Rung
+    features: int  # columns of the preprocessed input
+    outputs: int  # classes, or 1
+    preprocessing: Preprocessing | None  # None: rows come, and predictions go, as they are
+    params: Any
+    model_state: Any
+
+    @property
+    def shape(self) -> ShapeClass:
+        """What the program that predicts is specialised to."""
+        return ShapeClass(
+            self.family, self.rung, self.kind, self.features, self.outputs, ROWS_AT_ONCE
+        )
+
+    @property
+    def classes(self) -> list[Any] | None:
+        """The labels in the order of the network's outputs; None for regression."""
+        if self.kind == "regression":
+            return None
+        if self.preprocessing is None or self.preprocessing.classes is None:
+            return list(range(self.outputs))
+        return list(self.preprocessing.classes)
+
+    def raw(self, x: np.ndarray) -> np.ndarray:
+        """The network's outputs `[rows, outputs]` for preprocessed rows `[rows, features]`."""
+        made = np.empty((len(x), self.outputs), np.float32)
+        for first in range(0, len(x), ROWS_AT_ONCE):
+            piece = x[first : first + ROWS_AT_ONCE]
+            padded = np.zeros((ROWS_AT_ONCE, self.features), np.float32)
+            padded[: len(piece)] = piece
+            outputs = _forward(self.shape, self.params, self.model_state, padded)
+            made[first : first + len(piece)] = np.asarray(outputs)[: len(piece)]
+        return made
+
+    def transform(self, given: Any) -> np.ndarray:
+        """Rows as a user has them to `[rows, features]`, float32.
+
+        Raises:
+            ValueError: if they are not of the form of training.
+        """
+        if self.preprocessing is not None:
+            return self.preprocessing.transform(given)
+        x = np.asarray(given, np.float32)
+        if x.ndim != 2 or x.shape[1] != self.features:
+            raise ValueError(f"x must be [rows, {self.features}], got shape {x.shape}")
+        if not np.isfinite(x).all():
+            raise ValueError("x has values that are not finite")
+        return x
+
+    def values(self, raw: np.ndarray) -> np.ndarray:
+        """Network outputs to probabilities, or for regression to values in units; float64."""
+        if self.kind == "classification":
+            return np.exp(_log_softmax(raw))
+        return self._in_units(raw.astype(np.float64))
+
+    def targets(self, split: Split) -> np.ndarray:
+        """The targets of a part of the task as scores want them: class numbers, or in units."""
+        return split.y if self.kind == "classification" else self._in_units(split.y)
+
+    def labels(self, values: np.ndarray) -> np.ndarray:
+        """What `values` gave to one prediction a row: a label, or a value in its units."""
+        if self.kind == "regression":
+            return values[:, 0]
+        return np.array(self.classes)[values.argmax(axis=1)]
+
+    def loss(self, split: Split, raw: np.ndarray) -> float:
+        """Mean loss of a part of the task: nats, or squared standard deviations of the target."""
+        if self.kind == "regression":
+            return float(np.mean((raw[:, 0].astype(np.float64) - split.y) ** 2))
+        return float(-np.mean(_log_softmax(raw)[np.arange(len(split.y)), split.y]))
+
+    def _in_units(self, standardised: np.ndarray) -> np.ndarray:
+        if self.preprocessing is None:
+            return standardised
+        return self.preprocessing.decode_target(standardised)
+
+
+def model_of(task: Task, shape: ShapeClass, params: Any, model_state: Any) -> Model:
+    """The model of a network that was trained on a task."""
+    return Model(
+        task=task.name,
+        kind=task.kind,
+        family=task.family,
+        rung=shape.rung,
+        features=task.features,
+        outputs=task.outputs,
+        preprocessing=task.preprocessing,
+        params=jax.tree.map(np.asarray, params),
+        model_state=jax.tree.map(np.asarray, model_state),
+    )
+
+
+def save_model(model: Model, path: Path) -> None:
+    """Writes a model, atomically; equal models give equal bytes."""
+    stored = model.preprocessing
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "task": model.task,
+        "kind": model.kind,
+        "family": model.family,
+        "rung": list(model.rung),
+        "features": model.features,
+        "outputs": model.outputs,
+        "classes": model.classes,
+        "preprocessing": None if stored is None else stored.to_json(),
+    }
+    write_arrays(path, _named(model.params, model.model_state), {"model": metadata})
+
+
+def load_model(path: Path) -> Model:
+    """Reads a model, running no code from the file.
+
+    Raises:
+        ValueError: in one sentence, if the file is not there, damaged, no model, or of another
+            format version.
+    """
+    arrays, metadata = read_arrays(path)
+    entry = metadata.get("model")
+    if not isinstance(entry, dict):
+        raise ValueError(f"{path} is not a model: it has no model header")
+    if (version := entry.get("format_version")) != FORMAT_VERSION:
+        raise ValueError(
+            f"the model {path} has format version {version}; this rlagent reads: {FORMAT_VERSION}"
+        )
+    try:
+        return _assembled(entry, arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the model {path} is damaged: {error}") from error
+
+
+def _assembled(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
+    """The model of a header and its arrays; raises if they contradict each other."""
+    family = FAMILIES[entry["family"]]
+    rung = Rung(*entry["rung"])
+    family.check(rung)
+    if entry["kind"] not in get_args(Kind):
+        raise ValueError(f"kind is {entry['kind']!r}")
+    features, outputs = int(entry["features"]), int(entry["outputs"])
+    shape = ShapeClass(family.name, rung, entry["kind"], features, outputs, ROWS_AT_ONCE)
+    form = family.init(np.random.default_rng(0), shape, features)
+    expected = _named(*form)
+    for name, array in expected.items():
+        if name not in arrays or arrays[name].shape != array.shape:
+            raise ValueError(f"the array {name} is missing or of the wrong shape")
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"the array {name} has values that are not finite")
+    leaves = [arrays[name] for name in expected]
+    params, model_state = jax.tree.unflatten(jax.tree.structure(form), leaves)
+    stored = entry["preprocessing"]
+    preprocessing = None if stored is None else Preprocessing.from_json(stored)
+    if preprocessing and (preprocessing.features, preprocessing.outputs) != (features, outputs):
+        raise ValueError("its preprocessing does not fit its network")
+    if preprocessing and isinstance(preprocessing.target, RegressionTarget) != (
+        entry["kind"] == "regression"
+    ):
+        raise ValueError("its preprocessing is of another kind")
+    return Model(
+        str(entry["task"]),
+        entry["kind"],
+        family.name,
+        rung,
+        features,
+        outputs,
+        preprocessing,
+        params,
+        model_state,
+    )
+
+
+def _named(params: Any, model_state: Any) -> dict[str, np.ndarray]:
+    """The arrays by name, `0/kernel` for the kernel of the first layer."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path((params, model_state))
+    named = {}
+    for path, leaf in leaves:
+        part = "params" if path[0].idx == 0 else "state"
+        rest = jax.tree_util.keystr(path[1:], simple=True, separator="/")
+        named[f"{part}/{rest}"] = np.asarray(leaf)
+    return named
+
+
+@partial(jax.jit, static_argnums=0)
+def _forward(shape: ShapeClass, params: Any, model_state: Any, x: jax.Array) -> jax.Array:
+    outputs, _ = FAMILIES[shape.family].apply(params, model_state, x, jnp.float32(0.0), None)
+    return outputs
+
+
+def _log_softmax(raw: np.ndarray) -> np.ndarray:
+    """In float64 `[rows, classes]`."""
+    wide = raw.astype(np.float64)
+    wide -= wide.max(axis=1, keepdims=True)
+    return wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
+
+
+def finite(value: float | None) -> float | None:
+    """The number for JSON, which has no NaN: None stands for what is not finite."""
+    return None if value is None or not math.isfinite(value) else float(value)

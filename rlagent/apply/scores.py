@@ -1,0 +1,106 @@
+"""By what a finished model is judged, besides its loss; scikit-learn computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from rlagent_envs.tasks.task import Kind
+
+# A score of a model: (class numbers or values [rows], outputs [rows, outputs]) -> number, where the
+# outputs are probabilities, or the one predicted value.
+Score = Callable[[np.ndarray, np.ndarray], float]
+
+
+def check_score(name: str | None, kind: Kind) -> str:
+    """The name of the score of a task; the first of its kind where none is asked for.
+
+    Raises:
+        ValueError: if the kind has no such score, naming those that it has.
+    """
+    known = SCORES[kind]
+    if name is None:
+        return next(iter(known))
+    if name not in known:
+        raise ValueError(f"unknown score {name!r} for {kind}; there are: {', '.join(known)}")
+    return name
+
+
+def compute(name: str, kind: Kind, targets: np.ndarray, outputs: np.ndarray) -> float:
+    """The score of predictions.
+
+    Args:
+        name: of a score of the kind.
+        kind: classification or regression.
+        targets: class numbers, or values in their units, `[rows]`.
+        outputs: probabilities `[rows, classes]`, or predicted values `[rows, 1]`, in units too.
+
+    Returns:
+        The score; NaN where the rows do not define it, as R² of a single row.
+    """
+    return SCORES[kind][name](targets, outputs)
+
+
+def _accuracy(targets: np.ndarray, outputs: np.ndarray) -> float:
+    from sklearn.metrics import accuracy_score
+
+    return float(accuracy_score(targets, outputs.argmax(axis=1)))
+
+
+def _balanced_accuracy(targets: np.ndarray, outputs: np.ndarray) -> float:
+    from sklearn.metrics import recall_score
+
+    # Its own balanced_accuracy_score warns of classes that are predicted but not there.
+    there = np.unique(targets)
+    guesses = outputs.argmax(axis=1)
+    return float(recall_score(targets, guesses, labels=there, average="macro", zero_division=0))
+
+
+def _macro_f1(targets: np.ndarray, outputs: np.ndarray) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(targets, outputs.argmax(axis=1), average="macro", zero_division=0))
+
+
+def _log_loss(targets: np.ndarray, outputs: np.ndarray) -> float:
+    from sklearn.metrics import log_loss
+
+    # In float64 and added up to 1 exactly: scikit-learn warns of float32's roundings.
+    shares = outputs.astype(np.float64)
+    shares /= shares.sum(axis=1, keepdims=True)
+    return float(log_loss(targets, shares, labels=np.arange(outputs.shape[1])))
+
+
+def _r2(targets: np.ndarray, outputs: np.ndarray) -> float:
+    from sklearn.metrics import r2_score
+
+    if len(targets) < 2:
+        return float("nan")
+    return float(r2_score(targets, outputs[:, 0]))
+
+
+def _rmse(targets: np.ndarray, outputs: np.ndarray) -> float:
+    from sklearn.metrics import root_mean_squared_error
+
+    return float(root_mean_squared_error(targets, outputs[:, 0]))
+
+
+def _mae(targets: np.ndarray, outputs: np.ndarray) -> float:
+    from sklearn.metrics import mean_absolute_error
+
+    return float(mean_absolute_error(targets, outputs[:, 0]))
+
+
+# The first of each kind is its default.
+SCORES: dict[str, dict[str, Score]] = {
+    "classification": {
+        "accuracy": _accuracy,
+        "balanced_accuracy": _balanced_accuracy,
+        "macro_f1": _macro_f1,
+        "log_loss": _log_loss,
+    },
+    "regression": {"r2": _r2, "rmse": _rmse, "mae": _mae},
+}

@@ -1,0 +1,101 @@
+"""Whole runs of a task: many at once, whoever chooses the actions, and their result on test data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from rlagent_envs import batch, knobs
+from rlagent_envs import episode as episodes
+from rlagent_envs.config import KNOB_NAMES
+from rlagent_envs.dynamics import Report
+from rlagent_envs.episode import Episode, Start
+from rlagent_envs.reward import FLOOR
+from rlagent_envs.tasks.task import Task
+from rlagent_envs.training.bank import Bank, baseline_loss, make_bank
+
+# (observations [runs, features], masks [runs, levels]) -> levels [runs, knobs]
+Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class Finished(NamedTuple):
+    """A run at the end of its budget."""
+
+    episode: Episode
+    reports: list[Report]  # of each decision
+
+
+def hold(observations: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Changes nothing: what the start says goes, its schedule included."""
+    return np.tile(knobs.HOLD, (len(observations), 1))
+
+
+def play(
+    task: Task,
+    bank: Bank,
+    starts: Sequence[Start],
+    act: Act = hold,
+    open_knobs: tuple[str, ...] = KNOB_NAMES,
+    mode: batch.Mode | None = None,
+) -> list[Finished]:
+    """Trains a run from each start to the end of its budget.
+
+    Args:
+        task: the data set.
+        bank: its data, on the device.
+        starts: what the runs begin with.
+        act: chooses the actions, for all runs that are not finished at once.
+        open_knobs: what it may move.
+        mode: as in `batch.step`.
+    """
+    running = [episodes.begin(task, bank, start, open_knobs) for start in starts]
+    observations = [batch.observe(one) for one in running]
+    reports: list[list[Report]] = [[] for _ in running]
+    left = list(range(len(running)))
+    while left:
+        masks = np.stack([episodes.action_mask(running[number]) for number in left])
+        actions = act(np.stack([observations[number] for number in left]), masks)
+        stepped = batch.step(
+            [bank] * len(left), [running[n] for n in left], actions, mode or batch.default_mode()
+        )
+        for number, one in zip(left, stepped, strict=True):
+            running[number], observations[number] = one.episode, one.observation
+            reports[number].append(one.report)
+        left = [number for number in left if not reports[number][-1].terminated]
+    return [Finished(*pair) for pair in zip(running, reports, strict=True)]
+
+
+def score_on(task: Task, bank: Bank, episode: Episode) -> float:
+    """The score log(L / L0 + 0.05) of an episode's best weights on the validation part of a task.
+
+    Args:
+        task: given `as_test` of a task, this is the score on its test data.
+        bank: the data of that task.
+        episode: of the same task.
+    """
+    run = episode.run.replace(live=episode.snapshot)
+    pieces = np.int32(-(-len(task.valid.x) // task.batch_size))
+    loss, _ = batch.evaluate_one(episode.snapshot_shape, bank, np.int32(0), run.live, pieces)
+    return float(np.log(float(loss) / baseline_loss(task) + FLOOR))
+
+
+def as_test(task: Task) -> Task:
+    """The task with its test part in the place of the validation part: to judge, once, at the end.
+
+    Raises:
+        ValueError: if it has no test part.
+    """
+    if task.test is None:
+        raise ValueError(f"{task.name} has no test part")
+    return replace(task, valid=task.test)
+
+
+def test_scores(task: Task, finished: Sequence[Finished]) -> list[float]:
+    """The score of each run's selected weights on test data."""
+    test = as_test(task)
+    bank = jax.device_put(make_bank(test, padded=False))
+    return [score_on(test, bank, one.episode) for one in finished]
