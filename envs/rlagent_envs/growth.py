@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -30,35 +31,34 @@ def grow(generator: np.random.Generator, shape: ShapeClass, live: Live, rung: Ru
         ValueError: if `rung` is neither wider nor deeper by one level.
     """
     family = FAMILIES[shape.family]
-    params = jax.tree.map(np.asarray, live.params)
-    first, second = (
-        jax.tree.map(np.asarray, moment) for moment in (live.optimizer.first, live.optimizer.second)
+    params, first, second = (
+        jax.tree.map(np.asarray, tree)
+        for tree in (live.params, live.optimizer.first, live.optimizer.second)
     )
+    overall = _mean(jax.tree.leaves(second))
     if rung == family.wider(shape.rung):
-        params, new = family.widen(generator, params, rung.width)
-        embedded = [
-            family.widen(np.random.default_rng(0), moment, rung.width)[0]
-            for moment in (first, second)
-        ]
+        grown, new = family.widen(generator, params, rung.width)
+        first, second = (family.widen(None, moment, rung.width)[0] for moment in (first, second))
     elif rung == family.deeper(shape.rung):
-        params, new = family.deepen(params)
-        embedded = [family.deepen(moment)[0] for moment in (first, second)]
+        grown, new = family.deepen(params)
+        first, second = (family.deepen(moment)[0] for moment in (first, second))
     else:
         raise ValueError(f"rung {rung} is not one level wider or deeper than {shape.rung}")
-    overall = _mean(jax.tree.leaves(second))
-    carried_first = jax.tree.map(lambda m, is_new: np.where(is_new, 0.0, m), embedded[0], new)
-    carried_second = jax.tree.map(
-        lambda v, is_new: np.where(
-            is_new, overall if is_new.all() else np.mean(v[~is_new]), v
-        ).astype(np.float32),
-        embedded[1],
-        new,
-    )
-    optimizer = live.optimizer.replace(
-        first=jax.tree.map(np.float32, carried_first), second=carried_second
-    )
-    return live.replace(params=params, optimizer=optimizer)
+    first = jax.tree.map(lambda m, is_new: np.where(is_new, np.float32(0.0), m), first, new)
+    second = jax.tree.map(partial(_with_mean, overall), second, new)
+    return live.replace(params=grown, optimizer=live.optimizer.replace(first=first, second=second))
+
+
+def _with_mean(overall: np.float32, second: np.ndarray, is_new: np.ndarray) -> np.ndarray:
+    """New entries get the mean of the old ones of their layer, or of the network."""
+    if is_new.all():
+        return np.full_like(second, overall)
+    if not is_new.any():
+        return second
+    mean = np.mean(second, where=~is_new, dtype=np.float64)
+    return np.where(is_new, np.float32(mean), second)
 
 
 def _mean(leaves: list[Any]) -> np.float32:
-    return np.float32(sum(leaf.sum() for leaf in leaves) / sum(leaf.size for leaf in leaves))
+    total = sum(float(np.sum(leaf, dtype=np.float64)) for leaf in leaves)
+    return np.float32(total / sum(leaf.size for leaf in leaves))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -104,6 +104,8 @@ def make_pool(
     """The pool behind an environment, from what the environment's constructor was given."""
     if render_mode is not None:
         raise ValueError(f"there is nothing to render: render_mode is None, got {render_mode!r}")
+    if mode not in (None, *get_args(Mode)):
+        raise ValueError(f"unknown mode {mode!r}; there are: {', '.join(get_args(Mode))}")
     values = asdict(config or EnvConfig()) | dict(overrides)
     config = config_from_dict(values if task is None else values | {"task": task})
     if config.task != PROCEDURAL:

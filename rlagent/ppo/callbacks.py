@@ -25,7 +25,7 @@ from rlagent.ppo.config import TrainConfig, plain_values
 from rlagent.ppo.evaluation import actor_of, evaluate
 from rlagent.ppo.vec_env import TuningVecEnv
 from rlagent.storage import write_atomically
-from rlagent_envs.knobs import KNOBS
+from rlagent_envs.knobs import KNOBS, STARTS
 from rlagent_envs.observation import FEATURES
 
 LICENCE = "Apache-2.0"
@@ -49,8 +49,9 @@ class Keeper(BaseCallback):
         self.checkpoint_file = folder / "checkpoint.safetensors"
         self.evaluations: list[dict[str, float]] = []
         self.rollouts: list[dict[str, float]] = []
+        self.kept: int | None = None  # decisions at the last checkpoint
         self._ended: list[dict[str, Any]] = []
-        self._kept = time.monotonic()
+        self._kept_at = time.monotonic()
 
     def restore(self, model: MaskablePPO) -> bool:
         """Puts the folder's checkpoint into a fresh model; False if it has none yet."""
@@ -58,6 +59,7 @@ class Keeper(BaseCallback):
             return False
         logs = load_checkpoint(model, self.env, self.checkpoint_file)
         self.evaluations, self.rollouts = logs["evaluations"], logs["rollouts"]
+        self.kept = model.num_timesteps
         return True
 
     def _on_step(self) -> bool:
@@ -80,10 +82,11 @@ class Keeper(BaseCallback):
         self._ended = []
 
     def _on_rollout_start(self) -> None:
-        due = self.num_timesteps // self.config.evaluation.every
-        if due > len(self.evaluations):
+        every = self.config.evaluation.every
+        last = self.evaluations[-1]["decisions"] if self.evaluations else 0
+        if self.num_timesteps // every > last // every:
             self._evaluate(self._model())
-        if time.monotonic() - self._kept > 60.0 * self.config.checkpoint_minutes:
+        if time.monotonic() - self._kept_at >= 60.0 * self.config.checkpoint_minutes:
             self._keep(self._model())
 
     def finish(self, model: MaskablePPO) -> None:
@@ -91,9 +94,11 @@ class Keeper(BaseCallback):
         if not self.evaluations or self.evaluations[-1]["decisions"] < model.num_timesteps:
             self._evaluate(model)
         self._keep(model)
+        model.logger.dump(model.num_timesteps)  # what came after the last rollout
 
     def _evaluate(self, model: MaskablePPO) -> None:
-        differences = evaluate(actor_of(model), self.config.evaluation)
+        knobs = self.config.environment.knobs
+        differences = evaluate(actor_of(model), self.config.evaluation, knobs)
         self.evaluations.append({"decisions": model.num_timesteps, **differences})
         for name, value in differences.items():
             model.logger.record(f"evaluation/{name}", value)
@@ -105,7 +110,7 @@ class Keeper(BaseCallback):
         for name, lines in logs.items():
             text = "".join(json.dumps(line) + "\n" for line in lines)
             write_atomically(self.folder / f"{name}.jsonl", text.encode())
-        self._kept = time.monotonic()
+        self.kept, self._kept_at = model.num_timesteps, time.monotonic()
 
     def _model(self) -> MaskablePPO:
         if not isinstance(self.model, MaskablePPO):
@@ -114,12 +119,19 @@ class Keeper(BaseCallback):
 
     def _controller(self, model: MaskablePPO) -> Controller:
         state = {name: value.numpy() for name, value in model.policy.state_dict().items()}
+        weights = weights_from_sb3(state)
+        open_knobs = self.config.environment.knobs
+        # Only the knobs that were open: of the others the policy has learned nothing.
+        learned = {name: number for number, name in enumerate(KNOBS) if name in open_knobs}
+        columns = np.concatenate([np.arange(STARTS[n], STARTS[n + 1]) for n in learned.values()])
+        for name in ("logits.kernel", "logits.bias"):
+            weights[name] = np.ascontiguousarray(weights[name][..., columns])
         return Controller(
             name=self.config.name,
             features=tuple((feature.name, feature.version) for feature in FEATURES),
-            knobs={name: knob.levels for name, knob in KNOBS.items()},
+            knobs={name: KNOBS[name].levels for name in learned},
             hidden=self.config.ppo.hidden,
-            weights=weights_from_sb3(state),
+            weights=weights,
             licence=LICENCE,
             training={
                 "decisions": model.num_timesteps,
@@ -143,11 +155,15 @@ class Bar(BaseCallback):
         self.bar = Progress(
             TextColumn("training"),
             BarColumn(),
-            TextColumn("{task.percentage:.0f} %  {task.completed:,.0f} decisions"),
+            TextColumn("{task.percentage:.0f} %"),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f} decisions"),
             TextColumn("return {task.fields[gain]:.3f}"),
             TimeElapsedColumn(),
+            TextColumn("ETA"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
+            # Over several rollouts: between them the policy learns, and no decisions are made.
+            speed_estimate_period=600.0,
         )
         self.decisions = decisions
 
@@ -163,8 +179,10 @@ class Bar(BaseCallback):
         self.bar.update(self.task, completed=self.num_timesteps, gain=gain)
         return True
 
-    def _on_training_end(self) -> None:
-        self.bar.stop()
+    def close(self) -> None:
+        """Gives the terminal back, however the training ended."""
+        if self.bar.live.is_started:
+            self.bar.stop()
 
 
 def _mean(values: Iterable[float]) -> float:

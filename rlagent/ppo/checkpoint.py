@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from sb3_contrib import MaskablePPO
 
 from rlagent.ppo.vec_env import TuningVecEnv
@@ -68,21 +69,32 @@ def load_checkpoint(model: MaskablePPO, env: TuningVecEnv, path: Path) -> Any:
             f"checkpoint {path} has format version {metadata.get('format_version')}; "
             f"this rlagent reads: {FORMAT_VERSION}"
         )
-    if len(metadata["places"]) != env.num_envs:
-        raise ValueError(
-            f"checkpoint {path} has {len(metadata['places'])} places; the config has {env.num_envs}"
-        )
-    weights = {
-        name: torch.from_numpy(arrays[f"policy/{name}"].copy())
-        for name in model.policy.state_dict()
-    }
-    model.policy.load_state_dict(weights)
+    places = len(metadata.get("places", []))
+    if places != env.num_envs:
+        raise ValueError(f"checkpoint {path} has {places} places; the config has {env.num_envs}")
+    try:
+        _restore(model, env, arrays, metadata)
+        return metadata["extra"]
+    except KeyError as error:
+        raise ValueError(f"checkpoint {path} is damaged: it lacks {error}") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(":")
+        raise ValueError(f"checkpoint {path} does not fit its config: {reason}") from error
+
+
+def _restore(
+    model: MaskablePPO, env: TuningVecEnv, arrays: dict[str, Any], metadata: dict[str, Any]
+) -> None:
+    state = model.policy.state_dict()
+    for name, own in state.items():
+        shape = arrays[f"policy/{name}"].shape
+        if shape != tuple(own.shape):
+            raise ValueError(f"{name} is {list(shape)}, not {list(own.shape)}")
+    model.policy.load_state_dict({name: _tensor(arrays[f"policy/{name}"]) for name in state})
     _load_optimizer(model.policy.optimizer, arrays)
-    torch.set_rng_state(torch.from_numpy(arrays["random/torch"].copy()))
+    torch.set_rng_state(_tensor(arrays["random/torch"]))
     position, has_gauss, cached = metadata["numpy_state"]
-    np.random.set_state(
-        ("MT19937", arrays["random/numpy"], position, has_gauss, cached)
-    )
+    np.random.set_state(("MT19937", arrays["random/numpy"], position, has_gauss, cached))
     for number, facts in enumerate(metadata["places"]):
         prefix = f"place{number}/"
         of_place = {
@@ -92,13 +104,18 @@ def load_checkpoint(model: MaskablePPO, env: TuningVecEnv, path: Path) -> Any:
         }
         env.pool.load(number, of_place, facts)
     env.returns, env.lengths = arrays["env/returns"].copy(), arrays["env/lengths"].copy()
-    model._last_obs = {name: arrays[f"last/{name}"].copy() for name in env.observation_space}  # type: ignore[attr-defined]
+    names = env.observation_space.spaces if isinstance(env.observation_space, spaces.Dict) else ()
+    model._last_obs = {name: arrays[f"last/{name}"].copy() for name in names}
     model._last_episode_starts = arrays["last/episode_starts"].copy()
     model.num_timesteps = metadata["decisions"]
     model._n_updates = metadata["policy_updates"]
     model.ep_info_buffer = deque(metadata["recent_episodes"], maxlen=model._stats_window_size)
     model.ep_success_buffer = deque(maxlen=model._stats_window_size)
-    return metadata["extra"]
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """A copy of its own: what is read from a file may not be writable."""
+    return torch.from_numpy(array.copy())
 
 
 def _optimizer_arrays(optimizer: torch.optim.Optimizer) -> dict[str, np.ndarray]:
@@ -116,7 +133,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, arrays: dict[str, np.ndarr
     for name, value in arrays.items():
         if name.startswith("optimizer/"):
             _, number, entry = name.split("/")
-            state.setdefault(int(number), {})[entry] = torch.from_numpy(value.copy())
+            state.setdefault(int(number), {})[entry] = _tensor(value)
     optimizer.load_state_dict(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )

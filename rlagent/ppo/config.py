@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
-from rlagent_envs.config import EnvConfig, config_from_dict
+from rlagent_envs.config import EnvConfig
+from rlagent_envs.tasks.registry import TASKS
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,24 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the setting and its value, if it makes no sense."""
-        for name in ("decisions", "places", "rollout", "batch_size", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        least = {"decisions": 1, "places": 1, "rollout": 1, "batch_size": 2, "epochs": 1}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
         if self.places * self.rollout % self.batch_size:
             raise ValueError(
                 f"batch_size must divide places x rollout = {self.places * self.rollout}, "
                 f"got {self.batch_size}"
             )
-        for name in ("gamma", "gae_lambda", "clip"):
+        for name in ("learning_rate", "gamma", "gae_lambda", "clip"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
-        if not self.learning_rate > 0.0:
-            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
+        ranges = {"entropy": (0, 1), "value_weight": (0, 10), "hold_bias": (-10, 10)}
+        for name, bounds in {**ranges, "seed": (0, 2**31)}.items():
+            if not bounds[0] <= getattr(self, name) <= bounds[1]:
+                raise ValueError(
+                    f"{name} must be from {bounds[0]} to {bounds[1]}, got {getattr(self, name)}"
+                )
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must name sizes from 1 up, got {self.hidden}")
 
@@ -63,6 +70,15 @@ class EvaluationConfig:
         for name in ("every", "seeds", "updates", "run_decisions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.updates < self.run_decisions:
+            raise ValueError(
+                f"updates must be at least run_decisions = {self.run_decisions}, got {self.updates}"
+            )
+        if not self.tasks:
+            raise ValueError("tasks must name at least one, got none")
+        for name in self.tasks:
+            if name not in TASKS:
+                raise ValueError(f"unknown task {name!r}; there are: {', '.join(sorted(TASKS))}")
 
 
 @dataclass(frozen=True)
@@ -75,35 +91,51 @@ class TrainConfig:
     environment: EnvConfig = field(default_factory=lambda: EnvConfig(task="procedural"))
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
+    def __post_init__(self) -> None:
+        """Raises ValueError, naming the setting and its value, if it makes no sense."""
+        if not self.name:
+            raise ValueError("name must not be empty")
+        if not 0.0 <= self.checkpoint_minutes < math.inf:
+            raise ValueError(
+                f"checkpoint_minutes must be at least 0, got {self.checkpoint_minutes}"
+            )
+
 
 def read_config(path: Path) -> TrainConfig:
     """The config in a TOML file; what it does not name has its default.
 
     Raises:
-        ValueError: if the file is not there or no TOML, or names a setting that there is not.
+        ValueError: if the file is not there or no TOML, names a setting that there is not, or
+            gives one a value that makes no sense.
     """
     try:
-        return train_config(tomllib.loads(path.read_text()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the config {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ValueError(f"cannot read the config {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path} is no valid TOML: {error}") from error
+    return train_config(values)
 
 
 def train_config(values: dict[str, Any]) -> TrainConfig:
-    """The config of plain values, as TOML or JSON gives them."""
+    """The config of plain values, as TOML or JSON gives them; lists become tuples.
+
+    Raises:
+        ValueError: naming the setting, if there is none such or its value makes no sense.
+    """
     parts = dict(values)
-    environment = {"task": "procedural", **parts.pop("environment", {})}
-    return _checked(
-        TrainConfig,
-        "",
-        parts
-        | {
-            "ppo": _checked(PPOConfig, "ppo.", parts.get("ppo", {})),
-            "environment": config_from_dict(environment),
-            "evaluation": _checked(EvaluationConfig, "evaluation.", parts.get("evaluation", {})),
-        },
-    )
+    for name, kind in (
+        ("ppo", PPOConfig),
+        ("environment", EnvConfig),
+        ("evaluation", EvaluationConfig),
+    ):
+        part = parts.get(name, {})
+        if not isinstance(part, dict):
+            raise ValueError(f"{name} must be a table, got {part!r}")
+        given = {"task": "procedural", **part} if kind is EnvConfig else part
+        parts[name] = _checked(kind, f"{name}.", given)
+    config: TrainConfig = _checked(TrainConfig, "", parts)
+    return config
 
 
 def plain_values(config: TrainConfig) -> dict[str, Any]:
@@ -119,8 +151,34 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked(kind: Any, prefix: str, values: dict[str, Any]) -> Any:
+    hints = get_type_hints(kind)
     known = [one.name for one in fields(kind)]
     for name in values:
         if name not in known:
             raise ValueError(f"unknown setting {prefix}{name}; there are: {', '.join(known)}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return kind(**{name: _typed(prefix + name, values[name], hints[name]) for name in values})
+
+
+_KINDS: dict[Any, tuple[Any, str]] = {
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    str: (str, "text"),
+}
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """The value of a setting, a list as a tuple; raises ValueError if it is of another kind."""
+    if get_origin(hint) is tuple:
+        kinds = get_args(hint)
+        listed = isinstance(value, list)
+        if listed and kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(value)
+        if not listed or len(value) != len(kinds):
+            length = "a list" if kinds[-1] is Ellipsis else f"a list of {len(kinds)}"
+            raise ValueError(f"{name} must be {length}, got {value!r}")
+        return tuple(_typed(name, one, kind) for one, kind in zip(value, kinds, strict=True))
+    if hint in _KINDS:
+        kind, wanted = _KINDS[hint]
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return value

@@ -17,16 +17,21 @@ from rlagent_envs.episode import Start
 from rlagent_envs.pool import fixed_task
 
 
-def evaluate(act: Act, config: EvaluationConfig) -> dict[str, float]:
+def evaluate(act: Act, config: EvaluationConfig, knobs: tuple[str, ...]) -> dict[str, float]:
     """The mean difference of the validation score to the reference's, per task and over all.
 
     Below 0 is better than the reference. Runs start from a random learning rate over four decades;
     validation data only, as everything that a decision in training may rest on.
+
+    Args:
+        act: chooses the actions.
+        config: which runs.
+        knobs: those that `act` has learned to move.
     """
     differences = {}
     for name in config.tasks:
         task, bank = fixed_task(name)
-        finished = play(task, bank, _starts(config), act)
+        finished = play(task, bank, _starts(config), act, knobs)
         scores = np.array([one.reports[-1].best_score for one in finished])
         differences[name] = float(np.mean(scores - _reference_scores(name, config)))
     return {**differences, "mean": float(np.mean(list(differences.values())))}

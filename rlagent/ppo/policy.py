@@ -67,6 +67,8 @@ class AsymmetricPolicy(MaskableMultiInputActorCriticPolicy):
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
+        if not isinstance(self.action_net, nn.Linear):
+            raise TypeError(f"expected a linear layer, got {type(self.action_net).__name__}")
         with torch.no_grad():
             for start, hold in zip(STARTS[: len(LEVELS)], HOLD, strict=True):
                 self.action_net.bias[int(start) + int(hold)] += self.hold_bias

@@ -12,12 +12,16 @@ import torch
 from sb3_contrib import MaskablePPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import VecEnv
 
+from rlagent.controller.file import PRETRAINED
 from rlagent.ppo.callbacks import Bar, Keeper
 from rlagent.ppo.config import PPOConfig, TrainConfig, plain_values, read_config, train_config
 from rlagent.ppo.policy import AsymmetricPolicy
 from rlagent.ppo.vec_env import TuningVecEnv
 from rlagent.storage import write_json
+
+SHIPPED_CONFIG = PRETRAINED / "default.toml"
 
 
 def train(
@@ -32,7 +36,8 @@ def train(
     """Trains a controller, or goes on with one.
 
     Args:
-        config: a TOML file; None for the defaults. With `resume` the folder's own config holds.
+        config: a TOML file; None for that of the controller `default`. With `resume` the folder's
+            own config holds.
         out: the folder of the training: config, checkpoint, logs, controller.
         resume: go on from the folder's last checkpoint, or begin if it has none yet.
         decisions: how many in all, in the place of what the config says.
@@ -45,22 +50,29 @@ def train(
     Raises:
         ValueError: if the folder holds a training and `resume` is not set, or holds none and it
             is; or if a setting makes no sense.
+        KeyboardInterrupt: after Ctrl-C, saying how to go on; the last checkpoint is whole.
     """
+    begun = time.perf_counter()
     settings = _settings(config, out, resume, decisions, seed)
     torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
     env = TuningVecEnv(settings.environment, settings.ppo.places, settings.ppo.seed)
     model = make_model(settings.ppo, env)
-    model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]))
     keeper = Keeper(settings, env, out)
     resumed = resume and keeper.restore(model)
-    begun = time.perf_counter()
+    _prepare(out, settings)  # only now: what makes no sense leaves no folder behind
+    model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]))
+    bar = Bar(settings.ppo.decisions)
     left = settings.ppo.decisions - (model.num_timesteps if resumed else 0)
-    if left > 0:
-        callbacks: list[BaseCallback] = [keeper]
-        if not quiet:
-            callbacks.append(Bar(settings.ppo.decisions))
-        model.learn(left, callback=callbacks, reset_num_timesteps=not resumed)
-    keeper.finish(model)
+    try:
+        if left > 0:
+            callbacks: list[BaseCallback] = [keeper] if quiet else [keeper, bar]
+            model.learn(left, callback=callbacks, reset_num_timesteps=not resumed)
+        keeper.finish(model)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_go_on(out, model.num_timesteps, keeper.kept)) from None
+    finally:
+        bar.close()
+        model.logger.close()
     return {
         "controller": str(keeper.controller_file),
         "decisions": model.num_timesteps,
@@ -69,8 +81,14 @@ def train(
     }
 
 
-def make_model(config: PPOConfig, env: TuningVecEnv) -> MaskablePPO:
-    """MaskablePPO as it is, with the asymmetric policy."""
+def make_model(config: PPOConfig, env: VecEnv) -> MaskablePPO:
+    """MaskablePPO as it is, with the asymmetric policy.
+
+    Args:
+        config: its settings.
+        env: observations as those of `TuningVecEnv`, a dict that begins with `observation`; the
+            same actions and masks.
+    """
 
     def learning_rate(remaining: float) -> float:
         return config.learning_rate * max(remaining, 0.1)
@@ -96,23 +114,52 @@ def make_model(config: PPOConfig, env: TuningVecEnv) -> MaskablePPO:
 def _settings(
     config: Path | None, out: Path, resume: bool, decisions: int | None, seed: int | None
 ) -> TrainConfig:
-    """The config of the folder, or that of the call, which is then written to the folder."""
+    """The config of the folder, or that of the call."""
     kept = out / "config.json"
     if resume:
         if not kept.exists():
             raise ValueError(f"{out} holds no training to go on with")
         if config is not None:
             raise ValueError(f"--resume goes on with the config in {out}; give no other")
-        settings = train_config(json.loads(kept.read_text()))
+        settings = _read_kept(kept)
     else:
         if kept.exists():
             raise ValueError(f"{out} holds a training already; resume it or name another folder")
-        settings = read_config(config) if config else TrainConfig()
+        settings = read_config(config or SHIPPED_CONFIG)
     if seed is not None and resume and seed != settings.ppo.seed:
         raise ValueError(f"the training in {out} has seed {settings.ppo.seed}, got {seed}")
-    changes = {"decisions": decisions, "seed": seed}
+    changes: dict[str, Any] = {"decisions": decisions, "seed": seed}
     chosen = {name: value for name, value in changes.items() if value is not None}
-    settings = replace(settings, ppo=replace(settings.ppo, **chosen))
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(kept, plain_values(settings))
-    return settings
+    return replace(settings, ppo=replace(settings.ppo, **chosen))
+
+
+def _read_kept(path: Path) -> TrainConfig:
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged: it holds no config")
+    return train_config(values)
+
+
+def _prepare(out: Path, settings: TrainConfig) -> None:
+    """Makes the folder, with the config in it, and removes what a killed process left half."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "config.json", plain_values(settings))
+        for leftover in out.glob(".*.tmp"):
+            leftover.unlink()
+    except OSError as error:
+        raise ValueError(f"cannot write to {out}: {error.strerror}") from error
+
+
+def _how_to_go_on(out: Path, decisions: int, kept: int | None) -> str:
+    if kept is None:
+        there = "there is no checkpoint yet"
+    else:
+        there = f"the checkpoint in {out} is of decision {kept:,}"
+    return (
+        f"interrupted at decision {decisions:,}; {there}; go on with: "
+        f"rlagent train --resume --out {out}"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +12,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rlagent_envs.config import EnvConfig
 from rlagent_envs.knobs import LEVELS
+from rlagent_envs.models import FAMILIES, Rung
 from rlagent_envs.observation import GROUPS, HIGHEST, LOWEST
-from rlagent_envs.pool import Place, Pool
+from rlagent_envs.pool import PROCEDURAL, Place, Pool, fixed_task
 from rlagent_envs.tasks.procedural import CONTEXT
 
 Observations = dict[str, np.ndarray]
@@ -34,12 +36,16 @@ class TuningVecEnv(VecEnv):
     """
 
     def __init__(self, config: EnvConfig, places: int, seed: int) -> None:
+        for rung in itertools.product(config.depths, config.widths):
+            FAMILIES["mlp"].check(Rung(*rung))
+        if config.task != PROCEDURAL:
+            fixed_task(config.task)  # kept for the episodes; what is wrong with it is said here
         self.pool = Pool(config, places)
         self.pool.seed(range(seed, seed + places))
         self.returns, self.lengths = np.zeros(places), np.zeros(places, np.int64)
         self._actions = np.zeros((places, len(LEVELS)), np.int64)
         self.render_mode = None
-        spaces = {
+        spaces: dict[str, gym.Space[Any]] = {
             "observation": gym.spaces.Box(LOWEST, HIGHEST, dtype=np.float32),
             "privileged": gym.spaces.Box(-5.0, 5.0, (PRIVILEGED,), np.float32),
         }
@@ -63,14 +69,16 @@ class TuningVecEnv(VecEnv):
         observations = np.stack([one.observation for one in stepped])
         rewards = np.array([one.report.reward for one in stepped], np.float32)
         dones = np.array([one.report.terminated for one in stepped], bool)
-        ended = self._with_privileged(observations)
         infos: list[dict[str, Any]] = [{} for _ in stepped]
         self.returns += rewards
         self.lengths += 1
-        for number in np.flatnonzero(dones):
-            report = stepped[number].report
+        for number in np.flatnonzero(dones).tolist():
+            report, place = stepped[number].report, self.pool.place(number)
             infos[number] = {
-                "terminal_observation": {key: value[number] for key, value in ended.items()},
+                "terminal_observation": {
+                    "observation": stepped[number].observation,
+                    "privileged": privileged_features(place),
+                },
                 "TimeLimit.truncated": False,
                 "episode": {
                     "r": float(self.returns[number]),
@@ -79,7 +87,7 @@ class TuningVecEnv(VecEnv):
                 },
                 "best_score": report.best_score,
                 "divergences": int(stepped[number].episode.run.books.divergences),
-                "kind": self.pool.place(number).task.kind,
+                "kind": place.task.kind,
             }
             observations[number] = self.pool.begin_next(number)
             self.returns[number], self.lengths[number] = 0.0, 0
@@ -121,7 +129,7 @@ class TuningVecEnv(VecEnv):
         masks = self.pool.masks()
         return [masks[number] for number in self._get_indices(indices)]
 
-    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: Any = None) -> list[bool]:  # type: ignore[type-arg]
+    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: Any = None) -> list[bool]:
         """No place is wrapped."""
         return [False for _ in self._get_indices(indices)]
 

@@ -57,9 +57,9 @@ class Family:
     # (shape class) -> multiplications and additions of a forward pass of one example, and of the
     # forward and backward pass together
     flops: Callable[[ShapeClass], tuple[float, float]]
-    # (generator, params, new width) -> params, and a tree of the same form that says which numbers
-    # are new (True) and which were there (False)
-    widen: Callable[[np.random.Generator, Params, int], tuple[Params, Any]]
+    # (generator or None for zeros, params, new width) -> params, and a tree of the same form that
+    # says which numbers are new (True) and which were there (False)
+    widen: Callable[[np.random.Generator | None, Params, int], tuple[Params, Any]]
     # (params) -> params with one more hidden layer, and the same kind of tree
     deepen: Callable[[Params], tuple[Params, Any]]
 

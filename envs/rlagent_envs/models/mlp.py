@@ -88,11 +88,18 @@ def flops(shape: ShapeClass) -> tuple[float, float]:
     return 2.0 * weights, 6.0 * weights - 2.0 * first
 
 
-def widen(generator: np.random.Generator, params: Layers, width: int) -> tuple[Layers, Layers]:
+def widen(
+    generator: np.random.Generator | None, params: Layers, width: int
+) -> tuple[Layers, Layers]:
     """Gives every hidden layer `width` units without changing the outputs.
 
     New units get random incoming and zero outgoing weights: they differ from each other at once,
     and nothing of them is seen until they have learned something.
+
+    Args:
+        generator: draws the incoming weights; None: they are zero, as for a tree of moments.
+        params: the layers.
+        width: units of each hidden layer after the edit.
 
     Returns:
         The layers, and the same form of booleans: True where a number is new.
@@ -112,12 +119,11 @@ def widen(generator: np.random.Generator, params: Layers, width: int) -> tuple[L
         more_rows, more_columns = (0 if first else width - rows), (0 if last else width - columns)
         kernel = np.zeros((rows + more_rows, columns + more_columns), np.float32)
         kernel[:rows, :columns] = layer.kernel
-        # Padded inputs keep their zero rows: new units listen only where old ones do.
-        heard = np.any(np.asarray(layer.kernel) != 0.0, axis=1) if first else np.ones(rows, bool)
-        fan_in = max(int(heard.sum()), 1)
-        kernel[:rows, columns:] = (
-            _normal(generator, (rows, more_columns), 2.0 / fan_in) * heard[:, None]
-        )
+        if generator is not None and more_columns:
+            # Padded inputs keep their zero rows: new units listen only where old ones do.
+            heard = np.any(layer.kernel != 0.0, axis=1) if first else np.ones(rows, bool)
+            incoming = _normal(generator, (rows, more_columns), 2.0 / max(int(heard.sum()), 1))
+            kernel[:rows, columns:] = incoming * heard[:, None]
         bias = np.concatenate([layer.bias, np.zeros(more_columns, np.float32)])
         is_new = np.ones(kernel.shape, bool)
         is_new[:rows, :columns] = False

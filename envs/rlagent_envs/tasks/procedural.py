@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ def sample_task(seed: int, test_rows: int = 0) -> Task:
     valid_rows = int(np.clip(recipe.train_rows // 3, 128, MAX_VALID_ROWS))
     sizes = (recipe.train_rows, valid_rows, test_rows)
     x, y = SOURCES[recipe.source](recipe, generator, sum(sizes))
-    x = _disguise(generator, x) + recipe.input_noise * generator.standard_normal(x.shape)
+    x = _disguise(generator, x) + recipe.input_noise * _normal(generator, *x.shape)
     train_x = x[: recipe.train_rows]
     mean, deviation = train_x.mean(axis=0), train_x.std(axis=0) + 1e-6
     x = np.clip((x - mean) / deviation, -10.0, 10.0) * recipe.scale
@@ -54,7 +55,7 @@ def sample_task(seed: int, test_rows: int = 0) -> Task:
     else:
         y, classes = _noisy_values(generator, recipe, y), 1
     ends = np.cumsum(sizes)
-    x = x.astype(np.float32)
+    x = x.astype(np.float32, copy=False)
     parts = [
         Split(x[end - size : end], y[end - size : end])
         for size, end in zip(sizes, ends, strict=True)
@@ -74,22 +75,19 @@ def sample_task(seed: int, test_rows: int = 0) -> Task:
 def draw_recipe(generator: np.random.Generator) -> Recipe:
     """What kind of task it will be, how large and how hard."""
 
-    def log_uniform(low: float, high: float) -> float:
-        return float(np.exp(generator.uniform(np.log(low), np.log(high))))
-
     kind: Kind = "classification" if generator.random() < 0.75 else "regression"
-    features = round(log_uniform(4, MAX_FEATURES))
+    features = round(_log_uniform(generator, 4, MAX_FEATURES))
     sources = ("mixture", "teacher", "manifold") if kind == "classification" else ("teacher",)
     return Recipe(
         kind=kind,
         source=str(generator.choice(sources)),
         features=features,
-        latent=min(features, round(log_uniform(2, 40))),
-        classes=round(log_uniform(2, 12)) if kind == "classification" else 1,
-        train_rows=round(log_uniform(128, MAX_TRAIN_ROWS)),
+        latent=min(features, round(_log_uniform(generator, 2, 40))),
+        classes=round(_log_uniform(generator, 2, 12)) if kind == "classification" else 1,
+        train_rows=round(_log_uniform(generator, 128, MAX_TRAIN_ROWS)),
         noise=float(generator.choice([0.0, generator.uniform(0.0, 0.3)])),
-        input_noise=float(generator.choice([0.0, log_uniform(0.05, 1.0)])),
-        scale=float(generator.choice([1.0, log_uniform(0.3, 3.0)])),
+        input_noise=float(generator.choice([0.0, _log_uniform(generator, 0.05, 1.0)])),
+        scale=float(generator.choice([1.0, _log_uniform(generator, 0.3, 3.0)])),
     )
 
 
@@ -98,19 +96,19 @@ def mixture(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each class is a few clusters in the latent space, seen through a random projection."""
     clusters = recipe.classes * int(generator.integers(1, 6))
-    spread = np.exp(generator.uniform(np.log(0.2), np.log(1.5)))
-    centres = generator.standard_normal((clusters, recipe.latent)) * np.sqrt(3.0)
+    spread = _log_uniform(generator, 0.2, 1.5)
+    centres = _normal(generator, clusters, recipe.latent) * math.sqrt(3.0)
     which = generator.integers(clusters, size=rows)
-    noise = generator.standard_normal((rows, recipe.latent))
-    z = centres[which] + spread * np.sqrt(recipe.latent) * 0.7 * noise
-    projection = generator.standard_normal((recipe.latent, recipe.features))
+    noise = _normal(generator, rows, recipe.latent)
+    z = centres[which] + (0.7 * spread * math.sqrt(recipe.latent)) * noise
+    projection = _normal(generator, recipe.latent, recipe.features)
     shares = _class_shares(generator, recipe.classes)
     class_of = generator.permutation(
         np.concatenate(
             [np.arange(recipe.classes), generator.choice(recipe.classes, clusters, p=shares)]
         )[:clusters]
     )
-    return z @ projection / np.sqrt(recipe.latent), class_of[which]
+    return z @ projection / math.sqrt(recipe.latent), class_of[which]
 
 
 def teacher(
@@ -118,15 +116,16 @@ def teacher(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A random network on a few directions of correlated inputs says what the target is."""
     spectrum = np.arange(1, recipe.features + 1) ** -generator.uniform(0.0, 1.0)
-    x = generator.standard_normal((rows, recipe.features)) * spectrum
-    rotation = generator.standard_normal((recipe.features, recipe.latent))
-    z = x @ rotation / (np.linalg.norm(spectrum) + 1e-9)
+    spectrum = spectrum.astype(np.float32)
+    x = _normal(generator, rows, recipe.features) * spectrum
+    rotation = _normal(generator, recipe.features, recipe.latent)
+    z = x @ rotation / np.linalg.norm(spectrum)
     outputs = _random_network(generator, z, recipe.classes, int(generator.integers(0, 4)))
     outputs = (outputs - outputs.mean(axis=0)) / (outputs.std(axis=0) + 1e-9)
     if recipe.kind == "regression":
         return x, outputs[:, 0]
     shares = _class_shares(generator, recipe.classes)
-    return x, np.argmax(outputs + np.log(shares), axis=1)
+    return x, np.argmax(outputs + np.log(shares).astype(np.float32), axis=1)
 
 
 def manifold(
@@ -135,10 +134,10 @@ def manifold(
     """Each class is a curved surface: a code of the class and a few factors of style, decoded."""
     shares = _class_shares(generator, recipe.classes)
     y = generator.choice(recipe.classes, rows, p=shares)
-    code = generator.standard_normal((recipe.classes, recipe.latent))
-    style = generator.standard_normal((rows, recipe.latent))
-    mixing = generator.standard_normal((recipe.latent, recipe.latent)) / np.sqrt(recipe.latent)
-    strength = np.exp(generator.uniform(np.log(0.3), np.log(2.0)))
+    code = _normal(generator, recipe.classes, recipe.latent)
+    style = _normal(generator, rows, recipe.latent)
+    mixing = _normal(generator, recipe.latent, recipe.latent) / math.sqrt(recipe.latent)
+    strength = _log_uniform(generator, 0.3, 2.0)
     z = code[y] + strength * style @ mixing
     return _random_network(generator, z, recipe.features, int(generator.integers(1, 3))), y
 
@@ -155,12 +154,20 @@ def _random_network(
 ) -> np.ndarray:
     """A random network with `depth` hidden layers; without any it is linear."""
     activation = (np.tanh, _relu, np.sin)[int(generator.integers(3))]
-    gain = np.exp(generator.uniform(np.log(0.7), np.log(2.5)))
+    gain = _log_uniform(generator, 0.7, 2.5)
     for _ in range(depth):
         width = int(generator.integers(8, 49))
-        weights = generator.standard_normal((x.shape[1], width)) * gain / np.sqrt(x.shape[1])
-        x = activation(x @ weights + 0.5 * generator.standard_normal(width))
-    return x @ generator.standard_normal((x.shape[1], outputs)) / np.sqrt(x.shape[1])
+        weights = _normal(generator, x.shape[1], width) * (gain / math.sqrt(x.shape[1]))
+        x = activation(x @ weights + 0.5 * _normal(generator, width))
+    return x @ _normal(generator, x.shape[1], outputs) / math.sqrt(x.shape[1])
+
+
+def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+    return math.exp(generator.uniform(math.log(low), math.log(high)))
+
+
+def _normal(generator: np.random.Generator, *size: int) -> np.ndarray:
+    return generator.standard_normal(size, np.float32)
 
 
 def _relu(x: np.ndarray) -> np.ndarray:
@@ -182,9 +189,9 @@ def _disguise(generator: np.random.Generator, x: np.ndarray) -> np.ndarray:
         return x
     form = generator.choice(4, x.shape[1], p=generator.dirichlet(np.ones(4)))
     x = np.where(form == 1, np.sinh(x), x)
-    x = np.where(form == 2, (x > generator.standard_normal(x.shape[1])).astype(float), x)
+    x = np.where(form == 2, (x > _normal(generator, x.shape[1])), x)
     useless = (form == 3) & (generator.random(x.shape[1]) < 0.5)
-    return np.where(useless, generator.standard_normal(x.shape), x)
+    return np.where(useless, _normal(generator, *x.shape), x)
 
 
 def _noisy_classes(
@@ -203,8 +210,8 @@ def _noisy_classes(
 
 def _noisy_values(generator: np.random.Generator, recipe: Recipe, y: np.ndarray) -> np.ndarray:
     """The target, standardised on the rows to train on, with noise."""
-    noise = generator.standard_normal(len(y))
-    y = np.sqrt(1.0 - recipe.noise) * y + np.sqrt(recipe.noise) * noise
+    noise = _normal(generator, len(y))
+    y = math.sqrt(1.0 - recipe.noise) * y + math.sqrt(recipe.noise) * noise
     train = y[: recipe.train_rows]
     return ((y - train.mean()) / (train.std() + 1e-9)).astype(np.float32)
 

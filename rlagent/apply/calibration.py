@@ -1,0 +1,52 @@
+"""How many updates fit into a time: measured, once, before the run begins."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from rlagent_envs import batch, knobs
+from rlagent_envs import episode as episodes
+from rlagent_envs.training.bank import make_bank
+
+if TYPE_CHECKING:
+    from rlagent.apply.request import Plan
+    from rlagent_envs.tasks.task import Task
+
+MEASURED_SECONDS = 0.6  # of training
+MEASURED_SHARE = 0.05  # of the time there is, at most
+FINISHING_SECONDS = 2.0  # for the curves and the test
+USED_SHARE = 0.85  # of what is left: larger rungs have to be compiled, and others use the computer
+
+
+def affordable_updates(plan: Plan, task: Task, started: float) -> int:
+    """The updates of the base rung that fit before the deadline of a plan.
+
+    Args:
+        plan: of a run with a deadline.
+        task: the data, of which the test part is not looked at.
+        started: when the time began to run, by `time.monotonic`.
+
+    Returns:
+        At least 1.
+    """
+    assert plan.deadline is not None
+    bank = jax.device_put(make_bank(task, padded=False))
+    slice_updates = max(1, round(plan.updates / plan.decisions))
+    many = 1_000_000
+    start = replace(plan.start(), budget=float(many * slice_updates), decisions=many)
+    episode = episodes.begin(task, bank, start, ())
+    mode = batch.default_mode()
+    action = np.array(knobs.HOLD)[None]
+    wanted = min(MEASURED_SECONDS, MEASURED_SHARE * plan.deadline)
+    (stepped,) = batch.step([bank], [episode], action, mode)  # compiles
+    begun, first = time.monotonic(), stepped.episode.spent
+    while (taken := time.monotonic() - begun) < wanted:
+        (stepped,) = batch.step([bank], [stepped.episode], action, mode)
+    spent = stepped.episode.spent - first
+    left = plan.deadline - (time.monotonic() - started) - FINISHING_SECONDS
+    return max(1, int(spent / taken * left * USED_SHARE))

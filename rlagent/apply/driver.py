@@ -1,0 +1,228 @@
+"""One run from its first decision to its last: who decides, what is recorded, when it is saved."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rlagent.apply import run_folder
+from rlagent.apply.model import Model, finite, model_of
+from rlagent.apply.request import Plan
+from rlagent.apply.run_folder import Checkpoint
+from rlagent_envs import batch, knobs, saving
+from rlagent_envs import episode as episodes
+from rlagent_envs.episode import Episode
+from rlagent_envs.observation import FEATURES
+from rlagent_envs.tasks.task import Task
+from rlagent_envs.training.bank import Bank
+from rlagent_envs.training.settings import Settings
+
+if TYPE_CHECKING:
+    from rlagent.controller.file import Controller
+
+CHECKPOINT_SECONDS = 3.0  # between two checkpoints, at least
+CHECKPOINT_SHARE = 0.02  # of the time, at most, goes into writing them
+ROUNDED = 5  # digits of a probability in the history
+
+Record = dict[str, Any]
+# (observation [features], mask [levels], number of the decision) -> action [knobs], and for each
+# knob of a controller the probability of each of its levels
+Decide = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, dict[str, list[float]] | None]]
+
+
+class Moment(NamedTuple):
+    """A run between two decisions."""
+
+    episode: Episode
+    observation: np.ndarray  # [features], what the next decision is made from
+    history: list[Record]
+    ended: bool  # the budget is spent
+
+
+@dataclass
+class Driven:
+    """A run on its way."""
+
+    now: Moment  # replaced as a whole: wherever Ctrl-C hits, the run is between two decisions
+    seconds: float = 0.0  # that earlier processes gave to it
+    started: float = field(default_factory=time.monotonic)
+
+    def elapsed(self) -> float:
+        """Seconds of wall time that the run has taken, in all processes."""
+        return self.seconds + time.monotonic() - self.started
+
+
+def hold(
+    observation: np.ndarray, mask: np.ndarray, number: int
+) -> tuple[np.ndarray, dict[str, list[float]] | None]:
+    """Changes nothing: what the start says goes, its schedule included."""
+    return knobs.HOLD, None
+
+
+def decide_by(controller: Controller, seed: int) -> Decide:
+    """Lets a controller decide.
+
+    Raises:
+        ValueError: if it reads or moves what the environment does not have.
+    """
+    from rlagent.controller.file import bind
+
+    binding = bind(controller, FEATURES, knobs.KNOBS)
+    starts = np.cumsum([len(levels) for levels in controller.knobs.values()])[:-1]
+    base = None if controller.deterministic else jax.random.key(seed)
+
+    def decide(
+        observation: np.ndarray, mask: np.ndarray, number: int
+    ) -> tuple[np.ndarray, dict[str, list[float]] | None]:
+        key = None if base is None else jax.random.fold_in(base, number)
+        own, chances = _act(
+            controller.policy, binding.own_observation(observation), binding.own_mask(mask), key
+        )
+        pieces = np.split(np.exp(np.asarray(chances, np.float64)), starts)
+        told = {
+            name: [round(float(chance), ROUNDED) for chance in piece]
+            for name, piece in zip(controller.knobs, pieces, strict=True)
+        }
+        return binding.full_action(np.asarray(own)), told
+
+    return decide
+
+
+def begin(plan: Plan, task: Task, bank: Bank) -> Driven:
+    """A run before its first decision."""
+    episode = episodes.begin(task, bank, plan.start(), plan.knobs)
+    return Driven(Moment(episode, batch.observe(episode), [], ended=False))
+
+
+def take_up(plan: Plan, task: Task, bank: Bank, checkpoint: Checkpoint) -> Driven:
+    """A run as a checkpoint has it; ValueError if that does not fit the plan."""
+    arrays = dict(checkpoint.arrays)
+    facts = checkpoint.facts
+    try:
+        observation = arrays.pop("observation")
+        episode = saving.unpack(task, bank, plan.start(), plan.knobs, arrays, facts)
+        now = Moment(episode, observation, checkpoint.history, bool(facts["ended"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the checkpoint is damaged: it lacks {error}") from error
+    return Driven(now, checkpoint.seconds)
+
+
+def checkpoint_of(driven: Driven) -> Checkpoint:
+    """Everything that it takes to go on."""
+    now = driven.now
+    arrays, facts = saving.pack(now.episode)
+    arrays["observation"] = now.observation
+    return Checkpoint(arrays, facts | {"ended": now.ended}, now.history, driven.elapsed())
+
+
+def drive(
+    driven: Driven,
+    plan: Plan,
+    bank: Bank,
+    decide: Decide,
+    folder: Path,
+    tell: Callable[[Record], None],
+) -> bool:
+    """Makes decisions until the budget is spent.
+
+    When a checkpoint is written depends on the clock; what the run does never depends on it,
+    except for the deadline of a run that has one.
+
+    Args:
+        driven: the run; it is changed, always from one whole decision to the next.
+        plan: what it is to do.
+        bank: the data.
+        decide: chooses the actions.
+        folder: where checkpoints go.
+        tell: is told of each decision.
+
+    Returns:
+        Whether the budget was spent; False if the deadline came first.
+    """
+    mode = batch.default_mode()
+    saved, wait = time.monotonic(), CHECKPOINT_SECONDS
+    while not driven.now.ended:
+        before = driven.now.episode
+        mask = episodes.action_mask(before)
+        action, chances = decide(driven.now.observation, mask, before.decisions)
+        (stepped,) = batch.step([bank], [before], action[None], mode)
+        record = _record(plan, before, action, stepped, chances)
+        history = [*driven.now.history, record]
+        ended = bool(stepped.report.terminated)
+        driven.now = Moment(stepped.episode, stepped.observation, history, ended)
+        tell(record)
+        if plan.deadline is not None and driven.elapsed() > plan.deadline and not ended:
+            return False
+        if time.monotonic() - saved > wait and not ended:
+            begun = time.monotonic()
+            run_folder.write_checkpoint(folder, checkpoint_of(driven))
+            saved = time.monotonic()
+            wait = max(CHECKPOINT_SECONDS, (saved - begun) / CHECKPOINT_SHARE)
+    return True
+
+
+def best_model(task: Task, episode: Episode) -> Model:
+    """The network with the lowest validation loss so far; before there was one, the first."""
+    live = episode.snapshot
+    return model_of(task, episode.snapshot_shape, live.params, live.model_state)
+
+
+def _record(
+    plan: Plan,
+    before: Episode,
+    action: np.ndarray,
+    stepped: batch.Stepped,
+    chances: dict[str, list[float]] | None,
+) -> Record:
+    """A line of the history; settings and rung are those that were in force in the slice."""
+    report, after = stepped.report, stepped.episode
+    edited = after
+    settings = after.run.books.settings
+    if report.diverged:  # then the episode has gone back to its snapshot already
+        edited = episodes.edit(before, action)
+        settings = _apply(edited.run.books.settings, action)
+    named = {
+        name: float(f"{value:.6g}")
+        for name, value in zip(Settings._fields, np.asarray(settings), strict=True)
+    }
+    if plan.cosine:  # at the beginning of the slice
+        decay = 0.5 * (1.0 + math.cos(math.pi * before.spent / plan.updates))
+        named["learning_rate"] = float(f"{named['learning_rate'] * decay:.6g}")
+    record: Record = {
+        "decision": after.decisions,
+        "updates": int(after.run.books.updates),
+        "spent": report.spent / plan.updates,
+        "rung": str(edited.shape.rung),
+        "settings": named,
+        "action": {
+            name: knob.levels[level]
+            for (name, knob), level in zip(knobs.KNOBS.items(), action, strict=True)
+        },
+        "train_loss": finite(report.train_loss),
+        "valid_loss": finite(report.valid_loss),
+        "reward": report.reward,
+        "improved": bool(report.improved),
+        "diverged": bool(report.diverged),
+    }
+    if before.shape.kind == "classification":
+        record["valid_accuracy"] = finite(report.valid_hits)
+    if chances is not None:
+        record["probabilities"] = chances
+    return record
+
+
+@jax.jit
+def _act(policy: Any, observation: Any, mask: Any, key: Any) -> tuple[jax.Array, jax.Array]:
+    from rlagent.controller.policy import choose, log_probabilities
+
+    return choose(policy, observation, mask, key), log_probabilities(policy, observation, mask)
+
+
+_apply = jax.jit(knobs.apply)

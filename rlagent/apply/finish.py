@@ -1,0 +1,94 @@
+"""The end of a run: its model is written, judged once on test data, and summed up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from rlagent.apply import run_folder, scores
+from rlagent.apply.driver import best_model, checkpoint_of
+from rlagent.apply.model import Model, finite, save_model
+from rlagent.apply.result import Result
+from rlagent_envs.episode import flops_spent
+from rlagent_envs.training.bank import baseline_loss
+
+if TYPE_CHECKING:
+    from rlagent.apply.driver import Driven
+    from rlagent.apply.jobs import Job
+    from rlagent_envs.tasks.task import Split
+
+
+def write_result(job: Job, driven: Driven, status: str) -> Result:
+    """Writes what the folder of a run lacks, the summary last: it says that all is there.
+
+    Args:
+        job: the run.
+        driven: how far it has come.
+        status: finished, deadline (ended early by its time limit) or interrupted (by Ctrl-C: no
+            test data is looked at, no curves are drawn, and a checkpoint stays).
+    """
+    now, folder = driven.now, job.folder
+    interrupted = status == "interrupted"
+    if interrupted:
+        run_folder.write_checkpoint(folder, checkpoint_of(driven))
+    else:
+        run_folder.write_history(folder, now.history)
+    model = best_model(job.task, now.episode)
+    save_model(model, folder / run_folder.MODEL)
+    summary = _summary(job, driven, model, status)
+    if not interrupted:
+        from rlagent.apply.curves import write_curves
+
+        write_curves(folder / run_folder.CURVES, now.history, summary)
+    summary["seconds"] = round(driven.elapsed(), 3)
+    run_folder.write_summary(folder, summary)
+    if not interrupted:
+        run_folder.clean_up(folder)
+    return Result(model, now.history, summary, folder)
+
+
+def _summary(job: Job, driven: Driven, model: Model, status: str) -> dict[str, Any]:
+    """What there is to say of a run."""
+    task, plan, now = job.task, job.plan, driven.now
+    valid_loss, valid_score = _judge(model, task.valid, plan.score)
+    test_loss, test_score = None, None
+    if task.test is not None and status != "interrupted":
+        test_loss, test_score = _judge(model, task.test, plan.score)
+    device = jax.devices()[0]
+    return {
+        "task": task.name,
+        "method": job.request.method,
+        "controller": None if job.controller is None else job.controller.name,
+        "status": status,
+        "seed": plan.seed,
+        "budget": plan.updates,
+        "updates": int(now.episode.run.books.updates),
+        "decisions": now.episode.decisions,
+        "flops": flops_spent(now.episode),
+        "seconds": round(driven.elapsed(), 3),
+        "learning_rate": plan.learning_rate,
+        "kind": task.kind,
+        "train_rows": len(task.train.x),
+        "valid_rows": len(task.valid.x),
+        "test_rows": 0 if task.test is None else len(task.test.x),
+        "baseline_loss": finite(baseline_loss(task)),  # of the best constant, on validation rows
+        "valid_loss": valid_loss,
+        "valid_score": valid_score,
+        "test_loss": test_loss,
+        "test_score": test_score,
+        "score_name": plan.score,
+        "diverged": int(now.episode.run.books.divergences),
+        "rung": str(model.rung),
+        "rung_at_start": str(plan.start().rung),
+        "device": f"{device.platform} ({device.device_kind})",
+        "run_dir": str(job.folder),
+    }
+
+
+def _judge(model: Model, split: Split, score: str) -> tuple[float | None, float | None]:
+    """Loss and score on a part of the task, by the code that predicts."""
+    raw = model.raw(split.x)
+    value = scores.compute(score, model.kind, np.asarray(model.targets(split)), model.values(raw))
+    return finite(model.loss(split, raw)), finite(value)

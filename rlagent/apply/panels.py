@@ -1,0 +1,149 @@
+"""The panels of the picture of a run, each drawn on axes of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Record = dict[str, Any]
+
+# The colours of Okabe and Ito, which people tell apart however they see colours.
+ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+INK, FAINT = "#222222", "#B8B8B8"
+SHADES = ("#E3EEF6", "#C3DBEC", "#9CC5E0", "#6FAAD2")  # of the levels of depth and width
+LEAST_SEGMENT = 0.045  # of the axis: a narrower one is too small for its number
+
+
+def losses(panel: Axes, history: Sequence[Record], edges: np.ndarray) -> None:
+    """Training, validation and best loss, each named at its right end."""
+    tiny = 1e-12
+    train = np.array([_positive(record["train_loss"], tiny) for record in history])
+    valid = np.array([_positive(record["valid_loss"], tiny) for record in history])
+    improved = np.array([record["improved"] for record in history])
+    best = np.fmin.accumulate(np.where(improved, valid, np.nan))
+    middles = (edges[:-1] + edges[1:]) / 2
+    panel.plot(middles, train, color=ORANGE, lw=1.6, solid_capstyle="round")
+    panel.plot(edges[1:], valid, color=BLUE, lw=1.8, marker="o", ms=3.0, mew=0)
+    panel.plot(edges[1:], best, color=INK, lw=1.1, ls=(0, (4, 2)), drawstyle="steps-post")
+    if improved.any():
+        chosen = int(np.flatnonzero(improved)[-1])
+        panel.plot(edges[1 + chosen], valid[chosen], "o", ms=9, mfc="none", mec=INK, mew=1.3)
+    panel.set_ylabel("loss")
+    # A run that diverges should not squeeze all else into a line.
+    kept = np.concatenate([values[np.isfinite(values)] for values in (train, valid)])
+    if len(kept):
+        low, high = kept.min(), min(kept.max(), 8.0 * np.median(kept[: max(3, len(kept) // 8)]))
+        _logarithmic(panel, low / 1.35, max(high, low * 1.5) * 1.35)
+    ends = [("train", train, ORANGE), ("valid", valid, BLUE), ("best", best, INK)]
+    _name_ends(panel, [(name, _last(values), colour) for name, values, colour in ends])
+
+
+def _name_ends(panel: Axes, ends: list[tuple[str, float, str]]) -> None:
+    """Names the curves right of their ends, moved apart where they would overlap."""
+    low, high = np.log(panel.get_ylim())
+    places = [
+        ((np.log(value) - low) / (high - low), name, value, colour)
+        for name, value, colour in ends
+        if np.isfinite(value)
+    ]
+    previous = -1.0
+    for place, name, value, colour in sorted(places):
+        place = max(min(place, 1.0), previous + 0.075)
+        previous = place
+        panel.annotate(
+            f"{name} {value:.3g}",
+            (1.0, place),
+            xycoords="axes fraction",
+            xytext=(7, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize=9,
+            annotation_clip=False,
+        )
+
+
+def setting(
+    panel: Axes,
+    history: Sequence[Record],
+    edges: np.ndarray,
+    name: str,
+    logarithmic: bool,
+    colour: str,
+) -> None:
+    """A setting as steps, with a dot where a decision changed it."""
+    values = np.array([record["settings"][name] for record in history])
+    panel.stairs(values, edges, baseline=None, color=colour, lw=1.8)
+    changed = np.flatnonzero(np.diff(values) != 0) + 1
+    if len(changed) < len(history) - 1:  # a schedule changes at each: dots would say nothing
+        panel.plot(edges[changed], values[changed], "o", color=colour, ms=3.6, mew=0)
+    low, high = values.min(), values.max()
+    if logarithmic:
+        spread = max((high / low) ** 0.12, 2.0 if low == high else 1.1)
+        _logarithmic(panel, low / spread, high * spread)
+    else:
+        spread = max(0.15 * (high - low), 0.01)
+        panel.set_ylim(low - spread, high + spread)
+    panel.annotate(
+        f"{values[-1]:.2g}",
+        (1.0, values[-1]),
+        xycoords=("axes fraction", "data"),
+        xytext=(7, 0),
+        textcoords="offset points",
+        va="center",
+        color=colour,
+        fontsize=9,
+        annotation_clip=False,
+    )
+
+
+def _logarithmic(panel: Axes, low: float, high: float) -> None:
+    """A logarithmic axis: ticks at each decade, or at 1, 2 and 5 where there are few decades."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    few = np.log10(high / low) < 1.7
+    panel.set_yscale("log")
+    panel.set_ylim(low, high)
+    panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=8))
+    panel.yaxis.set_minor_locator(NullLocator())
+    panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def architecture(panel: Axes, history: Sequence[Record], edges: np.ndarray) -> None:
+    """Two rows, layers and width: a segment with its number, the darker the larger."""
+    sizes = [tuple(map(int, record["rung"].split("x"))) for record in history]
+    for row, place in ((0, 0), (1, 1)):  # width, then layers above it
+        levels = sorted({size[place] for size in sizes})
+        values = [size[place] for size in sizes]
+        for value, members in groupby(range(len(sizes)), values.__getitem__):
+            numbers = list(members)
+            left, right = edges[numbers[0]], edges[numbers[-1] + 1]
+            shade = SHADES[min(levels.index(value), len(SHADES) - 1)]
+            panel.barh(row, right - left, left=left, height=0.8, color=shade, ec="white", lw=1.2)
+            if right - left >= LEAST_SEGMENT:
+                middle = (left + right) / 2
+                panel.text(middle, row, str(value), ha="center", va="center", fontsize=9, color=INK)
+    panel.set_ylim(-0.55, 1.55)
+    panel.set_yticks([0, 1], ["width", "layers"])
+
+
+def _positive(value: float | None, tiny: float) -> float:
+    return np.nan if value is None else max(value, tiny)
+
+
+def _last(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known[-1]) if len(known) else np.nan

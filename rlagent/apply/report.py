@@ -1,0 +1,96 @@
+"""What the commands print and write for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rlagent.apply import run_folder
+from rlagent.apply.result import Result, load_run
+from rlagent.apply.wording import number
+from rlagent_envs.tasks import read_features
+from rlagent_envs.tasks.preprocessing import TableInput
+
+
+def report(result: Result) -> str:
+    """The end of a run in a few lines."""
+    summary = result.summary
+    name = summary["score_name"]
+    lines = []
+    for part, rows in (("test", "test_rows"), ("valid", "valid_rows")):
+        if summary[f"{part}_loss"] is None:
+            continue
+        score, loss = number(summary[f"{part}_score"]), number(summary[f"{part}_loss"])
+        where = "test" if part == "test" else "validation"
+        lines.append(f"{name} {score}, loss {loss} on {summary[rows]} {where} rows")
+    decisions = summary["decisions"]
+    lines.append(
+        f"{summary['rung']} network after {summary['updates']} updates and {decisions} decisions "
+        f"in {summary['seconds']:.1f} s"
+    )
+    if times := summary["diverged"]:
+        often = "once" if times == 1 else f"{times} times"
+        lines.append(f"diverged {often}, and went back to the best weights")
+    if summary["status"] == "deadline":
+        lines.append("ended early, because the time was over")
+    stored = result.model.preprocessing
+    suffix = "csv" if stored is not None and isinstance(stored.inputs, TableInput) else "npz"
+    lines.append(f"model, history and curves: {result.run_dir}")
+    lines.append(f"next: rlagent predict {result.run_dir} FILE.{suffix} --out predictions.csv")
+    return "\n".join([f"{summary['task']}, {summary['method']}", *(f"  {one}" for one in lines)])
+
+
+def says_finished(folder: Path) -> str | None:
+    """A sentence if a run has nothing left to do."""
+    if not folder.is_dir():
+        return None
+    summary = run_folder.read_summary(folder)
+    if summary is None or summary.get("status") == "interrupted":
+        return None
+    return f"the run {folder} is finished; there is nothing to go on with"
+
+
+def predictions(folder: Path, file: Path) -> str:
+    """Predictions for the rows of a file, as the text of a .csv file.
+
+    The column `prediction`, then for classification the probability of each class.
+
+    Raises:
+        ValueError: if there is no such run, or the file does not suit it.
+    """
+    result = load_run(folder)
+    model = result.model
+    if model.preprocessing is None:
+        raise ValueError(f"the run {folder} has no preprocessing, so it cannot read files")
+    values = model.values(model.raw(model.transform(read_features(file, model.preprocessing))))
+    labels = model.labels(values).tolist()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if model.classes is None:
+        writer.writerow(["prediction"])
+        writer.writerows([label] for label in labels)
+    else:
+        writer.writerow(["prediction", *(f"probability_{label}" for label in model.classes)])
+        writer.writerows(
+            [label, *(f"{share:.6g}" for share in row)]
+            for label, row in zip(labels, values, strict=True)
+        )
+    return text.getvalue()
+
+
+def table(rows: Sequence[Mapping[str, str | int]]) -> str:
+    """Rows of equal keys as aligned columns, numbers to the right."""
+    header = list(rows[0])
+    cells = [header, *([str(row[key]) for key in header] for row in rows)]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(header))]
+    right = [isinstance(rows[0][key], int) for key in header]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+    return "\n".join(lines)

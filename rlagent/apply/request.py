@@ -1,0 +1,191 @@
+"""What is asked of a run, checked; what a run will do; and the defaults between the two."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlagent_envs.episode import Start
+    from rlagent_envs.models import Rung
+    from rlagent_envs.tasks.task import Task
+
+METHODS = ("controller", "cosine", "constant")
+DEFAULT_CONTROLLER = "default"
+DEFAULT_DECISIONS = 40
+LEAST_UPDATES_PER_DECISION = 8  # of the base rung, where the number of decisions is ours to choose
+EPOCHS = 40
+FEWEST_UPDATES, MOST_UPDATES = 400, 6000
+CONTROLLER_LEARNING_RATE = 1e-3  # where a controller starts; it goes on from there
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of a run, as they were given; None stands for a default."""
+
+    method: str = "controller"
+    controller: str | None = None  # a name or a path
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    rung: str = "64x2"  # width x depth at the start
+    updates: int | None = None  # of the base rung
+    minutes: float | None = None  # in the place of updates
+    decisions: int | None = None
+    batch_size: int | None = None
+    valid: str | None = None  # a second file
+    target: str | None = None
+    split_column: str | None = None
+    kind: str | None = None
+    score: str | None = None
+    seed: int = 0
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, naming the option and its value, if one makes no sense by itself."""
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method {self.method!r}; there are: {', '.join(METHODS)}")
+        if self.controller is not None and self.method != "controller":
+            raise ValueError(f"controller is for the method controller, not for {self.method}")
+        if self.updates is not None and self.minutes is not None:
+            raise ValueError("give updates or minutes, not both")
+        for name in ("updates", "decisions", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and (value != int(value) or value < 1):
+                raise ValueError(f"{name} must be a whole number from 1 up, got {value}")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise ValueError(f"minutes must be more than 0, got {self.minutes:g}")
+        if self.seed != int(self.seed) or not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be a whole number from 0 to 2^32 - 1, got {self.seed}")
+        if self.decisions is not None and self.updates is not None:
+            _check_decisions(self.decisions, self.updates)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: nothing in it is left to a default, a clock or a library."""
+
+    updates: int  # the budget, of the base rung
+    decisions: int
+    depth: int  # of the base rung
+    width: int
+    learning_rate: float
+    weight_decay: float
+    dropout: float
+    label_smoothing: float
+    momentum: float
+    cosine: bool
+    knobs: tuple[str, ...]  # that the controller may move
+    score: str
+    seed: int
+    deadline: float | None  # seconds after which the run ends early
+
+    def start(self) -> Start:
+        """What the episode begins with."""
+        from rlagent_envs.episode import Start
+        from rlagent_envs.models import Rung
+        from rlagent_envs.training.settings import Settings
+
+        return Start(
+            seed=self.seed,
+            settings=Settings(**{name: getattr(self, name) for name in Settings._fields}),
+            rung=Rung(self.depth, self.width),
+            budget=float(self.updates),
+            decisions=self.decisions,
+            cosine=self.cosine,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `from_json` makes the same plan of them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Plan:
+        """What `to_json` gave; ValueError for anything else."""
+        try:
+            return cls(**stored | {"knobs": tuple(stored["knobs"])})
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"the plan of the run cannot be read: {error}") from None
+
+
+def default_updates(train_rows: int, batch_size: int) -> int:
+    """The budget of a run for which none was asked: 40 passes over the data, 400 to 6000 updates.
+
+    Small sets get more passes, because an update of theirs costs next to nothing; large ones get
+    fewer, because they need fewer.
+    """
+    passes = EPOCHS * math.ceil(train_rows / batch_size)
+    return min(max(passes, FEWEST_UPDATES), MOST_UPDATES)
+
+
+def default_decisions(updates: int) -> int:
+    """40, or fewer where a slice would have less than 8 updates of the base rung."""
+    return max(1, min(DEFAULT_DECISIONS, updates // LEAST_UPDATES_PER_DECISION))
+
+
+def make_plan(request: Request, task: Task, knobs: tuple[str, ...]) -> Plan:
+    """The plan of a request, but for the budget of one that asks for minutes; see `with_budget`.
+
+    Args:
+        request: what was asked for.
+        task: the data.
+        knobs: those that the controller may move; none for the other methods.
+
+    Raises:
+        ValueError: naming the option and its value, if one does not suit the task.
+    """
+    from rlagent.apply.scores import check_score
+    from rlagent.baselines.reference import REFERENCE_LEARNING_RATE
+    from rlagent_envs.models import FAMILIES
+    from rlagent_envs.training.settings import DEFAULT
+
+    rung = parse_rung(request.rung)
+    FAMILIES[task.family].check(rung)
+    rate = request.learning_rate
+    if rate is None:
+        learned = request.method == "controller"
+        rate = CONTROLLER_LEARNING_RATE if learned else REFERENCE_LEARNING_RATE
+    decay = DEFAULT.weight_decay if request.weight_decay is None else request.weight_decay
+    settings = DEFAULT._replace(learning_rate=float(rate), weight_decay=float(decay))
+    settings.check()
+    updates = request.updates or default_updates(len(task.train.x), task.batch_size)
+    if request.decisions is not None and request.minutes is None:
+        _check_decisions(request.decisions, updates)
+    return Plan(
+        updates=int(updates),
+        decisions=request.decisions or default_decisions(updates),
+        depth=rung.depth,
+        width=rung.width,
+        **settings._asdict(),
+        cosine=request.method == "cosine",
+        knobs=knobs,
+        score=check_score(request.score, task.kind),
+        seed=int(request.seed),
+        deadline=None if request.minutes is None else 60.0 * request.minutes,
+    )
+
+
+def with_budget(plan: Plan, request: Request, updates: int) -> Plan:
+    """The plan with a budget that was found by calibration."""
+    from dataclasses import replace
+
+    decisions = min(request.decisions or default_decisions(updates), updates)
+    return replace(plan, updates=updates, decisions=decisions)
+
+
+def parse_rung(text: str) -> Rung:
+    """The rung of `64x2`, width x depth; ValueError for other texts."""
+    from rlagent_envs.models import Rung
+
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise ValueError(f"rung must be WIDTHxDEPTH, for instance 64x2, got {text!r}")
+    return Rung(depth=int(match[2]), width=int(match[1]))
+
+
+def _check_decisions(decisions: int, updates: int) -> None:
+    if decisions > updates:
+        raise ValueError(
+            f"decisions must be at most the number of updates, {updates}, got {decisions}"
+        )

@@ -1,0 +1,105 @@
+"""What a run gave: a model, its history and a summary, in memory or from a run folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rlagent.apply import run_folder, scores
+from rlagent.apply.model import Model, load_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A tuned network. The arrays and lists must not be changed."""
+
+    model: Model
+    history: list[dict[str, Any]]  # a line for each decision, as in history.jsonl
+    summary: dict[str, Any]  # as in summary.json
+    run_dir: Path
+
+    def predict(self, x: Any) -> np.ndarray:
+        """A label or a value, in the units of the target, for each row `[rows]`.
+
+        Args:
+            x: rows of the form of training: a DataFrame with its columns, or an array.
+
+        Raises:
+            ValueError: if a column is missing, or the shape or a value cannot be used.
+        """
+        return self.model.labels(self._values(x))
+
+    def predict_proba(self, x: Any) -> np.ndarray:
+        """The probability of each class `[rows, classes]`, in the order of `model.classes`.
+
+        Raises:
+            ValueError: for regression, and as `predict`.
+        """
+        if self.model.kind == "regression":
+            raise ValueError("a regression has no classes, so it has no probabilities")
+        return self._values(x)
+
+    def score(self, x: Any, y: Any, name: str | None = None) -> float:
+        """The score of the predictions for rows of which the targets are known.
+
+        Args:
+            x: as for `predict`.
+            y: labels or values, `[rows]`.
+            name: of a score, for instance accuracy or r2; that of the run where None.
+
+        Raises:
+            ValueError: if there is no such score, or a label that training did not have.
+        """
+        kind = self.model.kind
+        chosen = scores.check_score(name or self.summary["score_name"], kind)
+        values, targets = self._values(x), self._targets(y)
+        if len(values) != len(targets):
+            raise ValueError(f"x has {len(values)} rows but y has {len(targets)}")
+        return scores.compute(chosen, kind, targets, values)
+
+    def history_frame(self) -> pd.DataFrame:
+        """The history as a table, `settings.dropout` for the dropout of a decision."""
+        import pandas as pd
+
+        return pd.json_normalize(self.history)
+
+    def plot(self) -> Figure:
+        """Losses, settings and architecture over the budget, as in curves.png."""
+        from rlagent.apply.curves import draw
+
+        return draw(self.history, self.summary)
+
+    def _values(self, x: Any) -> np.ndarray:
+        return self.model.values(self.model.raw(self.model.transform(x)))
+
+    def _targets(self, y: Any) -> np.ndarray:
+        """Class numbers, or values in their units."""
+        stored = self.model.preprocessing
+        if stored is None or self.model.kind == "regression":
+            return np.asarray(y)
+        return stored.encode_target(y)
+
+
+def load_run(folder: str | Path) -> Result:
+    """The result of a run, from its folder.
+
+    Raises:
+        ValueError: in one sentence, if the folder holds no run, one that has no model yet, or a
+            damaged one.
+    """
+    folder = Path(folder)
+    run_folder.read_run(folder)
+    summary = run_folder.read_summary(folder)
+    if summary is None or not (folder / run_folder.MODEL).is_file():
+        raise ValueError(
+            f"the run {folder} has no model yet; go on with it by: rlagent tune --resume {folder}"
+        )
+    model = load_model(folder / run_folder.MODEL)
+    return Result(model, run_folder.read_history(folder), summary, folder)

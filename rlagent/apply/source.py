@@ -1,0 +1,119 @@
+"""Where the data of a run comes from, and by what it is known again."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from rlagent.apply.request import Request
+    from rlagent_envs.tasks.task import Kind, Task
+
+IN_MEMORY = "data in memory"
+
+
+def load_source(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
+    """The task that `tune` was given, whatever it is, and how `run.json` calls it.
+
+    Args:
+        x: a task's name, a path, a `Task`, an array, lists, or a DataFrame.
+        y: the targets where `x` is an array or a DataFrame; None otherwise, and where a column of
+            a DataFrame is the target.
+        request: the other options.
+        valid: `(x, y)` to validate on, in memory, or None.
+
+    Returns:
+        The task, and its name, its absolute path, or `IN_MEMORY`.
+
+    Raises:
+        ValueError: one sentence that names what cannot be used.
+    """
+    from rlagent_envs.tasks import TASKS, load_task
+    from rlagent_envs.tasks.task import Task
+
+    if x is None:
+        raise ValueError("give a task, a file or data")
+    if isinstance(x, Task):
+        _refuse(request, "a Task", "valid", "target", "split_column", "kind", "batch_size")
+        if y is not None or valid is not None:
+            raise ValueError("a Task holds its targets and validation rows already")
+        return x, IN_MEMORY
+    if not isinstance(x, str | Path):
+        return _from_memory(x, y, request, valid), IN_MEMORY
+    if y is not None or valid is not None:
+        raise ValueError(f"y and valid rows in memory go with x in memory, but x is {str(x)!r}")
+    kind: Any = request.kind
+    task = load_task(
+        x,
+        target=request.target,
+        split_column=request.split_column,
+        valid=request.valid,
+        kind=kind,
+        batch_size=request.batch_size,
+        seed=request.seed,
+    )
+    return task, str(x) if str(x) in TASKS else str(Path(x).resolve())
+
+
+def fingerprint(task: Task) -> str:
+    """A digest of everything in a task that a run looks at."""
+    digest = hashlib.sha256()
+    digest.update(repr((task.kind, task.family, task.outputs, task.batch_size)).encode())
+    for split in (task.train, task.valid, task.test):
+        for array in () if split is None else split:
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
+    from rlagent_envs.tasks import from_arrays
+
+    _refuse(request, "data in memory", "valid", "split_column")
+    x, y = _with_target(x, y, request.target, "x")
+    x_valid, y_valid = None, None
+    if valid is not None:
+        try:
+            x_valid, y_valid = valid
+        except (TypeError, ValueError):
+            raise ValueError("valid must be a file or a pair (x, y)") from None
+        if request.target is not None and y_valid is None:
+            x_valid, y_valid = _with_target(x_valid, None, request.target, "valid")
+    kind: Kind | None = request.kind  # type: ignore[assignment]  # from_arrays checks it
+    return from_arrays(
+        x,
+        y,
+        x_valid=x_valid,
+        y_valid=y_valid,
+        kind=kind,
+        batch_size=request.batch_size,
+        seed=request.seed,
+    )
+
+
+def _with_target(x: Any, y: Any, target: str | None, name: str) -> tuple[Any, Any]:
+    """Inputs and targets, the targets taken from a column if one is named."""
+    from rlagent_envs.tasks.preprocessing import is_table
+
+    if target is None:
+        if y is None:
+            raise ValueError("y is missing: give the targets, or target, a column of a DataFrame")
+        return x, y
+    if y is not None:
+        raise ValueError(f"give y or the target {target!r}, not both")
+    if not is_table(x):
+        raise ValueError(f"target {target!r} names a column, but {name} is not a DataFrame")
+    if target not in x.columns:
+        columns = ", ".join(map(str, x.columns))
+        raise ValueError(f"{name} has no column {target!r} for the target; it has: {columns}")
+    return x.drop(columns=target), x[target]
+
+
+def _refuse(request: Request, what: str, *options: str) -> None:
+    """Raises ValueError for an option that has no meaning for this kind of data."""
+    for name in options:
+        if getattr(request, name) is not None:
+            raise ValueError(f"{name} is not for {what}")

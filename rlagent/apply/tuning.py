@@ -1,0 +1,219 @@
+"""`tune`: trains a network on a task in one run, under a learned controller or a plain schedule."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rlagent.apply.jobs import Job, job_again, new_job
+from rlagent.apply.request import Request
+
+if TYPE_CHECKING:
+    from rlagent.apply.driver import Driven
+    from rlagent.apply.result import Result
+    from rlagent.controller.file import Controller
+    from rlagent_envs.training.bank import Bank
+
+
+class View(Protocol):
+    """Shows a run while it is on its way; see `rlagent.apply.live`."""
+
+    def begin(self, job: Job) -> None:
+        """The run is about to begin, or to go on."""
+
+    def show(self, record: dict[str, Any]) -> None:
+        """A decision has been made."""
+
+    def end(self) -> None:
+        """No more decisions will be made."""
+
+
+class _Views:
+    """The view and the callback of a run, whichever of them there is, as one view."""
+
+    def __init__(
+        self, callback: Callable[[dict[str, Any]], None] | None, view: View | None
+    ) -> None:
+        self._callback, self._view = callback, view
+
+    def begin(self, job: Job) -> None:
+        if self._view is not None:
+            self._view.begin(job)
+
+    def show(self, record: dict[str, Any]) -> None:
+        if self._view is not None:
+            self._view.show(record)
+        if self._callback is not None:
+            self._callback(record)
+
+    def end(self) -> None:
+        if self._view is not None:
+            self._view.end()
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C: the best model so far and the history are in `run_dir`."""
+
+    def __init__(self, message: str, run_dir: Path) -> None:
+        super().__init__(message)
+        self.run_dir = run_dir
+
+
+def tune(
+    x: Any = None,
+    y: Any = None,
+    *,
+    method: str = "controller",
+    controller: str | Path | Controller | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    rung: str = "64x2",
+    updates: int | None = None,
+    minutes: float | None = None,
+    decisions: int | None = None,
+    batch_size: int | None = None,
+    valid: Any = None,
+    target: str | None = None,
+    split_column: str | None = None,
+    kind: str | None = None,
+    score: str | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    device: str | None = None,
+    resume: str | Path | None = None,
+    callback: Callable[[dict[str, Any]], None] | None = None,
+    view: View | None = None,
+) -> Result:
+    """Trains a network on data in one run, and keeps what is best by validation loss.
+
+    Args:
+        x: a task's name, the path of a .csv or .npz file, an array, a DataFrame, or a `Task`.
+        y: labels or values, where `x` is an array or a DataFrame.
+        method: controller (a learned policy changes the settings as it goes), cosine (the learning
+            rate decays to zero) or constant.
+        controller: the name of one that ships, a file, or one in memory; "default" where None.
+        learning_rate: at the start, 1e-8 to 1; where None 1e-3 for a controller, else that of the
+            reference.
+        weight_decay: at the start, 1e-6 to 1; 1e-4 where None.
+        rung: width x depth at the start; a controller may grow it.
+        updates: the budget, in updates of that rung; a larger rung gets fewer. Where None,
+            `default_updates` of the number of rows.
+        minutes: in the place of `updates`: as many as fit into the time, by a short calibration.
+            The run ends when the time is over, in any case.
+        decisions: how often settings may change and the model is validated; about 40 where None.
+        batch_size: examples per update; by the number of rows where None.
+        valid: what to validate on: a file, or `(x, y)`. Where None, rows of the data.
+        target: the column to predict, of a .csv file or a DataFrame.
+        split_column: of a .csv file, the column that says train, valid or test.
+        kind: classification or regression; by the target where None.
+        score: by what the model is judged at the end; accuracy or r2 where None.
+        seed: divides the rows, and draws weights and batches.
+        out: the folder of the run, new or empty; `runs/NAME-METHOD-N` where None.
+        device: cpu, gpu or tpu; the best there is where None.
+        resume: the folder of a run that was interrupted: go on with it. All else is as it was; data
+            in memory has to be given again.
+        callback: called with each line of the history, as it comes.
+        view: shows the run while it is on its way.
+
+    Returns:
+        The result; what is in its folder can be loaded again by `load_run`.
+
+    Raises:
+        ValueError: one sentence that names what makes no sense, and the choices; nothing has been
+            written then.
+        Interrupted: a KeyboardInterrupt, after Ctrl-C: the best model so far has been written.
+    """
+    started = time.monotonic()
+    in_memory = None if valid is None or isinstance(valid, str | Path) else valid
+    request = Request(
+        method=method,
+        controller=None if controller is None else _controller_name(controller),
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        rung=rung,
+        updates=updates,
+        minutes=minutes,
+        decisions=decisions,
+        batch_size=batch_size,
+        valid=None if valid is None or in_memory is not None else str(valid),
+        target=target,
+        split_column=split_column,
+        kind=kind,
+        score=score,
+        seed=seed,
+        device=device,
+    )
+    if resume is not None:
+        job = job_again(Path(resume), x, y, in_memory, request, out)
+        if isinstance(job, Path):
+            from rlagent.apply.result import load_run
+
+            return load_run(job)
+    else:
+        folder = None if out is None else Path(out)
+        job = new_job(x, y, in_memory, request, controller, folder, started)
+    return _run(job, started, _Views(callback, view))
+
+
+def _controller_name(controller: str | Path | Controller) -> str:
+    return str(controller) if isinstance(controller, str | Path) else controller.name
+
+
+def _run(job: Job, started: float, view: View) -> Result:
+    """Drives a job to its end and writes its result."""
+    import jax
+
+    from rlagent.apply import driver
+    from rlagent.apply.finish import write_result
+    from rlagent_envs.training.bank import make_bank
+
+    driven: Driven | None = None
+    try:
+        view.begin(job)
+        bank: Bank = jax.device_put(make_bank(job.task, padded=False))
+        decide: driver.Decide = driver.hold
+        if job.controller is not None:
+            decide = driver.decide_by(job.controller, job.plan.seed)
+        if job.checkpoint is None:
+            driven = driver.begin(job.plan, job.task, bank)
+        else:
+            driven = driver.take_up(job.plan, job.task, bank, job.checkpoint)
+        driven.started = started
+        whole = driver.drive(driven, job.plan, bank, decide, job.folder, view.show)
+        view.end()
+        return write_result(job, driven, "finished" if whole else "deadline")
+    except KeyboardInterrupt:
+        with _undisturbed():
+            view.end()
+            if driven is not None:
+                write_result(job, driven, "interrupted")
+        raise Interrupted(_stopped_message(job, driven), job.folder) from None
+    finally:
+        view.end()
+
+
+def _stopped_message(job: Job, driven: Driven | None) -> str:
+    made = 0 if driven is None else driven.now.episode.decisions
+    what = "the best model so far and the history are in" if driven is not None else "the run is in"
+    return (
+        f"interrupted after decision {made} of {job.plan.decisions}; {what} {job.folder}; "
+        f"go on with: rlagent tune --resume {job.folder}"
+    )
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignores a second Ctrl-C, where Python lets us: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,112 @@
+"""A training that is killed again and again ends as one that was left alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+KILLS = 10
+ROLLOUTS = 60  # enough that no series of kills comes to the end
+MOST = 4  # rollouts that a process may finish before it is killed
+
+CONFIG = f"""
+name = "killed"
+checkpoint_minutes = 0
+
+[ppo]
+decisions = {32 * ROLLOUTS}
+places = 4
+rollout = 8
+batch_size = 16
+epochs = 2
+hidden = [16, 16]
+seed = 5
+
+[environment]
+task = "iris"
+knobs = ["learning_rate", "weight_decay", "dropout", "momentum", "restore"]
+decisions = [2, 6]
+updates_per_decision = [8, 8]
+depths = [1]
+widths = [32]
+group_dropout = 0.2
+
+[evaluation]
+every = 640
+tasks = ["iris"]
+seeds = 1
+updates = 16
+run_decisions = 2
+"""
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "rlagent", "train", *arguments]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """With a compile cache that the killed processes share; some die while they write to it."""
+    caching = {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    }
+    return os.environ | caching
+
+
+def written(path: Path) -> tuple[int, int] | None:
+    """Tells one version of a file from the next; None if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def kill_after(
+    process: subprocess.Popen[bytes], checkpoint: Path, rollouts: int, delay: float
+) -> None:
+    """Kills a process once it has written so many checkpoints, and a little later."""
+    seen, deadline = written(checkpoint), time.monotonic() + 100.0
+    while rollouts and time.monotonic() < deadline:
+        assert process.poll() is None, "it ended by itself"
+        if (now := written(checkpoint)) != seen:
+            seen, rollouts = now, rollouts - 1
+        time.sleep(0.002)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended by itself"
+
+
+@pytest.mark.slow
+def test_a_training_killed_ten_times_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    config, alone, killed = tmp_path / "config.toml", tmp_path / "alone", tmp_path / "killed"
+    config.write_text(CONFIG)
+    env = environment(tmp_path / "cache")
+    start = ("--config", str(config), "--out", str(killed))
+    go_on = ("--resume", "--out", str(killed))
+    generator = np.random.default_rng(0)
+    for number in range(KILLS):
+        # The first one has to get as far as to have a folder; the others die anywhere.
+        rollouts = 1 if number == 0 else int(generator.integers(0, MOST + 1))
+        delay = generator.uniform(0.0, 0.1 if rollouts else 3.0)
+        process = subprocess.Popen(
+            command(*(go_on if number else start)), env=env, stderr=subprocess.DEVNULL
+        )
+        kill_after(process, killed / "checkpoint.safetensors", rollouts, delay)
+    subprocess.run(command(*go_on), env=env, check=True, capture_output=True)
+    # With no cache, so that what the killed ones left in theirs cannot spoil both alike.
+    subprocess.run(
+        command("--config", str(config), "--out", str(alone)), check=True, capture_output=True
+    )
+    names = {file.name for file in alone.iterdir()}
+    assert {file.name for file in killed.iterdir()} == names  # nothing half-written is left
+    for name in sorted(names - {"tensorboard"}):
+        assert (killed / name).read_bytes() == (alone / name).read_bytes(), name

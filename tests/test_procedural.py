@@ -1,0 +1,130 @@
+"""The distribution of random tasks: repeatable, valid, varied, and possible to learn."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss
+
+from rlagent_envs.tasks.procedural import (
+    CONTEXT,
+    MAX_FEATURES,
+    MAX_TRAIN_ROWS,
+    MAX_VALID_ROWS,
+    SOURCES,
+    sample_task,
+)
+from rlagent_envs.tasks.task import Task
+from rlagent_envs.training.bank import PADDED_CLASSES, baseline_loss, make_bank
+
+SEEDS = range(300)
+
+
+@cache
+def tasks() -> list[Task]:
+    return [sample_task(seed) for seed in SEEDS]
+
+
+def arrays(task: Task) -> list[np.ndarray]:
+    return [*task.train, *task.valid]
+
+
+@pytest.mark.parametrize("seed", [0, 4, 17])
+def test_a_seed_is_a_task_bit_for_bit(seed: int) -> None:
+    first, again = sample_task(seed), tasks()[seed]
+    for a, b in zip(arrays(first), arrays(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (first.context, first.outputs, first.kind) == (again.context, again.outputs, again.kind)
+
+
+def test_seeds_differ() -> None:
+    assert len({task.train.x.tobytes() for task in tasks()}) == len(SEEDS)
+    assert len({task.context for task in tasks()}) == len(SEEDS)
+
+
+@pytest.mark.xfail(
+    reason="the rows of all parts are drawn at once, so that a test part changes everything",
+    strict=True,
+    raises=AssertionError,
+)
+@pytest.mark.parametrize("seed", [0, 4])
+def test_a_test_part_leaves_the_other_parts_as_they_are(seed: int) -> None:
+    with_test = sample_task(seed, test_rows=50)
+    for a, b in zip(arrays(with_test), arrays(tasks()[seed]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_test_part_has_the_rows_asked_for_and_they_are_new() -> None:
+    task = sample_task(0, test_rows=50)
+    assert task.test is not None
+    assert task.test.x.shape == (50, task.features)
+    seen = {row.tobytes() for row in np.concatenate([task.train.x, task.valid.x])}
+    assert not any(row.tobytes() in seen for row in task.test.x)
+    assert tasks()[0].test is None
+
+
+def test_every_task_is_valid() -> None:
+    for task in tasks():
+        for part in (task.train, task.valid):
+            assert part.x.dtype == np.float32, task.name
+            assert np.isfinite(part.x).all(), task.name
+            assert np.abs(part.x).max() <= 30.0, task.name
+            assert np.isfinite(part.y).all(), task.name
+        assert 4 <= task.features <= MAX_FEATURES, task.name
+        assert 128 <= len(task.train.x) <= MAX_TRAIN_ROWS, task.name
+        assert 128 <= len(task.valid.x) <= MAX_VALID_ROWS, task.name
+        assert len(task.context) == CONTEXT, task.name
+        assert np.isfinite(task.context).all(), task.name
+        assert np.abs(task.context).max() <= 1.5, task.name
+        assert make_bank(task, padded=True).valid_x.shape[1] == MAX_VALID_ROWS
+        assert 0.0 < baseline_loss(task) < 10.0, task.name
+
+
+def test_classes_are_whole_and_all_are_trained_on() -> None:
+    for task in tasks():
+        if task.kind == "classification":
+            assert task.train.y.dtype == np.int32
+            assert 2 <= task.outputs <= PADDED_CLASSES, task.name
+            np.testing.assert_array_equal(np.unique(task.train.y), np.arange(task.outputs))
+            assert set(task.valid.y) <= set(range(task.outputs)), task.name
+
+
+def test_targets_of_regression_are_standardised() -> None:
+    for task in tasks():
+        if task.kind == "regression":
+            assert task.outputs == 1
+            assert task.train.y.dtype == np.float32
+            assert abs(task.train.y.mean()) < 1e-4, task.name
+            assert task.train.y.std() == pytest.approx(1.0, abs=1e-3), task.name
+
+
+def test_tasks_are_varied() -> None:
+    kinds = [task.kind for task in tasks()]
+    assert 0.65 < kinds.count("classification") / len(kinds) < 0.85
+    by_source = np.sum([task.context[-len(SOURCES) :] for task in tasks()], axis=0)
+    assert by_source.min() > 30
+    features = np.array([task.features for task in tasks()])
+    assert np.quantile(features, 0.1) < 10
+    assert np.quantile(features, 0.9) > 120
+    assert {2, 3, 5, 8} <= {task.outputs for task in tasks()}
+
+
+def linear_loss(task: Task) -> float:
+    """The validation loss of a quick linear fit, in the unit of `baseline_loss`."""
+    train, valid = task.train, task.valid
+    if task.kind == "regression":
+        fit = Ridge(alpha=10.0).fit(train.x, train.y)
+        return float(np.mean((fit.predict(valid.x) - valid.y) ** 2))
+    classifier = LogisticRegression(C=0.02, tol=1e-2).fit(train.x, train.y)
+    p = classifier.predict_proba(valid.x)
+    return float(log_loss(valid.y, p, labels=np.arange(task.outputs)))
+
+
+def test_most_tasks_can_be_learned() -> None:
+    few = tasks()[:60]
+    ratios = np.array([linear_loss(task) / baseline_loss(task) for task in few])
+    assert np.mean(ratios < 0.97) > 0.6
+    assert np.median(ratios) < 0.9
+    # Some are too much for a linear fit: growth and a longer training have something to gain.
+    assert np.mean(ratios > 0.5) > 0.2
