@@ -28,6 +28,7 @@ class Figure:
     unit: str = "x"
     at_least: float | None = None
     below: float | None = None
+    at_most: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)  # medians and the like
 
     @property
@@ -35,6 +36,8 @@ class Figure:
         """Met, missed, or what stands where nothing was asked for."""
         if self.at_least is not None:
             return "met" if self.value >= self.at_least else "missed"
+        if self.at_most is not None:
+            return "met" if self.value <= self.at_most else "missed"
         if self.below is not None:
             return "met" if self.value < self.below else "missed"
         return "for information"
@@ -42,9 +45,14 @@ class Figure:
     @property
     def asked(self) -> str:
         """The figure asked for, in words."""
-        if self.at_least is not None:
-            return f"at least {self.at_least:g} {self.unit}"
-        return "" if self.below is None else f"below {self.below:g} {self.unit}"
+        for words, limit in (
+            ("at least", self.at_least),
+            ("at most", self.at_most),
+            ("below", self.below),
+        ):
+            if limit is not None:
+                return f"{words} {limit:.3g} {self.unit}".strip()
+        return ""
 
     def line(self) -> str:
         """As a line of JSON, with device and versions."""

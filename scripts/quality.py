@@ -21,7 +21,7 @@ import numpy as np
 
 from rlagent.baselines import search
 from rlagent.baselines.reference import REFERENCE_RUNG
-from rlagent.baselines.runs import Act, play, test_scores
+from rlagent.baselines.runs import Act, hold, play, test_scores
 from rlagent.baselines.statistics import expected_best, paired_interval, trials_to_match
 from rlagent.controller.file import bind, load_controller
 from rlagent_envs.episode import Start
@@ -87,29 +87,17 @@ def measure(
     """Makes the runs of a task that the store lacks, at every budget."""
     done = {(r["task"], r["budget"], r["method"], r["seed"]) for r in read(arguments.store)}
     bank = jax.device_put(make_bank(task, padded=False))
+    label = arguments.label or arguments.controller
+    act = actor(arguments.controller) if method == "controller" else hold
     for budget, decisions in BUDGETS.items():
-        starts: dict[tuple[str, int], Start] = {}
-        act: Act | None = None
-        if method == "single":
-            for seed in seeds:
-                for label, start in search.single_starts(seed, budget, decisions).items():
-                    starts[label, seed] = start
-        elif method == "random" and name == SEARCHED:
-            for seed in range(POOL):
-                start = search.random_start(task, seed, budget, decisions)
-                starts["random", seed] = search.limited(start, decisions)
-        elif method == "controller":
-            label = arguments.label or arguments.controller
-            act = actor(arguments.controller)
-            for seed in seeds:
-                starts[label, seed] = controller_start(seed, budget, decisions)
-        missing = {k: s for k, s in starts.items() if (name, budget, *k) not in done}
-        for keys in chunks(list(missing), 16):
+        starts = starts_of(method, label, name, task, seeds, budget, decisions)
+        missing = [key for key in starts if (name, budget, *key) not in done]
+        for first in range(0, len(missing), 16):
+            keys = missing[first : first + 16]
             begun = time.perf_counter()
-            several = [missing[key] for key in keys]
-            finished = play(task, bank, several, act) if act else play(task, bank, several)
+            finished = play(task, bank, [starts[key] for key in keys], act)
             scores = test_scores(task, finished)
-            seconds = (time.perf_counter() - begun) / len(keys)
+            seconds = round((time.perf_counter() - begun) / len(keys), 3)
             with arguments.store.open("a") as file:
                 for key, one, score in zip(keys, finished, scores, strict=True):
                     line = {
@@ -120,10 +108,32 @@ def measure(
                         "test": score,
                         "valid": one.reports[-1].best_score,
                         "rung": str(one.episode.snapshot_shape.rung),
-                        "seconds": round(seconds, 3),
+                        "seconds": seconds,
                     }
                     file.write(json.dumps(line) + "\n")
-            print(name, budget, keys[0][0], len(keys), round(seconds, 2), flush=True)
+            print(name, budget, keys[0][0], len(keys), seconds, flush=True)
+
+
+def starts_of(
+    method: str, label: str, name: str, task: Task, seeds: range, budget: int, decisions: int
+) -> dict[tuple[str, int], Start]:
+    """What the runs of a method begin with, by the method's label and the seed."""
+    match method:
+        case "single":
+            return {
+                (single, seed): start
+                for seed in seeds
+                for single, start in search.single_starts(seed, budget, decisions).items()
+            }
+        case "random":
+            pool = range(POOL) if name == SEARCHED else ()
+            drawn = {seed: search.random_start(task, seed, budget, decisions) for seed in pool}
+            return {
+                ("random", seed): search.limited(start, decisions) for seed, start in drawn.items()
+            }
+        case "controller":
+            return {(label, seed): controller_start(seed, budget, decisions) for seed in seeds}
+    raise ValueError(f"unknown method {method!r}; there are: single, random, controller")
 
 
 def controller_start(seed: int, budget: float, decisions: int) -> Start:
@@ -155,12 +165,6 @@ def actor(name: str) -> Act:
         )
 
     return act
-
-
-def chunks(items: list[tuple[str, int]], size: int) -> Iterator[list[tuple[str, int]]]:
-    """The items, `size` at a time."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def tables(runs: list[dict[str, Any]], label: str) -> str:

@@ -130,14 +130,14 @@ class Watch:
     masking: float = 0.0
 
 
-def ppo(rollouts: int = 3) -> Iterator[Figure]:
-    """PPO's own share of the training of a controller, with 64 places, compilation excluded."""
-    _train(rollouts)  # the same seeds: it compiles all that the second one runs
+def ppo(rollouts: int = 2, places: int = 64, rollout: int = 32) -> Iterator[Figure]:
+    """PPO's own share of the training of a controller, compilation excluded."""
+    _train(rollouts, places, rollout)  # the same seeds: it compiles all that the second one runs
     count = CompileCount()
-    watch, whole = _train(rollouts)
-    decisions = 64 * 32 * rollouts
+    watch, whole = _train(rollouts, places, rollout)
+    decisions = places * rollout * rollouts
     yield Figure(
-        "PPO's own time while training a controller, 64 places",
+        f"PPO's own time while training a controller, {places} places",
         100.0 * (1.0 - watch.stepping / whole),
         decisions,
         "%",
@@ -152,7 +152,7 @@ def ppo(rollouts: int = 3) -> Iterator[Figure]:
     )
 
 
-def _train(rollouts: int) -> tuple[Watch, float]:
+def _train(rollouts: int, places: int, rollout: int) -> tuple[Watch, float]:
     """A training of the shipped controller's config; the watch, and seconds of all."""
     import torch
     from stable_baselines3.common.callbacks import BaseCallback
@@ -186,9 +186,10 @@ def _train(rollouts: int) -> tuple[Watch, float]:
             return True
 
     settings = read_config(Path(PRETRAINED / "default.toml"))
-    settings = replace(settings, ppo=replace(settings.ppo, places=64, rollout=32))
+    size = min(settings.ppo.batch_size, places * rollout)
+    options = replace(settings.ppo, places=places, rollout=rollout, batch_size=size)
     torch.set_num_threads(1)  # as rlagent.ppo.training does
-    env = Timed(settings.environment, settings.ppo.places, settings.ppo.seed)
-    model, begun = make_model(settings.ppo, env), Begun()
-    model.learn(rollouts * settings.ppo.places * settings.ppo.rollout, callback=begun)
+    env = Timed(settings.environment, places, options.seed)
+    model, begun = make_model(options, env), Begun()
+    model.learn(rollouts * places * rollout, callback=begun)
     return watch, time.perf_counter() - begun.at

@@ -84,7 +84,7 @@ def compilations() -> Iterator[Figure]:
         count.programs / len(seen),
         len(seen),
         "",
-        below=1.0 + 1e-9,
+        at_most=1.0,
         details={"shape classes": len(seen), "programs": count.programs, "cache entries": entries},
     )
     programs, walks = count.programs, 20
@@ -98,7 +98,7 @@ def compilations() -> Iterator[Figure]:
         float(count.programs - programs),
         walks,
         "",
-        below=1e-9,
+        at_most=0.0,
     )
 
 

@@ -20,6 +20,7 @@ from rlagent_envs.episode import flops_spent
 from rlagent_envs.gym_env import TuningEnv
 from rlagent_envs.models import FAMILIES, MLP, Rung, ShapeClass
 from rlagent_envs.observation import HIGHEST, LOWEST
+from rlagent_envs.observation import NAMES as FEATURE_NAMES
 from rlagent_envs.pool import Pool, fixed_task
 from rlagent_envs.reward import FLOOR
 from rlagent_envs.tasks import TASKS
@@ -471,6 +472,8 @@ def test_a_divergence_puts_the_snapshot_back_and_nothing_else() -> None:
         assert same(leaves(after.run.live), leaves(before.snapshot))
         np.testing.assert_array_equal(after.run.books.settings, settings_at_best)
         assert tuple(after.run.books.rung[:2]) == after.shape.rung
+        shown = stepped.observation[FEATURE_NAMES.index("learning_rate")]
+        assert shown == pytest.approx((np.log10(settings_at_best[0]) + 3.0) / 3.0, abs=1e-5)
         old, new = before.run.books, after.run.books
         np.testing.assert_array_equal(new.key, old.key)
         assert int(new.updates) == int(old.updates) + stepped.report.updates
@@ -484,6 +487,26 @@ def test_a_divergence_puts_the_snapshot_back_and_nothing_else() -> None:
         (later,) = pool.step(action()[None])
         assert np.isfinite(later.report.valid_loss)
     assert seen >= 3
+
+
+def test_weights_that_are_not_finite_are_a_divergence_too() -> None:
+    pool = Pool(replace(SHORT, decisions=(6, 6)), 1)
+    pool.begin(0, 2)
+    pool.step(action()[None])
+    place = pool.place(0)
+    live = place.episode.run.live
+    huge = live.replace(params=jax.tree.map(lambda leaf: np.float32(1e30) * leaf, live.params))
+    run = place.episode.run.replace(live=huge)
+    pool.places[0] = replace(place, episode=replace(place.episode, run=run))
+    (stepped,) = pool.step(action()[None])
+    assert stepped.report.diverged
+    assert not np.isfinite(stepped.report.valid_loss)
+    assert np.isfinite(stepped.observation).all()
+    assert np.isfinite(stepped.report.reward)
+    assert same(leaves(stepped.episode.run.live), leaves(place.episode.snapshot))
+    (later,) = pool.step(action()[None])
+    assert np.isfinite(later.report.valid_loss)
+    assert np.isfinite(later.observation).all()
 
 
 def test_a_restore_gives_the_best_weights_and_settings_back() -> None:

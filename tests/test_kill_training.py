@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 KILLS = 10
-ROLLOUTS = 60  # enough that no series of kills comes to the end
-MOST = 4  # rollouts that a process may finish before it is killed
+ROLLOUTS = 40  # enough that no series of kills comes to the end
+MOST = 3  # rollouts that a process may finish before it is killed
 
 CONFIG = f"""
 name = "killed"
@@ -39,7 +39,7 @@ widths = [32]
 group_dropout = 0.2
 
 [evaluation]
-every = 640
+every = 480
 tasks = ["iris"]
 seeds = 1
 updates = 16

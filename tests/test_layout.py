@@ -16,14 +16,15 @@ RLAGENT = ROOT / "rlagent"
 
 # Earlier layers know nothing of later ones. The package's own __init__ is last.
 LAYERS = (
-    {"config"},
+    {"config", "draws"},
     {"tasks", "models"},
     {"training"},
     {"knobs", "growth"},
     {"telemetry", "observation", "reward"},
     {"dynamics"},
     {"episode"},
-    {"batch"},
+    {"batch", "saving"},
+    {"pool"},
     {"gym_env", "vector_env"},
     {"__init__"},
 )

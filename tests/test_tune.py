@@ -20,6 +20,7 @@ from rlagent.apply import driver, run_folder, scores
 from rlagent.apply.live import LiveView
 from rlagent.apply.request import default_decisions, default_updates
 from rlagent.apply.result import Result
+from rlagent.apply.source import fingerprint
 from rlagent.controller.file import Controller, save_controller
 from rlagent.controller.policy import weight_shapes
 from rlagent_envs.knobs import KNOBS
@@ -130,6 +131,15 @@ def test_the_best_by_validation_loss_is_selected(finished: Result) -> None:
     improved = [record["valid_loss"] for record in finished.history if record["improved"]]
     assert improved[-1] == best
     assert improved == sorted(improved, reverse=True)
+
+
+def test_not_the_last_but_the_best_is_selected() -> None:
+    result = rlagent.tune("iris", method="constant", learning_rate=0.3, **SMALL, seed=1)
+    losses = [record["valid_loss"] for record in result.history]
+    assert min(losses) < losses[-1]
+    task = load_task("iris")
+    loss = result.model.loss(task.valid, result.model.raw(task.valid.x))
+    assert loss == pytest.approx(min(losses), rel=1e-4)
 
 
 def plain_outputs(result: Result, x: NDArray[Any]) -> NDArray[Any]:
@@ -294,6 +304,39 @@ def test_a_run_on_data_in_memory_goes_on_with_the_same_data() -> None:
     with pytest.raises(ValueError, match=r"^the data given is not what the run broken began with"):
         rlagent.tune(x * 2.0 + (y == 0)[:, None], y, resume="broken")
     assert files(rlagent.tune(x, y, resume="broken").run_dir) == files(whole)
+
+
+def test_any_change_of_the_data_changes_its_fingerprint() -> None:
+    task = load_task("iris")
+    assert fingerprint(task) == fingerprint(load_task("iris"))
+    seen = {fingerprint(task), fingerprint(Task(**{**vars(task), "test": None}))}
+    for part in ("train", "valid", "test"):
+        for which in ("x", "y"):
+            split = getattr(task, part)
+            array = getattr(split, which).copy()
+            array.flat[-1] += 1
+            other = Task(**{**vars(task), part: split._replace(**{which: array})})
+            seen.add(fingerprint(other))
+    assert len(seen) == 8
+
+
+def test_an_interruption_before_the_first_decision_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_: object) -> None:
+        raise Stop
+
+    drive = driver.drive
+    monkeypatch.setattr(driver, "drive", stop)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        rlagent.tune("iris", method="cosine", **SMALL, out="run")
+    assert str(caught.value) == (
+        "interrupted before the first decision, so the model in run is untrained; "
+        "go on with: rlagent tune --resume run"
+    )
+    monkeypatch.setattr(driver, "drive", drive)
+    whole = rlagent.tune("iris", method="cosine", **SMALL)
+    assert files(rlagent.tune(resume="run").run_dir) == files(whole.run_dir)
 
 
 @pytest.mark.parametrize(

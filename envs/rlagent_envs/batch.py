@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlagent_envs import dynamics, episode as episodes
+from rlagent_envs import dynamics
+from rlagent_envs import episode as episodes
 from rlagent_envs.dynamics import Report, Run
 from rlagent_envs.episode import Episode
 from rlagent_envs.models import ShapeClass

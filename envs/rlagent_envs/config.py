@@ -14,6 +14,17 @@ KNOB_NAMES = (
     "restore",
 )
 
+# What each range of a config has to lie within.
+RANGES = {
+    "decisions": (1, 100_000),
+    "updates_per_decision": (1, 1_000_000),
+    "learning_rate": (1e-8, 1.0),
+    "weight_decay": (1e-6, 1.0),
+    "dropout": (0.0, 0.6),
+    "label_smoothing": (0.0, 0.3),
+    "momentum": (0.5, 0.99),
+}
+
 
 @dataclass(frozen=True)
 class EnvConfig:
@@ -38,24 +49,11 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the field and its value, if a setting makes no sense."""
-        for name, smallest in (("decisions", 1), ("updates_per_decision", 1)):
+        for name, (lowest, highest) in RANGES.items():
             low, high = getattr(self, name)
-            if not smallest <= low <= high:
+            if not lowest <= low <= high <= highest:
                 raise ValueError(
-                    f"{name} must be a range from {smallest} up, got {getattr(self, name)}"
-                )
-        for name, low_bound, high_bound in (
-            ("learning_rate", 1e-8, 1.0),
-            ("weight_decay", 1e-6, 1.0),
-            ("dropout", 0.0, 0.6),
-            ("label_smoothing", 0.0, 0.3),
-            ("momentum", 0.5, 0.99),
-        ):
-            low, high = getattr(self, name)
-            if not low_bound <= low <= high <= high_bound:
-                raise ValueError(
-                    f"{name} must be a range within {low_bound:g} to {high_bound:g}, "
-                    f"got {getattr(self, name)}"
+                    f"{name} must be a range within {lowest:g} to {highest:g}, got {(low, high)}"
                 )
         for name in ("depths", "widths", "knobs"):
             if not getattr(self, name):

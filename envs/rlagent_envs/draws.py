@@ -1,7 +1,7 @@
 """Random numbers of an update: one pure function of the run's key, the update and a position.
 
-A hash of a counter instead of `jax.random`: in the loop of a small network Threefry takes more time
-than the training (on CPU it is a loop of its own), and most of the time to compile. The same integer
+A hash of a counter instead of `jax.random`: in the loop of a small network Threefry takes a large
+part of the time (on CPU it is a loop of its own), and of what there is to compile. The same integer
 arithmetic works on NumPy arrays, so that a reader outside a compiled program draws the same rows.
 """
 
@@ -36,7 +36,7 @@ def stream(key: Any, update: Any, purpose: int) -> Any:
         update: number of the update, `[]`, uint32.
         purpose: distinguishes draws of one update: batches, dropout of each layer, and so on.
     """
-    return mix(mix(mix(update ^ key[0]) + key[1]) + np.uint32(purpose) * _GOLDEN)
+    return mix(mix(mix(update ^ key[0]) + key[1]) + np.uint32(purpose * int(_GOLDEN) % 2**32))
 
 
 def bits(start: Any, positions: Any) -> Any:
@@ -53,6 +53,6 @@ def uniform(start: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 def rows(start: Any, positions: Any, total: Any) -> Any:
     """A row number from 0 to `total` - 1 for each position of a batch, with replacement, uint32.
 
-    A remainder of 32 bits favours low rows by at most `total` / 2^32: one in 70,000 for 60,000 rows.
+    A remainder of 32 bits favours low rows by at most `total` / 2^32, 1 in 70,000 for 60,000 rows.
     """
     return bits(start, positions) % total

@@ -1,4 +1,4 @@
-"""One decision of ONE run, as a pure function: settings, a slice of training, what is told of it."""
+"""One decision of ONE run, as a pure function: settings, a slice of training, what it tells."""
 
 from __future__ import annotations
 
@@ -244,8 +244,13 @@ def _plan(books: Books) -> tuple[jax.Array, jax.Array, jax.Array]:
     target = books.slice * (jnp.round(books.spent / books.slice) + 1.0)
     share = jnp.maximum(target - books.spent, evaluation / EVALUATION_SHARE)
     share = jnp.minimum(share, books.budget - books.spent)
-    updates = jnp.floor((share - evaluation) / cost + 1e-3).astype(jnp.int32)
-    return jnp.maximum(updates, 1), cost, evaluation
+    updates = jnp.floor((share - evaluation) / cost + 1e-3)
+    # Rounded down, a slice of few updates would leave more than its share to the evaluation.
+    fewest = jnp.ceil(evaluation * (1.0 / EVALUATION_SHARE - 1.0) / cost)
+    affordable = jnp.floor((books.budget - books.spent - evaluation) / cost + 1e-3)
+    updates = jnp.clip(updates, 1.0, None)
+    updates = jnp.maximum(updates, jnp.minimum(fewest, affordable))
+    return updates.astype(jnp.int32), cost, evaluation
 
 
 def _look(
@@ -259,13 +264,6 @@ def _look(
         lambda: jnp.zeros(SIGNS, jnp.float32),
     )
     return signs, looked.astype(jnp.float32)
-
-
-class _Changes(NamedTuple):
-    train_change: Any
-    train_slope: Any
-    valid_change: Any
-    gradient_change: Any
 
 
 def _mean_loss(measured: Measured) -> jax.Array:

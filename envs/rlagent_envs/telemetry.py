@@ -42,7 +42,7 @@ def measure(params: Any, updated: Any, gradients: Any, first: Any, second: Any) 
         jnp.vdot(g, m)
         for g, m in zip(jax.tree.leaves(gradients), jax.tree.leaves(first), strict=True)
     )
-    mean_square = sum(jnp.sum(v) for v in jax.tree.leaves(second))
+    mean_square = sum((jnp.sum(v) for v in jax.tree.leaves(second)), jnp.float32(0.0))
     signs = Telemetry(
         update_ratio=0.5 * (_log10(change) - _log10(_squared_norm(params))),
         gradient_cosine=dot / (jnp.sqrt(gradient) * jnp.sqrt(mean) + _TINY),

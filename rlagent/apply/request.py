@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 METHODS = ("controller", "cosine", "constant")
 DEFAULT_CONTROLLER = "default"
-DEFAULT_DECISIONS = 40
 LEAST_UPDATES_PER_DECISION = 8  # of the base rung, where the number of decisions is ours to choose
 EPOCHS = 40
 FEWEST_UPDATES, MOST_UPDATES = 400, 6000
@@ -120,8 +119,12 @@ def default_updates(train_rows: int, batch_size: int) -> int:
 
 
 def default_decisions(updates: int) -> int:
-    """40, or fewer where a slice would have less than 8 updates of the base rung."""
-    return max(1, min(DEFAULT_DECISIONS, updates // LEAST_UPDATES_PER_DECISION))
+    """About 1.25 times the square root of the updates: 20 for 250, 40 for 1000, 79 for 4000.
+
+    Longer runs get more decisions and longer slices, as the tasks had that controllers learn on.
+    At most 100, and fewer where a slice would have less than 8 updates of the base rung.
+    """
+    return max(1, min(round(1.25 * math.sqrt(updates)), 100, updates // LEAST_UPDATES_PER_DECISION))
 
 
 def make_plan(request: Request, task: Task, knobs: tuple[str, ...]) -> Plan:

@@ -199,11 +199,12 @@ def _run(job: Job, started: float, view: View) -> Result:
 
 def _stopped_message(job: Job, driven: Driven | None) -> str:
     made = 0 if driven is None else driven.now.episode.decisions
-    what = "the best model so far and the history are in" if driven is not None else "the run is in"
-    return (
-        f"interrupted after decision {made} of {job.plan.decisions}; {what} {job.folder}; "
-        f"go on with: rlagent tune --resume {job.folder}"
-    )
+    if made:
+        what = f"after decision {made} of {job.plan.decisions}; the best model so far and the"
+        what += f" history are in {job.folder}"
+    else:
+        what = f"before the first decision, so the model in {job.folder} is untrained"
+    return f"interrupted {what}; go on with: rlagent tune --resume {job.folder}"
 
 
 @contextmanager

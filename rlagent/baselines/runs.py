@@ -1,4 +1,4 @@
-"""Whole runs of a task: many at once, whoever chooses the actions, and their result on test data."""
+"""Whole runs of a task, many at once, whoever chooses the actions; their result on test data."""
 
 from __future__ import annotations
 

@@ -50,6 +50,7 @@ class Keeper(BaseCallback):
         self.evaluations: list[dict[str, float]] = []
         self.rollouts: list[dict[str, float]] = []
         self.kept: int | None = None  # decisions at the last checkpoint
+        self.interrupted = False  # set by Ctrl-C
         self._ended: list[dict[str, Any]] = []
         self._kept_at = time.monotonic()
 
@@ -63,6 +64,8 @@ class Keeper(BaseCallback):
         return True
 
     def _on_step(self) -> bool:
+        if self.interrupted:
+            raise KeyboardInterrupt
         self._ended += [info for info in self.locals["infos"] if "episode" in info]
         return True
 
@@ -153,10 +156,10 @@ class Bar(BaseCallback):
     def __init__(self, decisions: int) -> None:
         super().__init__()
         self.bar = Progress(
-            TextColumn("training"),
+            TextColumn("decisions"),
             BarColumn(),
             TextColumn("{task.percentage:.0f} %"),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} decisions"),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
             TextColumn("return {task.fields[gain]:.3f}"),
             TimeElapsedColumn(),
             TextColumn("ETA"),

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -66,7 +71,8 @@ def train(
     try:
         if left > 0:
             callbacks: list[BaseCallback] = [keeper] if quiet else [keeper, bar]
-            model.learn(left, callback=callbacks, reset_num_timesteps=not resumed)
+            with _gentle_interrupt(keeper):
+                model.learn(left, callback=callbacks, reset_num_timesteps=not resumed)
         keeper.finish(model)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_go_on(out, model.num_timesteps, keeper.kept)) from None
@@ -152,6 +158,29 @@ def _prepare(out: Path, settings: TrainConfig) -> None:
             leftover.unlink()
     except OSError as error:
         raise ValueError(f"cannot write to {out}: {error.strerror}") from error
+
+
+@contextmanager
+def _gentle_interrupt(keeper: Keeper) -> Iterator[None]:
+    """Ctrl-C ends the training after the decision that is being made; a second one at once.
+
+    An exception wherever Ctrl-C finds the program could get lost: JAX calls back when Python
+    collects garbage, and what is raised there is ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        keeper.interrupted = True
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _how_to_go_on(out: Path, decisions: int, kept: int | None) -> str:

@@ -49,8 +49,8 @@ class Family:
     widths: tuple[int, ...]
     # (generator, shape class, true number of features) -> params, model state
     init: Callable[[np.random.Generator, ShapeClass, int], tuple[Params, ModelState]]
-    # (params, model state, x [batch, features], dropout rate [], start of the random numbers or None)
-    # -> outputs [batch, outputs], model state; None: as in evaluation, nothing is random
+    # (params, model state, x [batch, features], dropout rate [], start of the random numbers or
+    # None) -> outputs [batch, outputs], model state; None: as in evaluation, nothing is random
     apply: Callable[
         [Params, ModelState, jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, ModelState]
     ]

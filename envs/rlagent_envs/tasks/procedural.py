@@ -38,8 +38,8 @@ def sample_task(seed: int, test_rows: int = 0) -> Task:
 
     Args:
         seed: any number from 0.
-        test_rows: rows of a test part, none by default: meta-training has no use for one. The
-            other parts do not depend on it.
+        test_rows: rows of a test part, none by default: meta-training has no use for one. Another
+            number of them gives another task of the same kind and size.
     """
     generator = np.random.default_rng([seed, 0])
     recipe = draw_recipe(generator)
@@ -74,7 +74,6 @@ def sample_task(seed: int, test_rows: int = 0) -> Task:
 
 def draw_recipe(generator: np.random.Generator) -> Recipe:
     """What kind of task it will be, how large and how hard."""
-
     kind: Kind = "classification" if generator.random() < 0.75 else "regression"
     features = round(_log_uniform(generator, 4, MAX_FEATURES))
     sources = ("mixture", "teacher", "manifold") if kind == "classification" else ("teacher",)
@@ -203,7 +202,7 @@ def _noisy_classes(
     seen = np.unique(y[: recipe.train_rows])
     if len(seen) < 2:  # all rows are of one class: half of them become another
         y = np.where(generator.random(len(y)) < 0.5, y, seen[0] + 1)
-        seen = np.unique(y)
+        seen = np.unique(y[: recipe.train_rows])
     numbers = np.searchsorted(seen, np.clip(y, seen[0], seen[-1]))
     return numbers.astype(np.int32), len(seen)
 

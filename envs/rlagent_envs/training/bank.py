@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import jax
+from typing import Any
+
 import numpy as np
 from flax import struct
 
@@ -18,13 +19,13 @@ PADDED_VALID_ROWS = 1024
 class Bank(struct.PyTreeNode):
     """The data of one or more tasks of equal padded shapes; a run knows its slot."""
 
-    train_x: jax.Array  # [slots, rows, features], float32
-    train_y: jax.Array  # [slots, rows], int32 class numbers or float32 targets
-    train_rows: jax.Array  # [slots], int32: rows that are not padding
-    valid_x: jax.Array  # [slots, rows, features], float32; rows a multiple of the batch size
-    valid_y: jax.Array  # [slots, rows]
-    valid_rows: jax.Array  # [slots], int32
-    classes: jax.Array  # [slots, outputs], float32: 1 for an output that is in use, 0 for padding
+    train_x: Any  # [slots, rows, features], float32
+    train_y: Any  # [slots, rows], int32 class numbers or float32 targets
+    train_rows: Any  # [slots], int32: rows that are not padding
+    valid_x: Any  # [slots, rows, features], float32; rows a multiple of the batch size
+    valid_y: Any  # [slots, rows]
+    valid_rows: Any  # [slots], int32
+    classes: Any  # [slots, outputs], float32: 1 for an output that is in use, 0 for padding
 
 
 def make_bank(task: Task, *, padded: bool) -> Bank:

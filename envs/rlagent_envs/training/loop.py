@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from rlagent_envs.models import FAMILIES, ShapeClass
 from rlagent_envs import draws
+from rlagent_envs.models import FAMILIES, ShapeClass
 from rlagent_envs.training import losses, optimizer
 from rlagent_envs.training.bank import Bank
 from rlagent_envs.training.settings import Settings
-
 
 # What the draws of an update are for.
 BATCH, DROPOUT = 0, 1
