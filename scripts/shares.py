@@ -16,7 +16,7 @@ import numpy as np
 from rlagent.apply.driver import decide_by
 from rlagent.controller.file import PRETRAINED, Controller, load_controller
 from rlagent.controller.policy import weight_shapes
-from rlagent_envs import batch, dynamics, knobs
+from rlagent_envs import batch, dynamics, knobs, telemetry
 from rlagent_envs import episode as episodes
 from rlagent_envs.dynamics import Run
 from rlagent_envs.knobs import KNOBS
@@ -59,11 +59,21 @@ def _only_trained(
     zero = jnp.zeros((), jnp.float32)
     plan = Slice(books.key, books.updates, updates, zero, zero, zero)
 
-    def nothing(*_: Any) -> tuple[jax.Array, jax.Array]:
-        return jnp.zeros(dynamics.SIGNS, jnp.float32), zero
+    def nothing(*_: Any) -> jax.Array:
+        return jnp.zeros(dynamics.SIGNS, jnp.float32)
 
     settings = Settings.unpack(books.settings)
-    live, _ = train(shape, bank, books.slot, run.live, settings, plan, nothing, dynamics.SIGNS)
+    live, _ = train(
+        shape,
+        bank,
+        books.slot,
+        run.live,
+        settings,
+        plan,
+        nothing,
+        telemetry.EVERY,
+        dynamics.SIGNS,
+    )
     return live, *evaluate(shape, bank, books.slot, live, books.pieces)
 
 

@@ -160,7 +160,7 @@ def test_nothing_given_is_shared_with_later_calls() -> None:
     [
         ({"task": "iriss"}, "^unknown task 'iriss'; there are: breast_cancer, diabetes, "),
         ({"decision": (2, 3)}, "^unknown environment setting 'decision'; there are: task, knobs, "),
-        ({"decisions": (0, 3)}, r"^decisions must be a range from 1 up, got \(0, 3\)$"),
+        ({"decisions": (0, 3)}, r"^decisions must be a range within 1 to 100000, got \(0, 3\)$"),
         ({"mode": "fast"}, "^unknown mode 'fast'; there are: sequential, vmap$"),
         (
             {"render_mode": "human"},
@@ -509,23 +509,23 @@ def test_weights_that_are_not_finite_are_a_divergence_too() -> None:
     assert np.isfinite(later.observation).all()
 
 
-def test_a_restore_gives_the_best_weights_and_settings_back() -> None:
+def test_a_restore_gives_the_best_weights_back_and_keeps_the_settings() -> None:
     config = replace(SHORT, decisions=(12, 12), depths=(1,), learning_rate=(1e-2, 1e-2))
     pool = Pool(config, 1)
     pool.begin(0, 1)
     pool.step(action()[None])
-    best = pool.place(0).episode
     pool.step(action(learning_rate=8, growth=knobs.WIDER)[None])
     (worse,) = pool.step(action(learning_rate=8)[None])
     assert not worse.report.improved
     snapshot = pool.place(0).episode.snapshot
     assert pool.masks()[0][knobs.STARTS[knobs.RESTORE] + knobs.BEST]
-    # A restore that holds all else is a slice from the snapshot.
-    (restored,) = pool.step(action(restore=knobs.BEST)[None])
-    shape = worse.episode.snapshot_shape
-    assert restored.episode.shape == shape
-    if shape == best.shape:
-        np.testing.assert_array_equal(restored.episode.run.books.settings, best.run.books.settings)
+    # A restore that lowers the learning rate is a slice from the snapshot, at the lower rate.
+    (restored,) = pool.step(action(restore=knobs.BEST, learning_rate=0)[None])
+    assert restored.episode.shape == worse.episode.snapshot_shape
+    in_force = worse.episode.run.books.settings
+    assert in_force[0] > worse.episode.run.books.safe_settings[0]
+    np.testing.assert_allclose(restored.episode.run.books.settings[0], 0.1 * in_force[0], rtol=1e-6)
+    np.testing.assert_array_equal(restored.episode.run.books.settings[1:], in_force[1:])
     change = leaves(restored.episode.run.live.params)[0] - leaves(snapshot.params)[0]
     assert 0.0 < np.abs(change).max() < 1.0
 

@@ -734,7 +734,7 @@ def test_a_config_survives_json(config: TrainConfig) -> None:
         ("[environment]\ndecisions = 5", "environment.decisions must be a list of 2, got 5"),
         (
             "[environment]\ndecisions = [5, 2]",
-            "decisions must be a range from 1 up, got (5, 2)",
+            "decisions must be a range within 1 to 100000, got (5, 2)",
         ),
         (
             '[environment]\nknobs = ["speed"]',

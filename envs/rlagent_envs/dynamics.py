@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +33,7 @@ class RungFacts(NamedTuple):
     weights: Any  # about how many the network has
 
     @classmethod
+    @cache
     def of(cls, shape: ShapeClass) -> RungFacts:
         """The facts of a shape class."""
         forward, both = FAMILIES[shape.family].flops(shape)
@@ -176,7 +178,15 @@ def advance(shape: ShapeClass, bank: Bank, run: Run, action: jax.Array) -> tuple
         progress_each=cost / books.budget,
     )
     live, trace = train(
-        shape, bank, books.slot, run.live, Settings.unpack(settings), plan, _look, SIGNS
+        shape,
+        bank,
+        books.slot,
+        run.live,
+        Settings.unpack(settings),
+        plan,
+        _look,
+        telemetry.EVERY,
+        SIGNS,
     )
     loss, hits = evaluate(shape, bank, books.slot, live, books.pieces)
     spent = updates.astype(jnp.float32) * cost + evaluation
@@ -240,30 +250,24 @@ def _plan(books: Books) -> tuple[jax.Array, jax.Array, jax.Array]:
     facts = RungFacts(*books.rung)
     cost = facts.update_flops / books.base_flops
     evaluation = books.pieces * facts.piece_flops / books.base_flops
+    left = books.budget - books.spent
     # Slices end at whole multiples of the share, so that roundings do not add up.
     target = books.slice * (jnp.round(books.spent / books.slice) + 1.0)
-    share = jnp.maximum(target - books.spent, evaluation / EVALUATION_SHARE)
-    share = jnp.minimum(share, books.budget - books.spent)
+    shortest = evaluation / EVALUATION_SHARE
+    share = jnp.minimum(jnp.maximum(target - books.spent, shortest), left)
+    # What would be left for a slice of its own, but too short for its evaluation, goes to this one.
+    share = jnp.where(left - share < shortest, left, share)
     updates = jnp.floor((share - evaluation) / cost + 1e-3)
     # Rounded down, a slice of few updates would leave more than its share to the evaluation.
-    fewest = jnp.ceil(evaluation * (1.0 / EVALUATION_SHARE - 1.0) / cost)
-    affordable = jnp.floor((books.budget - books.spent - evaluation) / cost + 1e-3)
-    updates = jnp.clip(updates, 1.0, None)
-    updates = jnp.maximum(updates, jnp.minimum(fewest, affordable))
+    fewest = jnp.ceil((shortest - evaluation) / cost)
+    affordable = jnp.floor((left - evaluation) / cost + 1e-3)
+    updates = jnp.maximum(jnp.maximum(updates, jnp.minimum(fewest, affordable)), 1.0)
     return updates.astype(jnp.int32), cost, evaluation
 
 
-def _look(
-    number: jax.Array, params: Any, updated: Any, gradients: Any, first: Any, second: Any
-) -> tuple[jax.Array, jax.Array]:
-    """The telemetry of an update, at the first of a slice and at every `EVERY`-th after it."""
-    looked = number % telemetry.EVERY == 0
-    signs = jax.lax.cond(
-        looked,
-        lambda: jnp.stack(telemetry.measure(params, updated, gradients, first, second)),
-        lambda: jnp.zeros(SIGNS, jnp.float32),
-    )
-    return signs, looked.astype(jnp.float32)
+def _look(params: Any, updated: Any, gradients: Any, first: Any, second: Any) -> jax.Array:
+    """The telemetry of an update as a vector `[SIGNS]`."""
+    return jnp.stack(telemetry.measure(params, updated, gradients, first, second))
 
 
 def _mean_loss(measured: Measured) -> jax.Array:

@@ -192,7 +192,7 @@ def edit(episode: Episode, action: np.ndarray) -> Episode:
     """
     knobs.check_allowed(action, action_mask(episode))
     if action[knobs.RESTORE] == knobs.BEST:
-        episode = _restored(episode)
+        episode = _restored(episode, settings=False)
     if action[knobs.GROWTH]:
         family = FAMILIES[episode.shape.family]
         larger = family.wider if action[knobs.GROWTH] == knobs.WIDER else family.deeper
@@ -217,16 +217,22 @@ def settle(episode: Episode, run: Run, report: Report) -> Episode:
         at_best=False,
     )
     if report.diverged:
-        return _restored(episode)
+        return _restored(episode, settings=True)
     if report.improved:
         return replace(episode, snapshot=run.live, snapshot_shape=episode.shape, at_best=True)
     return episode
 
 
-def _restored(episode: Episode) -> Episode:
-    """The run with the snapshot's weights, optimizer, settings and rung, and nothing else of it."""
+def _restored(episode: Episode, *, settings: bool) -> Episode:
+    """The run with the snapshot's weights, optimizer state and rung, with its settings or without.
+
+    After a divergence the settings go back too: those in force have just wrecked the run. A return
+    that was chosen keeps them: a learning rate that has been lowered stays low.
+    """
     books = episode.run.books
-    books = books.replace(settings=books.safe_settings, rung=books.safe_rung)
+    books = books.replace(rung=books.safe_rung)
+    if settings:
+        books = books.replace(settings=books.safe_settings)
     return replace(
         episode,
         shape=episode.snapshot_shape,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +18,11 @@ from rlagent_envs.training.settings import Settings
 
 # What the draws of an update are for.
 BATCH, DROPOUT = 0, 1
+
+
+# (params, params after the update, gradients, first moment before it, second moment after it)
+# -> signs [signs], float32
+Measure = Callable[[Any, Any, Any, Any, Any], jax.Array]
 
 
 class Live(struct.PyTreeNode):
@@ -60,7 +67,8 @@ def train(
     live: Live,
     settings: Settings,
     plan: Slice,
-    measure: Any,
+    measure: Measure,
+    every: int,
     signs: int,
 ) -> tuple[Live, Trace]:
     """Trains for the updates of the plan.
@@ -72,8 +80,8 @@ def train(
         live: the network and its optimizer.
         settings: the settings in force, each `[]`.
         plan: the updates to make.
-        measure: `(step number, params, updated, gradients, first, second) -> (signs [signs],
-            looked [])`: the telemetry of an update, or zeros where none is taken.
+        measure: the telemetry of an update.
+        every: it is taken at the first update of the slice and at every `every`-th after it.
         signs: how many numbers telemetry has.
 
     Returns:
@@ -82,42 +90,56 @@ def train(
     live = live.replace(optimizer=optimizer.set_momentum(live.optimizer, settings.momentum))
     zero = jnp.zeros((), jnp.float32)
     trace = Trace(zero, zero, jnp.zeros(signs, jnp.float32), zero)
+    one = partial(_update, shape, bank, slot, settings, plan)
 
-    def one(number: jax.Array, carry: _Carry) -> _Carry:
-        live, trace = carry.live, carry.trace
-        update = (plan.first + number).astype(jnp.uint32)
-        x, y = batch(shape, bank, slot, plan.key, update)
-        grad = jax.value_and_grad(_batch_loss, argnums=1, has_aux=True)
-        (_, (plain, model_state)), gradients = grad(
-            shape,
-            live.params,
-            live.model_state,
-            settings,
-            bank.classes[slot],
-            x,
-            y,
-            draws.stream(plan.key, update, DROPOUT),
-        )
-        progress = plan.progress + plan.progress_each * number
-        decay = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
-        learning_rate = settings.learning_rate * (1.0 + plan.cosine * (decay - 1.0))
-        params, state = optimizer.update(
-            gradients, live.optimizer, live.params, settings, learning_rate
-        )
-        signs, looked = measure(
-            number, live.params, params, gradients, live.optimizer.first, state.second
-        )
-        early = 2 * number < plan.updates
-        trace = Trace(
-            early_loss=trace.early_loss + jnp.where(early, plain, 0.0),
-            late_loss=trace.late_loss + jnp.where(early, 0.0, plain),
-            telemetry=trace.telemetry + signs,
-            looks=trace.looks + looked,
-        )
-        return _Carry(live.replace(params=params, model_state=model_state, optimizer=state), trace)
+    def block(number: jax.Array, carry: _Carry) -> _Carry:
+        """An update that is looked at, and those up to the next one that is."""
+        first = number * every
+        carry = one(first, carry, measure)
+        return jax.lax.fori_loop(first + 1, jnp.minimum(first + every, plan.updates), one, carry)
 
-    carry = jax.lax.fori_loop(0, plan.updates, one, _Carry(live, trace))
+    # A branch inside one loop would cost up to a fifth of the training even where it is not taken:
+    # it needs the weights before and after an update, so that XLA cannot update them in place.
+    blocks = (plan.updates + every - 1) // every
+    carry = jax.lax.fori_loop(0, blocks, block, _Carry(live, trace))
     return carry.live, carry.trace
+
+
+def _update(
+    shape: ShapeClass,
+    bank: Bank,
+    slot: jax.Array,
+    settings: Settings,
+    plan: Slice,
+    number: jax.Array,
+    carry: _Carry,
+    measure: Measure | None = None,
+) -> _Carry:
+    """One update of a slice, its number counted from the slice's first."""
+    live, trace = carry.live, carry.trace
+    update = (plan.first + number).astype(jnp.uint32)
+    x, y = batch(shape, bank, slot, plan.key, update)
+    start = draws.stream(plan.key, update, DROPOUT)
+    grad = jax.value_and_grad(_batch_loss, argnums=1, has_aux=True)
+    (_, (plain, model_state)), gradients = grad(
+        shape, live.params, live.model_state, settings, bank.classes[slot], x, y, start
+    )
+    progress = plan.progress + plan.progress_each * number
+    decay = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+    learning_rate = settings.learning_rate * (1.0 + plan.cosine * (decay - 1.0))
+    params, state = optimizer.update(
+        gradients, live.optimizer, live.params, settings, learning_rate
+    )
+    if measure is not None:
+        signs = measure(live.params, params, gradients, live.optimizer.first, state.second)
+        trace = trace.replace(telemetry=trace.telemetry + signs, looks=trace.looks + 1.0)
+    early = 2 * number < plan.updates
+    trace = trace.replace(
+        early_loss=trace.early_loss + jnp.where(early, plain, 0.0),
+        late_loss=trace.late_loss + jnp.where(early, 0.0, plain),
+    )
+    live = live.replace(params=params, model_state=model_state, optimizer=state)
+    return _Carry(live, trace)
 
 
 def batch(
