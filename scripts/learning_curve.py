@@ -16,6 +16,7 @@ mpl.use("agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 WINDOW = 10  # rollouts that the line is the mean of
 
@@ -36,7 +37,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def draw(rollouts: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> plt.Figure:
+def draw(rollouts: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> Figure:
     """Return on the tasks it learns from, and the difference to the reference on bundled sets."""
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 6.5), sharex=True, layout="constrained")
     decisions = np.array([one["decisions"] for one in rollouts]) / 1000

@@ -568,10 +568,7 @@ def test_the_budget_is_kept_and_evaluation_is_a_small_part_of_it(name: str) -> N
         assert spent * base == pytest.approx(training + evaluation, rel=1e-3)
         assert spent <= place.start.budget + (update + pieces * piece) / base
         assert place.start.budget - spent <= place.start.budget / place.start.decisions + 8.0
-        # After growth a slice is lengthened until evaluation is 14 % of it, then rounded down to
-        # whole updates: with one piece to evaluate, from 2.99 updates to 2, it becomes 20 %.
-        limit = 0.15 if name == "learning rate x10" else 0.2
-        assert evaluation < limit * (training + evaluation)
+        assert evaluation < 0.15 * (training + evaluation)
         assert ends == [False] * (len(steps) - 1) + [True]
         trained, evaluated = trained + training, evaluated + evaluation
     assert evaluated < 0.13 * (trained + evaluated)
