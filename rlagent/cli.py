@@ -160,9 +160,10 @@ def tasks(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Trains a controller."""
-    from rlagent.apply.devices import use_device
+    from rlagent.apply.devices import use_compile_cache, use_device
 
     use_device(args.device)
+    use_compile_cache()
     try:
         from rlagent.ppo.training import train as run
     except ModuleNotFoundError as error:

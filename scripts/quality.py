@@ -37,7 +37,7 @@ FILES = {"fashion_mnist": "fashion_mnist.npz", "mnist": "mnist.npz", "adult": "a
 TARGETS = {"adult": "income"}
 BUNDLED = ("digits", "breast_cancer")
 PROCEDURAL_SEEDS = 2_000_000_000  # training draws seeds below 2^31 by hashing; these it never saw
-POOL = 128  # runs of random search
+POOL = 64  # runs of random search
 SEARCHED = "fashion_mnist"
 
 
