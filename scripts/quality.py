@@ -182,16 +182,16 @@ def tables(runs: list[dict[str, Any]], label: str) -> str:
             row = compared(runs, label, members, [budget] if budget else list(BUDGETS))
             if row:
                 rows.append(f"| {group} | {budget or 'all'} | {row} |")
-    rows += ["", "| task | updates | controller | best of 8 | of 32 | of 64 | trials to match |"]
+    rows += ["", "| task | updates | controller | best of 8 | of 16 | of 32 | trials to match |"]
     rows += ["| --- | --- | --- | --- | --- | --- | --- |"]
     for budget in BUDGETS:
         pool = select(runs, SEARCHED, budget, "random")
         mine = select(runs, SEARCHED, budget, label)
-        if not pool or not mine:
+        if len(pool) < POOL or not mine:
             continue
         valid, test = [run["valid"] for run in pool], [run["test"] for run in pool]
         score = float(np.mean([run["test"] for run in mine]))
-        best = " | ".join(f"{expected_best(valid, test, k):.4f}" for k in (8, 32, 64))
+        best = " | ".join(f"{expected_best(valid, test, k):.4f}" for k in (8, 16, 32))
         match = trials_to_match(valid, test, score)
         match_text = str(match) if match else f"more than {len(pool)}"
         rows.append(f"| {SEARCHED} | {budget} | {score:.4f} | {best} | {match_text} |")

@@ -83,7 +83,8 @@ def draw_recipe(generator: np.random.Generator) -> Recipe:
         features=features,
         latent=min(features, round(_log_uniform(generator, 2, 40))),
         classes=round(_log_uniform(generator, 2, 12)) if kind == "classification" else 1,
-        train_rows=round(_log_uniform(generator, 128, MAX_TRAIN_ROWS)),
+        # The larger of two draws: most tasks should not be learned by heart within a few passes.
+        train_rows=round(max(_log_uniform(generator, 128, MAX_TRAIN_ROWS) for _ in range(2))),
         noise=float(generator.choice([0.0, generator.uniform(0.0, 0.3)])),
         input_noise=float(generator.choice([0.0, _log_uniform(generator, 0.05, 1.0)])),
         scale=float(generator.choice([1.0, _log_uniform(generator, 0.3, 3.0)])),
