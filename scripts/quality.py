@@ -21,7 +21,7 @@ import numpy as np
 
 from rlagent.baselines import search
 from rlagent.baselines.reference import REFERENCE_RUNG
-from rlagent.baselines.runs import Act, hold, play, test_scores
+from rlagent.baselines.runs import Act, hold, play, scores_on_test
 from rlagent.baselines.statistics import expected_best, paired_interval, trials_to_match
 from rlagent.controller.file import bind, load_controller
 from rlagent_envs.episode import Start
@@ -96,7 +96,7 @@ def measure(
             keys = missing[first : first + 16]
             begun = time.perf_counter()
             finished = play(task, bank, [starts[key] for key in keys], act)
-            scores = test_scores(task, finished)
+            scores = scores_on_test(task, finished)
             seconds = round((time.perf_counter() - begun) / len(keys), 3)
             with arguments.store.open("a") as file:
                 for key, one, score in zip(keys, finished, scores, strict=True):

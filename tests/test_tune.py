@@ -398,7 +398,9 @@ def test_the_default_budget(rows: int, batch_size: int, updates: int) -> None:
     assert default_updates(rows, batch_size) == updates
 
 
-@pytest.mark.parametrize(("updates", "decisions"), [(1, 1), (80, 10), (250, 20), (1000, 40), (9000, 100)])
+@pytest.mark.parametrize(
+    ("updates", "decisions"), [(1, 1), (80, 10), (250, 20), (1000, 40), (9000, 100)]
+)
 def test_the_default_decisions(updates: int, decisions: int) -> None:
     assert default_decisions(updates) == decisions
 

@@ -94,7 +94,7 @@ def as_test(task: Task) -> Task:
     return replace(task, valid=task.test)
 
 
-def test_scores(task: Task, finished: Sequence[Finished]) -> list[float]:
+def scores_on_test(task: Task, finished: Sequence[Finished]) -> list[float]:
     """The score of each run's selected weights on test data."""
     test = as_test(task)
     bank = jax.device_put(make_bank(test, padded=False))
