@@ -1,18 +1,30 @@
 """What all tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Before JAX or matplotlib is imported; processes that tests start inherit it.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("MPLBACKEND", "agg")
 
-# Few examples, because most of ours train something; no deadline, because the first one compiles.
-settings.register_profile("local", deadline=None, max_examples=20)
+# A shell starts what runs in its background with Ctrl-C ignored, and processes hand that on to
+# those that they start. Tests that interrupt need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Few examples, because most of ours train something; no deadline, because the first one compiles;
+# no complaint about slow ones, because machines are shared.
+settings.register_profile(
+    "local",
+    deadline=None,
+    max_examples=20,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
