@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -180,17 +179,3 @@ def _settings_features(settings: Settings) -> dict[str, Any]:
 
 def _log_range(x: jax.Array, low: float, high: float) -> jax.Array:
     return 2.0 * (jnp.log(x) - np.log(low)) / (np.log(high) - np.log(low)) - 1.0
-
-
-def indices(features: Sequence[tuple[str, int]]) -> np.ndarray:
-    """Where the named features stand in the observation, `[features]`.
-
-    Raises:
-        ValueError: if a feature is unknown, or known in another version only.
-    """
-    versions = {feature.name: feature.version for feature in FEATURES}
-    for name, version in features:
-        if versions.get(name) != version:
-            there = f"version {versions[name]}" if name in versions else "no such feature"
-            raise ValueError(f"feature {name} is asked for in version {version}; there is {there}")
-    return np.array([NAMES.index(name) for name, _ in features], np.int32)
