@@ -102,6 +102,7 @@ def _add_train(add: argparse.ArgumentParser) -> None:
     add.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     add.add_argument("--decisions", type=int, metavar="N", help="how many, in all")
     add.add_argument("--seed", type=int, metavar="N")
+    add.add_argument("--workers", type=int, metavar="N", help="processes that share the episodes")
     add.add_argument("--device", help="cpu, gpu or tpu; the best there is if not given")
     add.set_defaults(run=train)
 
@@ -173,7 +174,12 @@ def train(args: argparse.Namespace) -> None:
             f"training a controller needs {error.name}: pip install 'rlagent[train]'"
         ) from error
     done: dict[str, Any] = run(
-        args.config, args.out, resume=args.resume, decisions=args.decisions, seed=args.seed
+        args.config,
+        args.out,
+        resume=args.resume,
+        decisions=args.decisions,
+        seed=args.seed,
+        workers=args.workers,
     )
     print(json.dumps(done, indent=2))
 

@@ -86,11 +86,13 @@ def measure(
 ) -> None:
     """Makes the runs of a task that the store lacks, at every budget."""
     done = {(r["task"], r["budget"], r["method"], r["seed"]) for r in read(arguments.store)}
-    bank = jax.device_put(make_bank(task, padded=False))
+    # Padded, procedural tasks share their programs.
+    bank = jax.device_put(make_bank(task, padded=name.startswith("procedural")))
     label = arguments.label or arguments.controller
     act = actor(arguments.controller) if method == "controller" else hold
+    cosine = load_controller(arguments.controller).schedule == "cosine"
     for budget, decisions in BUDGETS.items():
-        starts = starts_of(method, label, name, task, seeds, budget, decisions)
+        starts = starts_of(method, label, name, task, seeds, budget, decisions, cosine)
         missing = [key for key in starts if (name, budget, *key) not in done]
         for first in range(0, len(missing), 16):
             keys = missing[first : first + 16]
@@ -115,7 +117,14 @@ def measure(
 
 
 def starts_of(
-    method: str, label: str, name: str, task: Task, seeds: range, budget: int, decisions: int
+    method: str,
+    label: str,
+    name: str,
+    task: Task,
+    seeds: range,
+    budget: int,
+    decisions: int,
+    cosine: bool,
 ) -> dict[tuple[str, int], Start]:
     """What the runs of a method begin with, by the method's label and the seed."""
     match method:
@@ -132,14 +141,15 @@ def starts_of(
                 ("random", seed): search.limited(start, decisions) for seed, start in drawn.items()
             }
         case "controller":
-            return {(label, seed): controller_start(seed, budget, decisions) for seed in seeds}
+            return {(label, seed): controller_start(seed, budget, decisions, cosine) for seed in seeds}
     raise ValueError(f"unknown method {method!r}; there are: single, random, controller")
 
 
-def controller_start(seed: int, budget: float, decisions: int) -> Start:
+def controller_start(seed: int, budget: float, decisions: int, cosine: bool) -> Start:
     """The controller's start: a learning rate drawn over four decades, the rest as anyone's."""
     drawn = float(10.0 ** np.random.default_rng([seed, 6]).uniform(-5.0, -1.0))
-    return Start(seed, DEFAULT._replace(learning_rate=drawn), REFERENCE_RUNG, budget, decisions)
+    settings = DEFAULT._replace(learning_rate=drawn)
+    return Start(seed, settings, REFERENCE_RUNG, budget, decisions, cosine)
 
 
 def actor(name: str) -> Act:

@@ -32,7 +32,8 @@ from rlagent.ppo.callbacks import Bar, Keeper
 from rlagent.ppo.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
 from rlagent.ppo.config import TrainConfig, plain_values, read_config, train_config
 from rlagent.ppo.training import make_model, train
-from rlagent.ppo.vec_env import PRIVILEGED, TuningVecEnv
+from rlagent.ppo.places import PRIVILEGED
+from rlagent.ppo.vec_env import TuningVecEnv
 from rlagent.storage import read_arrays, write_arrays
 from rlagent_envs.knobs import HOLD, KNOBS, LEVELS, STARTS
 from rlagent_envs.observation import FEATURES, HIGHEST, LOWEST, NAMES
@@ -265,7 +266,7 @@ def test_masks_are_those_of_the_places(config: TrainConfig) -> None:
     masks = get_action_masks(env)
     assert masks.shape == (PLACES, sum(LEVELS))
     assert masks.dtype == np.bool_
-    assert np.array_equal(masks, env.pool.masks())
+    assert np.array_equal(masks, env.masks)
     some = env.env_method("action_masks", indices=[2, 0])
     assert np.array_equal(some, masks[[2, 0]])
     assert message_of(env.env_method, "render") == (
@@ -297,7 +298,7 @@ class Watched(TuningVecEnv):
     asked = masked = 0
 
     def step_async(self, actions: np.ndarray) -> None:
-        masks = self.pool.masks()
+        masks = self.masks
         allowed = np.take_along_axis(masks, actions + STARTS[:-1], axis=1)
         assert allowed.all()
         self.asked += allowed.size

@@ -14,6 +14,8 @@ KNOB_NAMES = (
     "restore",
 )
 
+SCHEDULES = ("constant", "cosine")
+
 # What each range of a config has to lie within.
 RANGES = {
     "decisions": (1, 100_000),
@@ -35,6 +37,7 @@ class EnvConfig:
 
     task: str = "digits"  # a task's name, or "procedural": a new random task for each episode
     knobs: tuple[str, ...] = KNOB_NAMES  # the open ones; the others are held
+    schedule: str = "constant"  # or "cosine": what the learning rate does while it is held
     decisions: tuple[int, int] = (2, 128)  # decisions in an episode, log-uniform
     updates_per_decision: tuple[float, float] = (8.0, 64.0)  # of the base rung, log-uniform
     learning_rate: tuple[float, float] = (1e-5, 1e-1)  # at the start, log-uniform
@@ -44,6 +47,7 @@ class EnvConfig:
     momentum: tuple[float, float] = (0.8, 0.95)  # at the start, log-uniform in 1 - momentum
     depths: tuple[int, ...] = (1, 2, 3)  # of the base rung, any of them
     widths: tuple[int, ...] = (32, 64, 128)  # of the base rung, any of them
+    plain_start: float = 0.0  # probability that all but learning rate and rung are at default
     group_dropout: float = 0.0  # probability that a group of features is absent in an episode
     divergence_penalty: float = 0.1  # taken from the reward at each divergence
 
@@ -61,6 +65,12 @@ class EnvConfig:
         for name in self.knobs:
             if name not in KNOB_NAMES:
                 raise ValueError(f"unknown knob {name!r}; there are: {', '.join(KNOB_NAMES)}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"unknown schedule {self.schedule!r}; there are: {', '.join(SCHEDULES)}"
+            )
+        if not 0.0 <= self.plain_start <= 1.0:
+            raise ValueError(f"plain_start must be from 0 to 1, got {self.plain_start}")
         if not 0.0 <= self.group_dropout < 1.0:
             raise ValueError(f"group_dropout must be from 0 to below 1, got {self.group_dropout}")
         if not 0.0 <= self.divergence_penalty <= 3.0:

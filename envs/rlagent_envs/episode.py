@@ -17,7 +17,7 @@ from rlagent_envs.tasks.task import Task
 from rlagent_envs.training import optimizer
 from rlagent_envs.training.bank import Bank, baseline_loss, loss_ceiling
 from rlagent_envs.training.loop import Live
-from rlagent_envs.training.settings import Settings
+from rlagent_envs.training.settings import DEFAULT, Settings
 
 EVALUATION_AIM = 0.07  # of the FLOPs at the base rung: growth makes evaluation dearer
 MIN_UPDATES_AFTER_GROWTH = 8  # an edit has to leave budget for that many updates
@@ -75,6 +75,8 @@ def draw(config: EnvConfig, seed: int) -> Start:
         label_smoothing=float(generator.uniform(*config.label_smoothing)),
         momentum=1.0 - log_uniform((1.0 - high, 1.0 - low)),
     )
+    if generator.random() < config.plain_start:
+        settings = DEFAULT._replace(learning_rate=settings.learning_rate)
     rung = Rung(int(generator.choice(config.depths)), int(generator.choice(config.widths)))
     absent = tuple(group for group in GROUPS if generator.random() < config.group_dropout)
     return Start(
@@ -83,6 +85,7 @@ def draw(config: EnvConfig, seed: int) -> Start:
         rung=rung,
         budget=decisions * log_uniform(config.updates_per_decision),
         decisions=decisions,
+        cosine=config.schedule == "cosine",
         absent=absent,
         divergence_penalty=config.divergence_penalty,
     )

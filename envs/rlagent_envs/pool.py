@@ -50,10 +50,13 @@ class Pool:
         places: how many.
         mode: sequential (run by run) or vmap (the runs of a shape class together); None: what
             suits the device.
+        test_rows: that a procedural task has beside those to train and validate on.
     """
 
-    def __init__(self, config: EnvConfig, places: int, mode: Mode | None = None) -> None:
-        self.config = config
+    def __init__(
+        self, config: EnvConfig, places: int, mode: Mode | None = None, test_rows: int = 0
+    ) -> None:
+        self.config, self.test_rows = config, test_rows
         self.mode: Mode = mode or batch.default_mode()
         self.places: list[Place | None] = [None] * places
         self.generators = [np.random.default_rng(number) for number in range(places)]
@@ -129,7 +132,7 @@ class Pool:
         """The task of an episode, the bank that holds it, and the slot there."""
         if self.config.task != PROCEDURAL:
             return *fixed_task(self.config.task), 0
-        task = sample_task(seed)
+        task = sample_task(seed, self.test_rows)
         bank = make_bank(task, padded=True)
         if self.mode == "sequential":
             return task, jax.device_put(bank), 0

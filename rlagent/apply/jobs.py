@@ -43,7 +43,8 @@ def new_job(
     use_device(request.device)
     policy = _controller(request, controller)
     task, source = load_source(x, y, request, valid)
-    plan = make_plan(request, task, () if policy is None else tuple(policy.knobs))
+    schedule = None if policy is None else policy.schedule
+    plan = make_plan(request, task, () if policy is None else tuple(policy.knobs), schedule)
     if request.minutes is not None:
         from rlagent.apply.calibration import affordable_updates
 

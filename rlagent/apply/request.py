@@ -127,13 +127,16 @@ def default_decisions(updates: int) -> int:
     return max(1, min(round(1.25 * math.sqrt(updates)), 100, updates // LEAST_UPDATES_PER_DECISION))
 
 
-def make_plan(request: Request, task: Task, knobs: tuple[str, ...]) -> Plan:
+def make_plan(
+    request: Request, task: Task, knobs: tuple[str, ...], schedule: str | None = None
+) -> Plan:
     """The plan of a request, but for the budget of one that asks for minutes; see `with_budget`.
 
     Args:
         request: what was asked for.
         task: the data.
         knobs: those that the controller may move; none for the other methods.
+        schedule: the one that the controller has learned with; None for the other methods.
 
     Raises:
         ValueError: naming the option and its value, if one does not suit the task.
@@ -161,7 +164,7 @@ def make_plan(request: Request, task: Task, knobs: tuple[str, ...]) -> Plan:
         depth=rung.depth,
         width=rung.width,
         **settings._asdict(),
-        cosine=request.method == "cosine",
+        cosine=(schedule or request.method) == "cosine",
         knobs=knobs,
         score=check_score(request.score, task.kind),
         seed=int(request.seed),

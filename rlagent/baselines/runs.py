@@ -16,7 +16,7 @@ from rlagent_envs.dynamics import Report
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.reward import FLOOR
 from rlagent_envs.tasks.task import Task
-from rlagent_envs.training.bank import Bank, baseline_loss, make_bank
+from rlagent_envs.training.bank import Bank, baseline_loss, validation_bank
 
 # (observations [runs, features], masks [runs, levels]) -> levels [runs, knobs]
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -74,10 +74,11 @@ def score_on(task: Task, bank: Bank, episode: Episode) -> float:
 
     Args:
         task: given `as_test` of a task, this is the score on its test data.
-        bank: the data of that task.
+        bank: the `validation_bank` of that task, padded as the episode is.
         episode: of the same task.
     """
     run = episode.run.replace(live=episode.snapshot)
+    # A slot of its own: the run may be one of many in a bank.
     pieces = np.int32(-(-len(task.valid.x) // task.batch_size))
     loss, _ = batch.evaluate_one(episode.snapshot_shape, bank, np.int32(0), run.live, pieces)
     return float(np.log(float(loss) / baseline_loss(task) + FLOOR))
@@ -96,6 +97,6 @@ def as_test(task: Task) -> Task:
 
 def scores_on_test(task: Task, finished: Sequence[Finished]) -> list[float]:
     """The score of each run's selected weights on test data."""
-    test = as_test(task)
-    bank = jax.device_put(make_bank(test, padded=False))
+    test, shape = as_test(task), finished[0].episode.shape
+    bank = jax.device_put(validation_bank(test, shape.features, shape.outputs))
     return [score_on(test, bank, one.episode) for one in finished]

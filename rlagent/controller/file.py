@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -81,6 +81,7 @@ class Header(BaseModel):
     knobs: tuple[_KnobHeader, ...] = Field(min_length=1)
     hidden: tuple[PositiveInt, ...]
     deterministic: bool
+    schedule: Literal["constant", "cosine"] = "constant"
     training: dict[str, JsonValue]
     evaluation: dict[str, JsonValue]
     licence: str
@@ -97,6 +98,7 @@ class Controller:
     weights: Weights  # as `policy.weight_shapes` names them
     licence: str
     deterministic: bool = True  # take the most probable levels, or draw them
+    schedule: str = "constant"  # what the learning rate does while the controller holds it
     training: dict[str, Any] = field(default_factory=dict)  # JSON: tasks, decisions, seed, …
     evaluation: dict[str, Any] = field(default_factory=dict)  # JSON: results on tasks not seen
 

@@ -100,8 +100,7 @@ class Keeper(BaseCallback):
         model.logger.dump(model.num_timesteps)  # what came after the last rollout
 
     def _evaluate(self, model: MaskablePPO) -> None:
-        knobs = self.config.environment.knobs
-        differences = evaluate(actor_of(model), self.config.evaluation, knobs)
+        differences = evaluate(actor_of(model), self.config.evaluation, self.config.environment)
         self.evaluations.append({"decisions": model.num_timesteps, **differences})
         for name, value in differences.items():
             model.logger.record(f"evaluation/{name}", value)
@@ -136,6 +135,7 @@ class Keeper(BaseCallback):
             hidden=self.config.ppo.hidden,
             weights=weights,
             licence=LICENCE,
+            schedule=self.config.environment.schedule,
             training={
                 "decisions": model.num_timesteps,
                 "config": plain_values(self.config),

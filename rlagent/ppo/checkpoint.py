@@ -14,7 +14,7 @@ from sb3_contrib import MaskablePPO
 from rlagent.ppo.vec_env import TuningVecEnv
 from rlagent.storage import read_arrays, write_arrays
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def save_checkpoint(model: MaskablePPO, env: TuningVecEnv, path: Path, extra: Any) -> None:
@@ -36,12 +36,8 @@ def save_checkpoint(model: MaskablePPO, env: TuningVecEnv, path: Path, extra: An
     for name, value in model._last_obs.items():
         arrays[f"last/{name}"] = np.asarray(value)
     arrays["last/episode_starts"] = np.asarray(model._last_episode_starts)
-    arrays["env/returns"], arrays["env/lengths"] = env.returns, env.lengths
-    places = []
-    for number in range(env.num_envs):
-        of_place, facts = env.pool.save(number)
-        arrays |= {f"place{number}/{name}": value for name, value in of_place.items()}
-        places.append(facts)
+    of_env, places = env.save()
+    arrays |= {f"env/{name}": value for name, value in of_env.items()}
     metadata = {
         "format_version": FORMAT_VERSION,
         "decisions": model.num_timesteps,
@@ -95,15 +91,9 @@ def _restore(
     torch.set_rng_state(_tensor(arrays["random/torch"]))
     position, has_gauss, cached = metadata["numpy_state"]
     np.random.set_state(("MT19937", arrays["random/numpy"], position, has_gauss, cached))
-    for number, facts in enumerate(metadata["places"]):
-        prefix = f"place{number}/"
-        of_place = {
-            name.removeprefix(prefix): value
-            for name, value in arrays.items()
-            if name.startswith(prefix)
-        }
-        env.pool.load(number, of_place, facts)
-    env.returns, env.lengths = arrays["env/returns"].copy(), arrays["env/lengths"].copy()
+    prefix = "env/"
+    of_env = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    env.load(of_env, metadata["places"])
     names = env.observation_space.spaces if isinstance(env.observation_space, spaces.Dict) else ()
     model._last_obs = {name: arrays[f"last/{name}"].copy() for name in names}
     model._last_episode_starts = arrays["last/episode_starts"].copy()

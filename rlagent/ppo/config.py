@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from rlagent_envs.config import EnvConfig
+from rlagent_envs.pool import PROCEDURAL
 from rlagent_envs.tasks.registry import TASKS
 
 
@@ -17,7 +18,9 @@ class PPOConfig:
     """The settings of MaskablePPO, by the names that Stable-Baselines3's users know them by."""
 
     decisions: int = 500_000  # in all, over all places
+    reward_rows: int = 0  # of a task, that only the reward sees; 0: paid is validation data
     places: int = 64  # episodes that run at once
+    workers: int = 1  # processes that share the places; any number gives the same training
     rollout: int = 32  # decisions of each place between two updates of the policy
     batch_size: int = 512
     epochs: int = 4
@@ -33,7 +36,8 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the setting and its value, if it makes no sense."""
-        least = {"decisions": 1, "places": 1, "rollout": 1, "batch_size": 2, "epochs": 1}
+        least = {"decisions": 1, "places": 1, "rollout": 1, "batch_size": 2}
+        least |= {"epochs": 1, "workers": 1}
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
@@ -45,7 +49,7 @@ class PPOConfig:
         for name in ("learning_rate", "gamma", "gae_lambda", "clip"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
-        ranges = {"entropy": (0, 1), "value_weight": (0, 10), "hold_bias": (-10, 10)}
+        ranges = {"reward_rows": (0, 100_000), "entropy": (0, 1), "value_weight": (0, 10), "hold_bias": (-10, 10)}
         for name, bounds in {**ranges, "seed": (0, 2**31)}.items():
             if not bounds[0] <= getattr(self, name) <= bounds[1]:
                 raise ValueError(
@@ -95,6 +99,11 @@ class TrainConfig:
         """Raises ValueError, naming the setting and its value, if it makes no sense."""
         if not self.name:
             raise ValueError("name must not be empty")
+        if self.ppo.reward_rows and self.environment.task != PROCEDURAL:
+            raise ValueError(
+                f"ppo.reward_rows needs environment.task {PROCEDURAL!r}, which has rows without "
+                f"end, got {self.environment.task!r}"
+            )
         if not 0.0 <= self.checkpoint_minutes < math.inf:
             raise ValueError(
                 f"checkpoint_minutes must be at least 0, got {self.checkpoint_minutes}"

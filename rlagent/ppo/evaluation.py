@@ -10,14 +10,14 @@ from sb3_contrib import MaskablePPO
 from rlagent.baselines.reference import reference_start
 from rlagent.baselines.runs import Act, play
 from rlagent.ppo.config import EvaluationConfig
-from rlagent.ppo.vec_env import PRIVILEGED
+from rlagent.ppo.places import PRIVILEGED
 from rlagent_envs import episode as episodes
 from rlagent_envs.config import EnvConfig
 from rlagent_envs.episode import Start
 from rlagent_envs.pool import fixed_task
 
 
-def evaluate(act: Act, config: EvaluationConfig, knobs: tuple[str, ...]) -> dict[str, float]:
+def evaluate(act: Act, config: EvaluationConfig, environment: EnvConfig) -> dict[str, float]:
     """The mean difference of the validation score to the reference's, per task and over all.
 
     Below 0 is better than the reference. Runs start from a random learning rate over four decades;
@@ -26,12 +26,12 @@ def evaluate(act: Act, config: EvaluationConfig, knobs: tuple[str, ...]) -> dict
     Args:
         act: chooses the actions.
         config: which runs.
-        knobs: those that `act` has learned to move.
+        environment: what `act` has learned in: which knobs are open, and the schedule.
     """
     differences = {}
     for name in config.tasks:
         task, bank = fixed_task(name)
-        finished = play(task, bank, _starts(config), act, knobs)
+        finished = play(task, bank, _starts(config, environment.schedule), act, environment.knobs)
         scores = np.array([one.reports[-1].best_score for one in finished])
         differences[name] = float(np.mean(scores - _reference_scores(name, config)))
     return {**differences, "mean": float(np.mean(list(differences.values())))}
@@ -46,9 +46,10 @@ def _reference_scores(name: str, config: EvaluationConfig) -> np.ndarray:
     return np.array([one.reports[-1].best_score for one in play(task, bank, starts)])
 
 
-def _starts(config: EvaluationConfig) -> list[Start]:
+def _starts(config: EvaluationConfig, schedule: str) -> list[Start]:
     """Random initial settings on the reference's rung, budget and number of decisions."""
     ranges = EnvConfig(
+        schedule=schedule,
         decisions=(config.run_decisions, config.run_decisions),
         updates_per_decision=(config.updates / config.run_decisions,) * 2,
         depths=(2,),

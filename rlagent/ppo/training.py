@@ -36,6 +36,7 @@ def train(
     resume: bool = False,
     decisions: int | None = None,
     seed: int | None = None,
+    workers: int | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Trains a controller, or goes on with one.
@@ -47,6 +48,7 @@ def train(
         resume: go on from the folder's last checkpoint, or begin if it has none yet.
         decisions: how many in all, in the place of what the config says.
         seed: in the place of what the config says.
+        workers: processes, in the place of what the config says; any number gives the same result.
         quiet: without a progress bar.
 
     Returns:
@@ -58,9 +60,9 @@ def train(
         KeyboardInterrupt: after Ctrl-C, saying how to go on; the last checkpoint is whole.
     """
     begun = time.perf_counter()
-    settings = _settings(config, out, resume, decisions, seed)
+    settings = _settings(config, out, resume, decisions, seed, workers)
     torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
-    env = TuningVecEnv(settings.environment, settings.ppo.places, settings.ppo.seed)
+    env = make_env(settings)
     model = make_model(settings.ppo, env)
     keeper = Keeper(settings, env, out)
     resumed = resume and keeper.restore(model)
@@ -77,6 +79,7 @@ def train(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_go_on(out, model.num_timesteps, keeper.kept)) from None
     finally:
+        env.close()
         bar.close()
         model.logger.close()
     return {
@@ -85,6 +88,12 @@ def train(
         "seconds": round(time.perf_counter() - begun, 1),
         "evaluation": keeper.evaluations[-1] if keeper.evaluations else None,
     }
+
+
+def make_env(config: TrainConfig) -> TuningVecEnv:
+    """The environment of a training."""
+    ppo = config.ppo
+    return TuningVecEnv(config.environment, ppo.places, ppo.seed, ppo.reward_rows, ppo.workers)
 
 
 def make_model(config: PPOConfig, env: VecEnv) -> MaskablePPO:
@@ -118,7 +127,12 @@ def make_model(config: PPOConfig, env: VecEnv) -> MaskablePPO:
 
 
 def _settings(
-    config: Path | None, out: Path, resume: bool, decisions: int | None, seed: int | None
+    config: Path | None,
+    out: Path,
+    resume: bool,
+    decisions: int | None,
+    seed: int | None,
+    workers: int | None,
 ) -> TrainConfig:
     """The config of the folder, or that of the call."""
     kept = out / "config.json"
@@ -134,7 +148,7 @@ def _settings(
         settings = read_config(config or SHIPPED_CONFIG)
     if seed is not None and resume and seed != settings.ppo.seed:
         raise ValueError(f"the training in {out} has seed {settings.ppo.seed}, got {seed}")
-    changes: dict[str, Any] = {"decisions": decisions, "seed": seed}
+    changes: dict[str, Any] = {"decisions": decisions, "seed": seed, "workers": workers}
     chosen = {name: value for name, value in changes.items() if value is not None}
     return replace(settings, ppo=replace(settings.ppo, **chosen))
 

@@ -1,26 +1,23 @@
-"""Stable-Baselines3's view of a pool of tuning episodes."""
+"""Stable-Baselines3's view of tuning episodes, in this process or in several."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from rlagent.ppo.places import COUNTERS, PRIVILEGED, Infos, Places, Turn
+from rlagent.ppo.workers import Worker
+from rlagent_envs import saving
 from rlagent_envs.config import EnvConfig
 from rlagent_envs.knobs import LEVELS
-from rlagent_envs.models import FAMILIES, Rung
-from rlagent_envs.observation import GROUPS, HIGHEST, LOWEST
-from rlagent_envs.pool import PROCEDURAL, Place, Pool, fixed_task
-from rlagent_envs.tasks.procedural import CONTEXT
+from rlagent_envs.observation import HIGHEST, LOWEST
 
 Observations = dict[str, np.ndarray]
-
-# The task's context, then what was drawn for the episode, then what a group that is absent hides.
-PRIVILEGED = CONTEXT + 5 + len(GROUPS) + 2
 
 
 class TuningVecEnv(VecEnv):
@@ -28,22 +25,34 @@ class TuningVecEnv(VecEnv):
 
     Observations are a dict: `observation` is what the environment shows, `privileged` what only
     the critic may see. Action masks come from `env_method("action_masks")`, as MaskablePPO asks.
+    An episode depends on the config and its seed alone, so that any number of processes gives the
+    same ones.
 
     Args:
         config: how episodes are drawn.
         places: how many run at once.
         seed: place i draws its episodes from `seed` + i.
+        reward_rows: as in `Places`.
+        workers: processes that share the places; 1: this process runs all of them.
     """
 
-    def __init__(self, config: EnvConfig, places: int, seed: int) -> None:
-        for rung in itertools.product(config.depths, config.widths):
-            FAMILIES["mlp"].check(Rung(*rung))
-        if config.task != PROCEDURAL:
-            fixed_task(config.task)  # kept for the episodes; what is wrong with it is said here
-        self.pool = Pool(config, places)
-        self.pool.seed(range(seed, seed + places))
-        self.returns, self.lengths = np.zeros(places), np.zeros(places, np.int64)
-        self._actions = np.zeros((places, len(LEVELS)), np.int64)
+    def __init__(
+        self, config: EnvConfig, places: int, seed: int, reward_rows: int = 0, workers: int = 1
+    ) -> None:
+        if not 1 <= workers <= places:
+            raise ValueError(f"workers must be from 1 to the {places} places, got {workers}")
+        ends = [places * (number + 1) // workers for number in range(workers)]
+        self._slices = [slice(*ends_of) for ends_of in zip([0, *ends], ends, strict=False)]
+        self._parts: list[Places | Worker] = []
+        with ExitStack() as stack:
+            for number, one in enumerate(self._slices):
+                seeds = range(seed + one.start, seed + one.stop)
+                arguments = config, seeds, reward_rows
+                part = Places(*arguments) if workers == 1 else Worker(number, *arguments)
+                stack.callback(part.close)
+                self._parts.append(part)
+            self._stack = stack.pop_all()
+        self.masks = np.zeros((places, sum(LEVELS)), bool)
         self.render_mode = None
         spaces: dict[str, gym.Space[Any]] = {
             "observation": gym.spaces.Box(LOWEST, HIGHEST, dtype=np.float32),
@@ -55,58 +64,60 @@ class TuningVecEnv(VecEnv):
 
     def reset(self) -> Observations:
         """Begins a new episode in every place."""
-        self.returns[:], self.lengths[:] = 0.0, 0
-        observations = [self.pool.begin_next(number) for number in range(self.num_envs)]
-        return self._with_privileged(np.stack(observations))
+        return _observations(self._gather([part.reset() for part in self._parts]))
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Takes the actions of the next `step_wait`, `[places, knobs]`."""
-        self._actions = actions
+        """Hands out the actions, `[places, knobs]`; other processes begin with them at once."""
+        for part, one in zip(self._parts, self._slices, strict=True):
+            part.send(actions[one])
 
-    def step_wait(self) -> tuple[Observations, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+    def step_wait(self) -> tuple[Observations, np.ndarray, np.ndarray, Infos]:
         """One decision in each place; an episode that ends is replaced by its next one."""
-        stepped = self.pool.step(self._actions)
-        observations = np.stack([one.observation for one in stepped])
-        rewards = np.array([one.report.reward for one in stepped], np.float32)
-        dones = np.array([one.report.terminated for one in stepped], bool)
-        infos: list[dict[str, Any]] = [{} for _ in stepped]
-        self.returns += rewards
-        self.lengths += 1
-        for number in np.flatnonzero(dones).tolist():
-            report, place = stepped[number].report, self.pool.place(number)
-            infos[number] = {
-                "terminal_observation": {
-                    "observation": stepped[number].observation,
-                    "privileged": privileged_features(place),
-                },
-                "TimeLimit.truncated": False,
-                "episode": {
-                    "r": float(self.returns[number]),
-                    "l": int(self.lengths[number]),
-                    "t": 0.0,  # no wall-clock: the same seed gives the same infos
-                },
-                "best_score": report.best_score,
-                "divergences": int(stepped[number].episode.run.books.divergences),
-                "kind": place.task.kind,
-            }
-            observations[number] = self.pool.begin_next(number)
-            self.returns[number], self.lengths[number] = 0.0, 0
-        return self._with_privileged(observations), rewards, dones, infos
+        turn = self._gather([part.receive() for part in self._parts])
+        return _observations(turn), turn.rewards, turn.dones, turn.infos
 
-    def _with_privileged(self, observations: np.ndarray) -> Observations:
-        privileged = [privileged_features(self.pool.place(i)) for i in range(self.num_envs)]
-        return {"observation": observations, "privileged": np.stack(privileged)}
+    def _gather(self, turns: Sequence[Turn]) -> Turn:
+        """The turns of the parts as one; its masks are kept."""
+        *arrays, infos = zip(*turns, strict=True)
+        turn = Turn(*(np.concatenate(parts) for parts in arrays), infos=sum(infos, []))
+        self.masks = turn.masks
+        return turn
+
+    def save(self) -> tuple[saving.Arrays, Infos]:
+        """All that the places hold, as arrays and plain values, a list entry for each place."""
+        arrays: saving.Arrays = {}
+        facts: Infos = []
+        counters: dict[str, list[np.ndarray]] = {name: [] for name in COUNTERS}
+        for part, one in zip(self._parts, self._slices, strict=True):
+            of_part, of_part_facts = part.save()
+            for name in COUNTERS:
+                counters[name].append(of_part.pop(name))
+            arrays |= _renumbered(of_part, lambda number, first=one.start: number + first)
+            facts += of_part_facts
+        return arrays | {name: np.concatenate(of_all) for name, of_all in counters.items()}, facts
+
+    def load(self, arrays: saving.Arrays, facts: Infos) -> None:
+        """Puts back what `save` gave, however many workers there were."""
+        turns = []
+        for part, one in zip(self._parts, self._slices, strict=True):
+            counters = {name: arrays[name][one] for name in COUNTERS}
+            places = {k: v for k, v in arrays.items() if k not in COUNTERS}
+            mine = {k: v for k, v in places.items() if one.start <= _number(k) < one.stop}
+            mine = _renumbered(mine, lambda number, first=one.start: number - first)
+            turns.append(part.load(mine | counters, facts[one]))
+        self._gather(turns)
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Ends the other processes, if there are any."""
+        self._stack.close()
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Starts the streams of episodes anew: place i draws from `seed` + i."""
         if seed is None:
             return [None] * self.num_envs
-        seeds = list(range(seed, seed + self.num_envs))
-        self.pool.seed(seeds)
-        return seeds
+        for part, one in zip(self._parts, self._slices, strict=True):
+            part.seed(range(seed + one.start, seed + one.stop))
+        return [seed + number for number in range(self.num_envs)]
 
     def has_attr(self, attr_name: str) -> bool:
         """Whether the places have an attribute; of methods, only the masks."""
@@ -126,26 +137,21 @@ class TuningVecEnv(VecEnv):
         """Calls a method for each place asked for; there is only `action_masks`."""
         if method_name != "action_masks":
             raise ValueError(f"unknown method {method_name!r}; there is: action_masks")
-        masks = self.pool.masks()
-        return [masks[number] for number in self._get_indices(indices)]
+        return [self.masks[number] for number in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: Any = None) -> list[bool]:
         """No place is wrapped."""
         return [False for _ in self._get_indices(indices)]
 
 
-def privileged_features(place: Place) -> np.ndarray:
-    """What only the critic may know of an episode, `[PRIVILEGED]`, float32, within [-5, 5]."""
-    start, task, books = place.start, place.task, place.episode.run.books
-    context = task.context or (0.0,) * CONTEXT
-    drawn = (
-        (np.log10(start.settings.learning_rate) + 3.0) / 2.0,
-        (np.log10(start.settings.weight_decay) + 3.0) / 2.0,
-        start.settings.dropout / 0.3,
-        np.log(start.decisions) / 3.0 - 1.0,
-        np.log(start.budget / start.decisions) / 2.0 - 1.5,
-    )
-    present = np.asarray(books.available)
-    memory = books.memory
-    hidden = (np.asarray(memory.best_score), np.asarray(memory.valid_score))
-    return np.clip(np.array([*context, *drawn, *present, *hidden], np.float32), -5.0, 5.0)
+def _observations(turn: Turn) -> Observations:
+    return {"observation": turn.observation, "privileged": turn.privileged}
+
+
+def _number(name: str) -> int:
+    """The place that an array belongs to: its name begins with the number."""
+    return int(name.split("/", 1)[0])
+
+
+def _renumbered(arrays: saving.Arrays, place: Callable[[int], int]) -> saving.Arrays:
+    return {f"{place(_number(k))}/{k.split('/', 1)[1]}": value for k, value in arrays.items()}

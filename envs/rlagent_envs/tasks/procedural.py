@@ -13,9 +13,9 @@ from rlagent_envs.tasks.task import Kind, Split, Task, default_batch_size
 Sampler = Callable[["Recipe", np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 
 MAX_FEATURES = 256
-MAX_TRAIN_ROWS = 4096
+MAX_TRAIN_ROWS = 8192
 MAX_VALID_ROWS = 1024
-CONTEXT = 10  # numbers of `Task.context` that a procedural task has
+CONTEXT = 11  # numbers of `Task.context` that a procedural task has
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ def sample_task(seed: int, test_rows: int = 0) -> Task:
     valid_rows = int(np.clip(recipe.train_rows // 3, 128, MAX_VALID_ROWS))
     sizes = (recipe.train_rows, valid_rows, test_rows)
     x, y = SOURCES[recipe.source](recipe, generator, sum(sizes))
-    x = _disguise(generator, x) + recipe.input_noise * _normal(generator, *x.shape)
+    if recipe.source != "images":
+        x = _disguise(generator, x)
+    x = x / (x.std(axis=0) + 1e-9) + recipe.input_noise * _normal(generator, *x.shape)
     train_x = x[: recipe.train_rows]
     mean, deviation = train_x.mean(axis=0), train_x.std(axis=0) + 1e-6
     x = np.clip((x - mean) / deviation, -10.0, 10.0) * recipe.scale
@@ -74,18 +76,20 @@ def sample_task(seed: int, test_rows: int = 0) -> Task:
 
 def draw_recipe(generator: np.random.Generator) -> Recipe:
     """What kind of task it will be, how large and how hard."""
-    kind: Kind = "classification" if generator.random() < 0.75 else "regression"
+    kind: Kind = "classification" if generator.random() < 0.8 else "regression"
+    source = str(generator.choice(list(SOURCES))) if kind == "classification" else "teacher"
     features = round(_log_uniform(generator, 4, MAX_FEATURES))
-    sources = ("mixture", "teacher", "manifold") if kind == "classification" else ("teacher",)
+    if source == "images":
+        features = round(_log_uniform(generator, 4, math.isqrt(MAX_FEATURES))) ** 2
     return Recipe(
         kind=kind,
-        source=str(generator.choice(sources)),
+        source=source,
         features=features,
         latent=min(features, round(_log_uniform(generator, 2, 40))),
         classes=round(_log_uniform(generator, 2, 12)) if kind == "classification" else 1,
         # The larger of two draws: most tasks should not be learned by heart within a few passes.
         train_rows=round(max(_log_uniform(generator, 128, MAX_TRAIN_ROWS) for _ in range(2))),
-        noise=float(generator.choice([0.0, generator.uniform(0.0, 0.3)])),
+        noise=float(generator.choice([0.0, 0.0, generator.uniform(0.0, 0.3)])),
         input_noise=float(generator.choice([0.0, _log_uniform(generator, 0.05, 1.0)])),
         scale=float(generator.choice([1.0, _log_uniform(generator, 0.3, 3.0)])),
     )
@@ -96,7 +100,7 @@ def mixture(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each class is a few clusters in the latent space, seen through a random projection."""
     clusters = recipe.classes * int(generator.integers(1, 6))
-    spread = _log_uniform(generator, 0.2, 1.5)
+    spread = _log_uniform(generator, 0.1, 1.2)
     centres = _normal(generator, clusters, recipe.latent) * math.sqrt(3.0)
     which = generator.integers(clusters, size=rows)
     noise = _normal(generator, rows, recipe.latent)
@@ -142,7 +146,29 @@ def manifold(
     return _random_network(generator, z, recipe.features, int(generator.integers(1, 3))), y
 
 
+def images(
+    recipe: Recipe, generator: np.random.Generator, rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each class is a few smooth pictures, which are bent and shifted; a column is a pixel."""
+    side = math.isqrt(recipe.features)
+    grid = int(generator.integers(3, 7))
+    patterns = recipe.classes * int(generator.integers(1, 4))
+    drawn = _normal(generator, patterns, grid, grid)
+    which = generator.integers(patterns, size=rows)
+    strength = _log_uniform(generator, 0.2, 1.5)
+    bent = drawn[which] + strength * _normal(generator, rows, grid, grid)
+    # Pixel i of a picture lies at (i + shift) of a grid that is larger by the largest shift.
+    shifts = generator.uniform(0.0, 0.2 * generator.random(), (2, rows, 1)).astype(np.float32)
+    places = (np.arange(side, dtype=np.float32) / side * 0.8 + shifts) * (grid - 1)
+    down, across = np.maximum(1.0 - np.abs(places[..., None] - np.arange(grid)), 0.0)
+    pictures = (down @ bent) @ across.transpose(0, 2, 1)
+    edge = (np.tanh, _relu, np.abs)[int(generator.integers(3))]
+    gain = _log_uniform(generator, 0.5, 4.0)
+    return edge(gain * pictures).reshape(rows, side * side), which % recipe.classes
+
+
 SOURCES: dict[str, Sampler] = {
+    "images": images,
     "mixture": mixture,
     "teacher": teacher,
     "manifold": manifold,

@@ -12,7 +12,7 @@ from rlagent_envs.tasks.task import Split, Task
 # Procedural tasks are padded to these, so that a few programs serve all of them.
 PADDED_FEATURES = (16, 64, 256)
 PADDED_CLASSES = 16
-PADDED_TRAIN_ROWS = 4096
+PADDED_TRAIN_ROWS = 8192
 PADDED_VALID_ROWS = 1024
 
 
@@ -56,6 +56,27 @@ def make_bank(task: Task, *, padded: bool) -> Bank:
         train_x=train.x[None],
         train_y=train.y[None],
         train_rows=np.array([len(task.train.x)], np.int32),
+        valid_x=valid.x[None],
+        valid_y=valid.y[None],
+        valid_rows=np.array([len(task.valid.x)], np.int32),
+        classes=(np.arange(outputs) < task.outputs).astype(np.float32)[None],
+    )
+
+
+def validation_bank(task: Task, features: int, outputs: int) -> Bank:
+    """A bank of a task's validation rows alone, to judge a network on, as NumPy arrays.
+
+    Args:
+        task: the data.
+        features: columns of the network's input, padding included.
+        outputs: of the network, padding included.
+    """
+    rows = -(-len(task.valid.x) // task.batch_size) * task.batch_size
+    valid = _pad(task.valid, rows, features)
+    return Bank(
+        train_x=np.zeros((1, 1, features), np.float32),
+        train_y=np.zeros((1, 1), valid.y.dtype),
+        train_rows=np.zeros(1, np.int32),
         valid_x=valid.x[None],
         valid_y=valid.y[None],
         valid_rows=np.array([len(task.valid.x)], np.int32),
