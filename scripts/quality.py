@@ -141,7 +141,9 @@ def starts_of(
                 ("random", seed): search.limited(start, decisions) for seed, start in drawn.items()
             }
         case "controller":
-            return {(label, seed): controller_start(seed, budget, decisions, cosine) for seed in seeds}
+            return {
+                (label, seed): controller_start(seed, budget, decisions, cosine) for seed in seeds
+            }
     raise ValueError(f"unknown method {method!r}; there are: single, random, controller")
 
 

@@ -242,10 +242,19 @@ def test_log_probabilities_equal_those_of_stable_baselines(hidden: tuple[int, ..
 
 
 def test_a_controller_comes_back_bit_for_bit(tmp_path: Path) -> None:
-    before = controller(deterministic=False)
+    before = controller(deterministic=False, schedule="cosine")
     save_controller(before, tmp_path / "one.safetensors")
     after = load_controller(tmp_path / "one.safetensors")
-    for name in ("name", "features", "knobs", "hidden", "deterministic", "training", "evaluation"):
+    for name in (
+        "name",
+        "features",
+        "knobs",
+        "hidden",
+        "deterministic",
+        "schedule",
+        "training",
+        "evaluation",
+    ):
         assert getattr(after, name) == getattr(before, name)
     assert after.licence == before.licence
     assert list(after.knobs) == list(before.knobs)

@@ -1,5 +1,6 @@
 """The Gymnasium environments, and what an episode promises."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -16,7 +17,7 @@ import rlagent_envs  # noqa: F401 (registers the environment)
 from rlagent_envs import knobs
 from rlagent_envs.batch import Stepped
 from rlagent_envs.config import EnvConfig
-from rlagent_envs.episode import flops_spent
+from rlagent_envs.episode import draw, flops_spent
 from rlagent_envs.gym_env import TuningEnv
 from rlagent_envs.models import FAMILIES, MLP, Rung, ShapeClass
 from rlagent_envs.observation import HIGHEST, LOWEST
@@ -25,6 +26,7 @@ from rlagent_envs.pool import Pool, fixed_task
 from rlagent_envs.reward import FLOOR
 from rlagent_envs.tasks import TASKS
 from rlagent_envs.tasks.task import Split
+from rlagent_envs.training.settings import DEFAULT
 from rlagent_envs.vector_env import TuningVectorEnv
 
 ID = "rlagent/Tuning-v0"
@@ -52,6 +54,29 @@ def small_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make(config: EnvConfig = SHORT) -> TuningEnv:
     return TuningEnv(config)
+
+
+def test_a_share_of_the_starts_is_plain() -> None:
+    config = replace(SHORT, plain_start=0.3, schedule="cosine")
+    starts = [draw(config, seed) for seed in range(400)]
+    plain = [s.settings._replace(learning_rate=DEFAULT.learning_rate) == DEFAULT for s in starts]
+    assert 0.2 < np.mean(plain) < 0.4
+    assert all(start.cosine for start in starts)
+    rates = [start.settings.learning_rate for start in starts]
+    assert len(set(rates)) == len(rates)
+    assert rates == [draw(SHORT, seed).settings.learning_rate for seed in range(400)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": "linear"}, "unknown schedule 'linear'; there are: constant, cosine"),
+        ({"plain_start": 1.5}, "plain_start must be from 0 to 1, got 1.5"),
+    ],
+)
+def test_a_start_that_makes_no_sense_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        replace(SHORT, **changes)
 
 
 def masked_choice(generator: np.random.Generator, mask: np.ndarray, _step: int) -> np.ndarray:

@@ -231,7 +231,7 @@ def test_an_edit_leaves_all_books_but_the_rung(
     before = stepped.episode
     after = episodes.edit(before, action(growth=level))
     assert (before.shape.rung, after.shape.rung) == (SMALL, larger)
-    assert_bitwise_equal(after.run.books.replace(rung=0), before.run.books.replace(rung=0))
+    assert_bitwise_equal(after.run.books.changed(rung=0), before.run.books.changed(rung=0))
     assert tuple(after.run.books.rung[:2]) == larger
     assert (after.spent, after.decisions) == (before.spent, before.decisions)
     assert after.snapshot is before.snapshot
@@ -262,7 +262,7 @@ def grow_anyway(episode: Episode) -> Episode:
     rung = Rung(1, 64)
     shape = replace(episode.shape, rung=rung)
     live = grow(np.random.default_rng(0), episode.shape, episode.run.live, rung)
-    books = episode.run.books.replace(rung=RungFacts.of(shape).pack())
+    books = episode.run.books.changed(rung=RungFacts.of(shape).pack())
     return replace(episode, shape=shape, run=Run(live, books))
 
 

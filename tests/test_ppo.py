@@ -31,10 +31,12 @@ from rlagent.ppo import training
 from rlagent.ppo.callbacks import Bar, Keeper
 from rlagent.ppo.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
 from rlagent.ppo.config import TrainConfig, plain_values, read_config, train_config
+from rlagent.ppo.places import PRIVILEGED, Places
 from rlagent.ppo.training import make_model, train
-from rlagent.ppo.places import PRIVILEGED
 from rlagent.ppo.vec_env import TuningVecEnv
+from rlagent.ppo.workers import Worker
 from rlagent.storage import read_arrays, write_arrays
+from rlagent_envs.config import EnvConfig
 from rlagent_envs.knobs import HOLD, KNOBS, LEVELS, STARTS
 from rlagent_envs.observation import FEATURES, HIGHEST, LOWEST, NAMES
 
@@ -292,6 +294,119 @@ def test_the_same_seed_gives_the_same_episodes(config: TrainConfig) -> None:
     assert not np.array_equal(first.reset()["privileged"], both[0]["privileged"])
 
 
+# --- workers ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_workers(config: TrainConfig) -> Iterator[TuningVecEnv]:
+    env = TuningVecEnv(config.environment, PLACES, seed=5, workers=2)
+    yield env
+    env.close()
+
+
+def assert_same_steps(one: TuningVecEnv, other: TuningVecEnv, steps: int) -> None:
+    """Takes the same actions in both, over the ends of some episodes."""
+    generator = np.random.default_rng(0)
+    for _ in range(steps):
+        masks = get_action_masks(one)
+        assert np.array_equal(masks, get_action_masks(other))
+        actions = random_actions(one, generator)
+        np.testing.assert_equal(step(other, actions), step(one, actions))
+
+
+def test_workers_give_the_same_episodes(config: TrainConfig, two_workers: TuningVecEnv) -> None:
+    alone = TuningVecEnv(config.environment, PLACES, seed=5)
+    np.testing.assert_equal(two_workers.reset(), alone.reset())
+    assert_same_steps(alone, two_workers, 10)
+
+
+def test_what_one_process_saved_goes_on_in_two(
+    config: TrainConfig, two_workers: TuningVecEnv
+) -> None:
+    alone = TuningVecEnv(config.environment, PLACES, seed=9)
+    alone.reset()
+    generator = np.random.default_rng(1)
+    for _ in range(3):
+        alone.step(random_actions(alone, generator))
+    arrays, facts = alone.save()
+    two_workers.load(arrays, facts)
+    again, facts_again = two_workers.save()
+    assert facts_again == facts
+    np.testing.assert_equal(again, arrays)
+    assert_same_steps(alone, two_workers, 6)
+
+
+def test_a_training_does_not_depend_on_its_workers(tmp_path: Path) -> None:
+    path = toml(tmp_path, TINY)
+    for workers in (1, 2):
+        train(path, tmp_path / str(workers), workers=workers, quiet=True)
+    one, two = (load_controller(tmp_path / name / "controller.safetensors") for name in ("1", "2"))
+    np.testing.assert_equal(two.weights, one.weights)
+
+
+def test_a_worker_that_dies_is_named_and_none_stays(two_workers: TuningVecEnv) -> None:
+    two_workers.reset()
+    processes = [part.process for part in two_workers._parts if isinstance(part, Worker)]
+    processes[1].kill()
+    processes[1].wait()
+    with pytest.raises(RuntimeError, match=r"^worker 1 has ended with status -9$"):
+        two_workers.step(np.tile(HOLD, (PLACES, 1)))
+    two_workers.close()
+    assert [process.poll() for process in processes] == [0, -signal.SIGKILL]
+
+
+def test_workers_must_have_a_place_each(config: TrainConfig) -> None:
+    assert message_of(TuningVecEnv, config.environment, 4, 0, 0, 5) == (
+        "workers must be from 1 to the 4 places, got 5"
+    )
+
+
+# --- what a decision is paid -----------------------------------------------------------------
+
+
+def test_the_return_is_the_score_of_the_selected_weights_on_rows_never_seen() -> None:
+    environment = EnvConfig(
+        task="procedural", decisions=(3, 5), updates_per_decision=(8, 9), depths=(1,), widths=(32,)
+    )
+    places, other = (Places(environment, [3], reward_rows=256) for _ in range(2))
+    places.reset()
+    place = places.pool.place(0)
+    assert place.task.test is not None
+    assert len(place.task.test.x) == 256
+    counts = np.bincount(place.task.train.y, minlength=place.task.outputs)
+    constant = -np.log((counts / counts.sum())[place.task.test.y]).mean()
+    total, done = 0.0, False
+    while not done:
+        places.send(HOLD[None])
+        turn = places.receive()
+        total, done = total + float(turn.rewards[0]), bool(turn.dones[0])
+        other.load(*places.save())  # a checkpoint in between changes nothing
+        places, other = other, places
+        if not done:  # else the place has gone on to its next episode
+            layers = places.pool.place(0).episode.snapshot.params
+            loss = plain_loss(layers, place.task.test.x, place.task.test.y, place.task.outputs)
+            score = np.log(loss / constant + 0.05)
+            assert total == pytest.approx(np.log(1.05) - score, abs=1e-3)
+    assert turn.infos[0]["episode"]["r"] == pytest.approx(total)
+
+
+def plain_loss(layers: Any, x: np.ndarray, y: np.ndarray, classes: int) -> float:
+    """The cross-entropy of a network with one hidden layer, padded in its inputs and outputs."""
+    hidden, last = jax.tree.map(np.asarray, layers)
+    inner = np.maximum(x @ hidden.kernel[: x.shape[1]] + hidden.bias, 0)
+    outputs = (inner @ last.kernel + last.bias)[:, :classes]
+    log_p = outputs - np.log(np.exp(outputs).sum(axis=1, keepdims=True))
+    return float(-log_p[np.arange(len(x)), y].mean())
+
+
+def test_rows_for_the_reward_need_tasks_without_end() -> None:
+    values = {"ppo": {"reward_rows": 64}, "environment": {"task": "digits"}}
+    assert message_of(train_config, values) == (
+        "ppo.reward_rows needs environment.task 'procedural', which has rows without end, got "
+        "'digits'"
+    )
+
+
 class Watched(TuningVecEnv):
     """Counts the masked levels that it is asked for, and those that a uniform choice would hit."""
 
@@ -397,9 +512,15 @@ def test_a_resumed_training_ends_as_an_undisturbed_one(
     assert not differing(undisturbed, resumed_end(config, half, lambda model: None))
 
 
+def places_of(model: MaskablePPO) -> Places:
+    (places,) = env_of(model)._parts
+    assert isinstance(places, Places)
+    return places
+
+
 def begin_other_runs(model: MaskablePPO, fresh: MaskablePPO) -> None:
     for number in range(PLACES):
-        env_of(model).pool.begin(number, seed=number)
+        places_of(model).pool.begin(number, seed=number)
 
 
 # Each takes the model that goes on, and a fresh one, from which one part is taken.
@@ -410,7 +531,7 @@ PARTS: dict[str, Callable[[MaskablePPO, MaskablePPO], object]] = {
     "moments": lambda model, fresh: model.policy.optimizer.state.clear(),
     "decisions": lambda model, fresh: setattr(model, "num_timesteps", 0),
     "observation": lambda model, fresh: setattr(model, "_last_obs", env_of(fresh).reset()),
-    "returns": lambda model, fresh: env_of(model).returns.fill(0.0),
+    "returns": lambda model, fresh: places_of(model).returns.fill(0.0),
     "recent episodes": lambda model, fresh: setattr(model, "ep_info_buffer", deque(maxlen=100)),
     "runs": begin_other_runs,
     "streams of seeds": lambda model, fresh: env_of(model).seed(3),
@@ -675,7 +796,9 @@ def test_the_shipped_config_means_what_it_says() -> None:
     assert ppo.decisions >= 500_000
     assert ppo.gamma == 1.0  # the return of an episode is the improvement of the whole run
     assert environment.task == "procedural"
-    assert environment.learning_rate == (1e-5, 1e-1)  # four decades
+    low, high = environment.learning_rate
+    assert low <= 1e-5 <= 1e-1 <= high  # four decades at least
+    assert ppo.reward_rows > 0
     assert environment.knobs == tuple(KNOBS)
     assert environment.group_dropout > 0.0
     assert config.evaluation.tasks == ("breast_cancer", "diabetes", "digits", "iris", "wine")
@@ -683,7 +806,9 @@ def test_the_shipped_config_means_what_it_says() -> None:
 
 def test_without_a_config_the_shipped_one_holds(tmp_path: Path) -> None:
     shipped = replace(read_config(training.SHIPPED_CONFIG))
-    settings = training._settings(None, tmp_path, resume=False, decisions=None, seed=7)
+    settings = training._settings(
+        None, tmp_path, resume=False, decisions=None, seed=7, workers=None
+    )
     assert settings == replace(shipped, ppo=replace(shipped.ppo, seed=7))
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,25 @@ SETTINGS_ONLY = random_controller(1, ("learning_rate", "dropout", "momentum", "r
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """A run on iris."""
     return rlagent.tune("iris", controller=SETTINGS_ONLY, **SMALL, out=tmp_path_factory.mktemp("a"))
+
+
+def test_a_controller_brings_the_schedule_that_it_has_learned_with() -> None:
+    """One without an opinion holds all, so that its run is that of its schedule alone."""
+    still = random_controller(0, ("dropout",))
+    zero = {name: np.zeros_like(value) for name, value in still.weights.items()}
+    hold = np.array(KNOBS["dropout"].levels) == KNOBS["dropout"].levels[KNOBS["dropout"].hold]
+    zero["logits.bias"] = np.where(hold, 9.0, -9.0).astype(np.float32)
+    losses = {}
+    for schedule in ("constant", "cosine"):
+        held = replace(still, weights=zero, schedule=schedule, deterministic=True)
+        by_controller = rlagent.tune("iris", controller=held, learning_rate=1e-2, **SMALL)
+        by_schedule = rlagent.tune("iris", method=schedule, learning_rate=1e-2, **SMALL)
+        losses[schedule] = [line["valid_loss"] for line in by_controller.history]
+        assert losses[schedule] == [line["valid_loss"] for line in by_schedule.history]
+        rates = [line["settings"]["learning_rate"] for line in by_controller.history]
+        assert rates == [line["settings"]["learning_rate"] for line in by_schedule.history]
+        assert (rates[-1] < 0.2 * rates[0]) == (schedule == "cosine")
+    assert losses["constant"] != losses["cosine"]
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -14,6 +14,9 @@ KNOB_NAMES = (
     "restore",
 )
 
+# What each single number of a config may be at most.
+LIMITS = {"plain_start": 1.0, "group_dropout": 0.99, "divergence_penalty": 3.0}
+
 SCHEDULES = ("constant", "cosine")
 
 # What each range of a config has to lie within.
@@ -69,14 +72,9 @@ class EnvConfig:
             raise ValueError(
                 f"unknown schedule {self.schedule!r}; there are: {', '.join(SCHEDULES)}"
             )
-        if not 0.0 <= self.plain_start <= 1.0:
-            raise ValueError(f"plain_start must be from 0 to 1, got {self.plain_start}")
-        if not 0.0 <= self.group_dropout < 1.0:
-            raise ValueError(f"group_dropout must be from 0 to below 1, got {self.group_dropout}")
-        if not 0.0 <= self.divergence_penalty <= 3.0:
-            raise ValueError(
-                f"divergence_penalty must be from 0 to 3, got {self.divergence_penalty}"
-            )
+        for name, highest in LIMITS.items():
+            if not 0.0 <= getattr(self, name) <= highest:
+                raise ValueError(f"{name} must be from 0 to {highest:g}, got {getattr(self, name)}")
 
 
 def config_from_dict(values: dict[str, object]) -> EnvConfig:

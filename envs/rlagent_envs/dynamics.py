@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -59,7 +60,7 @@ class TaskFacts(NamedTuple):
         return np.array(self, np.float32)
 
 
-class Memory(struct.PyTreeNode):
+class Memory(NamedTuple):
     """What a run remembers of earlier slices, for the observation."""
 
     train_loss: Any  # [], mean of the last slice
@@ -73,21 +74,21 @@ class Memory(struct.PyTreeNode):
     gradient_norm: Any  # [], log10, of the slice before
 
 
-class Books(struct.PyTreeNode):
-    """All of a run but its weights; every leaf has a fixed dtype, float32 if not said."""
+class Entries(NamedTuple):
+    """What stands in the books; float32 if not said."""
 
     key: Any  # [2], uint32: never changes: update t draws from (key, t), see draws.py
     slot: Any  # [], int32: which task of the bank
-    settings: Any  # [settings], in the order of `Settings`
-    memory: Memory
     updates: Any  # [], int32
     decisions: Any  # [], int32
     divergences: Any  # [], int32
+    pieces: Any  # [], int32: pieces of the validation rows that an evaluation looks at
+    settings: Any  # [settings], in the order of `Settings`
+    memory: Memory
     budget: Any  # [], in updates of the base rung
     spent: Any  # [], the same, evaluation included
     slice: Any  # [], the same: the share of a decision
     base_flops: Any  # [], of an update of the base rung
-    pieces: Any  # [], int32: pieces of the validation rows that an evaluation looks at
     cosine: Any  # [], 1: the learning rate decays to zero over the budget; 0: it does not
     penalty: Any  # [], what a divergence costs
     available: Any  # [groups], 1 where a group of features is there
@@ -97,6 +98,78 @@ class Books(struct.PyTreeNode):
     # it, should the run go back to it, is here.
     safe_settings: Any  # [settings]
     safe_rung: Any  # [facts], of RungFacts
+
+
+_COUNTS = Entries._fields[1:6]
+_SIZES = {name: () for name in Entries._fields[6:] + Memory._fields if name != "memory"} | {
+    "settings": (len(Settings._fields),),
+    "recent": (RECENT,),
+    "telemetry": (SIGNS,),
+    "available": (len(observation.GROUPS),),
+    "task": (len(TaskFacts._fields),),
+    "rung": (len(RungFacts._fields),),
+    "safe_settings": (len(Settings._fields),),
+    "safe_rung": (len(RungFacts._fields),),
+}
+_ENDS = dict(zip(_SIZES, np.cumsum([math.prod(s) for s in _SIZES.values()]).tolist(), strict=True))
+
+
+class Books(struct.PyTreeNode):
+    """All of a run but its weights, in three arrays: what goes in and out of a program one by one
+    costs microseconds each, as much as the training of a small network.
+
+    The entries read as attributes; `changed` gives books with some of them changed. Outside of a
+    compiled program both work on NumPy arrays.
+    """
+
+    key: Any  # [2], uint32
+    counts: Any  # [counts], int32
+    numbers: Any  # [numbers], float32
+
+    @classmethod
+    def of(cls, entries: Entries) -> Books:
+        """The books with these entries."""
+        named = entries._asdict() | entries.memory._asdict()
+        xp = jnp if _traced(named) else np
+        numbers = [xp.ravel(xp.asarray(named[name], np.float32)) for name in _SIZES]
+        counts = [xp.asarray(named[name], np.int32) for name in _COUNTS]
+        return cls(entries.key, xp.stack(counts), xp.concatenate(numbers))
+
+    def entries(self) -> Entries:
+        """All entries."""
+        counts, numbers = _readable(self.counts), _readable(self.numbers)
+        named = {name: _number(numbers, name) for name in _SIZES}
+        named |= {name: counts[i] for i, name in enumerate(_COUNTS)}
+        memory = Memory(**{name: named.pop(name) for name in Memory._fields})
+        return Entries(key=self.key, memory=memory, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        """An entry."""
+        if name in _SIZES and name in Entries._fields:
+            return _number(_readable(self.numbers), name)
+        if name in _COUNTS:
+            return _readable(self.counts)[_COUNTS.index(name)]
+        if name == "memory":
+            return self.entries().memory
+        raise AttributeError(f"the books have no entry {name!r}")
+
+    def changed(self, **changes: Any) -> Books:
+        """The books with other values for some entries."""
+        return Books.of(self.entries()._replace(**changes))
+
+
+def _readable(array: Any) -> Any:
+    """The array as it is inside a compiled program, else as a NumPy array."""
+    return array if isinstance(array, jax.core.Tracer) else np.asarray(array)
+
+
+def _number(numbers: Any, name: str) -> Any:
+    size, end = _SIZES[name], _ENDS[name]
+    return numbers[end - size[0] : end] if size else numbers[end - 1]
+
+
+def _traced(values: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
 class Run(struct.PyTreeNode):
@@ -166,7 +239,7 @@ def advance(shape: ShapeClass, bank: Bank, run: Run, action: jax.Array) -> tuple
             return to the best weights, has been made before (see episode.py).
         action: a level for each knob, `[knobs]`, int32.
     """
-    books = run.books
+    books = run.books.entries()
     updates, cost, evaluation = _plan(books)
     settings = knobs.apply(books.settings, action)
     plan = Slice(
@@ -193,19 +266,20 @@ def advance(shape: ShapeClass, bank: Bank, run: Run, action: jax.Array) -> tuple
     return live, Measured(trace, loss, hits, updates, spent, settings)
 
 
-def account(books: Books, measured: Measured, action: jax.Array) -> tuple[Books, Outcome]:
+def account(kept: Books, measured: Measured, action: jax.Array) -> tuple[Books, Outcome]:
     """Judges a slice and observes it: the part of a step that is one program for all shapes.
 
     If the outcome says that the run diverged, the books are those of the snapshot already (but for
     counters and budget), and the caller has to put the snapshot's weights in place.
     """
+    books = kept.entries()
     task = TaskFacts(*books.task)
     diverged = ~(measured.valid_loss <= task.loss_ceiling)
     memory = _remember(books, measured, task.baseline_loss, diverged)
     improved = ~diverged & (memory.best_score < books.memory.best_score)
     settings = jnp.where(diverged, books.safe_settings, measured.settings)
     rung = jnp.where(diverged, books.safe_rung, books.rung)
-    after = books.replace(
+    after = books._replace(
         settings=settings,
         memory=memory,
         updates=books.updates + measured.updates,
@@ -232,7 +306,9 @@ def account(books: Books, measured: Measured, action: jax.Array) -> tuple[Books,
         spent=after.spent,
         best_score=memory.best_score,
     )
-    return after, Outcome(observed, jnp.stack([jnp.asarray(x, jnp.float32) for x in report]))
+    return Books.of(after), Outcome(
+        observed, jnp.stack([jnp.asarray(x, jnp.float32) for x in report])
+    )
 
 
 def step(shape: ShapeClass, bank: Bank, run: Run, action: jax.Array) -> tuple[Run, Outcome]:
@@ -245,7 +321,7 @@ def step(shape: ShapeClass, bank: Bank, run: Run, action: jax.Array) -> tuple[Ru
     return Run(live, books), outcome
 
 
-def _plan(books: Books) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _plan(books: Entries) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Updates of the slice, what one costs, and what the evaluation costs, in base updates."""
     facts = RungFacts(*books.rung)
     cost = facts.update_flops / books.base_flops
@@ -274,7 +350,9 @@ def _mean_loss(measured: Measured) -> jax.Array:
     return (measured.trace.early_loss + measured.trace.late_loss) / measured.updates
 
 
-def _remember(books: Books, measured: Measured, baseline: jax.Array, diverged: jax.Array) -> Memory:
+def _remember(
+    books: Entries, measured: Measured, baseline: jax.Array, diverged: jax.Array
+) -> Memory:
     """The memory after a slice; after a divergence that of the snapshot's weights."""
     old, trace = books.memory, measured.trace
     begun = books.decisions > 0
@@ -294,7 +372,7 @@ def _remember(books: Books, measured: Measured, baseline: jax.Array, diverged: j
         telemetry=signs,
         gradient_norm=signs[3],
     )
-    kept = old.replace(
+    kept = old._replace(
         valid_score=old.best_score, since_best=jnp.zeros((), jnp.float32), telemetry=signs
     )
     return jax.tree.map(lambda a, b: jnp.where(diverged, a, b), kept, new)
@@ -322,7 +400,7 @@ def _changes(old: Memory, new: Memory, measured: Measured) -> _Changes:
     )
 
 
-def describe(books: Books, action: jax.Array, diverged: jax.Array, change: _Changes) -> Signals:
+def describe(books: Entries, action: jax.Array, diverged: jax.Array, change: _Changes) -> Signals:
     """The signals of a run, from which the observation is made."""
     memory, task, facts = books.memory, TaskFacts(*books.task), RungFacts(*books.rung)
     cost = facts.update_flops / books.base_flops
@@ -364,5 +442,6 @@ def describe(books: Books, action: jax.Array, diverged: jax.Array, change: _Chan
 def first_observation(books: Books) -> jax.Array:
     """The observation before the first decision: no loss is known, the score is the baseline's."""
     zero = jnp.zeros((), jnp.float32)
-    signals = describe(books, jnp.asarray(knobs.HOLD), zero, _Changes(zero, zero, zero, zero))
-    return observation.observe(signals, books.available)
+    entries = books.entries()
+    signals = describe(entries, jnp.asarray(knobs.HOLD), zero, _Changes(zero, zero, zero, zero))
+    return observation.observe(signals, entries.available)

@@ -9,7 +9,7 @@ import numpy as np
 
 from rlagent_envs import knobs
 from rlagent_envs.config import EnvConfig
-from rlagent_envs.dynamics import Books, Report, Run, RungFacts, TaskFacts, fresh_memory
+from rlagent_envs.dynamics import Books, Entries, Report, Run, RungFacts, TaskFacts, fresh_memory
 from rlagent_envs.growth import grow
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.observation import GROUPS
@@ -119,21 +119,21 @@ def begin(
     share = start.budget / start.decisions
     pieces = int(EVALUATION_AIM * share * facts.update_flops / facts.piece_flops)
     baseline = baseline_loss(task)
-    books = Books(
+    entries = Entries(
         key=np.random.SeedSequence([start.seed, 3]).generate_state(2, np.uint32),
-        slot=np.int32(slot),
+        slot=slot,
         settings=settings,
         memory=fresh_memory(baseline),
-        updates=np.int32(0),
-        decisions=np.int32(0),
-        divergences=np.int32(0),
-        budget=np.float32(start.budget),
-        spent=np.float32(0.0),
-        slice=np.float32(share),
-        base_flops=np.float32(facts.update_flops),
-        pieces=np.int32(np.clip(pieces, 1, -(-len(task.valid.x) // task.batch_size))),
-        cosine=np.float32(start.cosine),
-        penalty=np.float32(start.divergence_penalty),
+        updates=0,
+        decisions=0,
+        divergences=0,
+        budget=start.budget,
+        spent=0.0,
+        slice=share,
+        base_flops=facts.update_flops,
+        pieces=np.clip(pieces, 1, -(-len(task.valid.x) // task.batch_size)),
+        cosine=start.cosine,
+        penalty=start.divergence_penalty,
         available=np.array([group not in start.absent for group in GROUPS], np.float32),
         task=TaskFacts(
             batch_size=task.batch_size,
@@ -148,7 +148,7 @@ def begin(
     )
     return Episode(
         shape=shape,
-        run=Run(live, books),
+        run=Run(live, Books.of(entries)),
         snapshot=live,
         snapshot_shape=shape,
         open_mask=_open_mask(open_knobs, task.kind, start.absent),
@@ -205,7 +205,7 @@ def edit(episode: Episode, action: np.ndarray) -> Episode:
             generator = np.random.default_rng([episode.seed, 4, episode.decisions])
             live = grow(generator, episode.shape, episode.run.live, rung)
             shape = replace(episode.shape, rung=rung)
-            books = episode.run.books.replace(rung=RungFacts.of(shape).pack())
+            books = episode.run.books.changed(rung=RungFacts.of(shape).pack())
             episode = replace(episode, shape=shape, run=Run(live, books), at_best=False)
     return episode
 
@@ -233,9 +233,9 @@ def _restored(episode: Episode, *, settings: bool) -> Episode:
     that was chosen keeps them: a learning rate that has been lowered stays low.
     """
     books = episode.run.books
-    books = books.replace(rung=books.safe_rung)
+    books = books.changed(rung=books.safe_rung)
     if settings:
-        books = books.replace(settings=books.safe_settings)
+        books = books.changed(settings=books.safe_settings)
     return replace(
         episode,
         shape=episode.snapshot_shape,

@@ -49,7 +49,12 @@ class PPOConfig:
         for name in ("learning_rate", "gamma", "gae_lambda", "clip"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
-        ranges = {"reward_rows": (0, 100_000), "entropy": (0, 1), "value_weight": (0, 10), "hold_bias": (-10, 10)}
+        ranges = {
+            "reward_rows": (0, 100_000),
+            "entropy": (0, 1),
+            "value_weight": (0, 10),
+            "hold_bias": (-10, 10),
+        }
         for name, bounds in {**ranges, "seed": (0, 2**31)}.items():
             if not bounds[0] <= getattr(self, name) <= bounds[1]:
                 raise ValueError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 
 import gymnasium as gym
@@ -79,7 +80,9 @@ class TuningVecEnv(VecEnv):
     def _gather(self, turns: Sequence[Turn]) -> Turn:
         """The turns of the parts as one; its masks are kept."""
         *arrays, infos = zip(*turns, strict=True)
-        turn = Turn(*(np.concatenate(parts) for parts in arrays), infos=sum(infos, []))
+        observation, privileged, masks, rewards, dones = map(np.concatenate, arrays)
+        all_infos: Infos = list(chain.from_iterable(infos))
+        turn = Turn(observation, privileged, masks, rewards, dones, all_infos)
         self.masks = turn.masks
         return turn
 
@@ -92,7 +95,7 @@ class TuningVecEnv(VecEnv):
             of_part, of_part_facts = part.save()
             for name in COUNTERS:
                 counters[name].append(of_part.pop(name))
-            arrays |= _renumbered(of_part, lambda number, first=one.start: number + first)
+            arrays |= _renumbered(of_part, one.start)
             facts += of_part_facts
         return arrays | {name: np.concatenate(of_all) for name, of_all in counters.items()}, facts
 
@@ -103,7 +106,7 @@ class TuningVecEnv(VecEnv):
             counters = {name: arrays[name][one] for name in COUNTERS}
             places = {k: v for k, v in arrays.items() if k not in COUNTERS}
             mine = {k: v for k, v in places.items() if one.start <= _number(k) < one.stop}
-            mine = _renumbered(mine, lambda number, first=one.start: number - first)
+            mine = _renumbered(mine, -one.start)
             turns.append(part.load(mine | counters, facts[one]))
         self._gather(turns)
 
@@ -153,5 +156,5 @@ def _number(name: str) -> int:
     return int(name.split("/", 1)[0])
 
 
-def _renumbered(arrays: saving.Arrays, place: Callable[[int], int]) -> saving.Arrays:
-    return {f"{place(_number(k))}/{k.split('/', 1)[1]}": value for k, value in arrays.items()}
+def _renumbered(arrays: saving.Arrays, shift: int) -> saving.Arrays:
+    return {f"{_number(k) + shift}/{k.split('/', 1)[1]}": value for k, value in arrays.items()}

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, Any
 
@@ -76,7 +77,8 @@ class Worker:
     def close(self) -> None:
         """Ends the process."""
         if self.process.stdin is not None and self.process.stdout is not None:
-            self.process.stdin.close()
+            with suppress(BrokenPipeError):  # what it was sent last, it did not live to read
+                self.process.stdin.close()
             self.process.wait()
             self.process.stdout.close()
 
