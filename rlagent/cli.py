@@ -102,7 +102,7 @@ def _add_train(add: argparse.ArgumentParser) -> None:
     add.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     add.add_argument("--decisions", type=int, metavar="N", help="how many, in all")
     add.add_argument("--seed", type=int, metavar="N")
-    add.add_argument("--workers", type=int, metavar="N", help="processes that share the episodes")
+    add.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
     add.add_argument("--device", help="cpu, gpu or tpu; the best there is if not given")
     add.set_defaults(run=train)
 

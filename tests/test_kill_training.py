@@ -80,6 +80,25 @@ def kill_after(
     assert process.wait() == -signal.SIGKILL, "it ended by itself"
 
 
+def left_behind(folder: Path) -> list[str]:
+    """The workers of trainings that are gone, if they still run after a while; Linux only."""
+    deadline = time.monotonic() + 20.0
+    while time.monotonic() < deadline:
+        orphans = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                surroundings = (process / "environ").read_bytes()
+            except OSError:
+                continue  # it has ended meanwhile
+            if b"rlagent.ppo.workers" in words and str(folder.parent).encode() in surroundings:
+                orphans.append(process.name)
+        if not orphans:
+            return []
+        time.sleep(0.2)
+    return orphans
+
+
 @pytest.mark.slow
 def test_a_training_killed_ten_times_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     config, alone, killed = tmp_path / "config.toml", tmp_path / "alone", tmp_path / "killed"
@@ -93,9 +112,8 @@ def test_a_training_killed_ten_times_ends_as_an_undisturbed_one(tmp_path: Path) 
         # The first one has to get as far as to have a folder; the others die anywhere.
         rollouts = 1 if number == 0 else int(generator.integers(0, MOST + 1))
         delay = generator.uniform(0.0, 0.1 if rollouts else 3.0)
-        process = subprocess.Popen(
-            command(*(go_on if number else start)), env=env, stderr=subprocess.DEVNULL
-        )
+        arguments = (*(go_on if number else start), "--workers", str(1 + number % 2))
+        process = subprocess.Popen(command(*arguments), env=env, stderr=subprocess.DEVNULL)
         kill_after(process, killed / "checkpoint.safetensors", rollouts, delay)
     subprocess.run(command(*go_on), env=env, check=True, capture_output=True)
     # With no cache, so that what the killed ones left in theirs cannot spoil both alike.
@@ -105,6 +123,7 @@ def test_a_training_killed_ten_times_ends_as_an_undisturbed_one(tmp_path: Path) 
         check=True,
         capture_output=True,
     )
+    assert not left_behind(killed)
     names = {file.name for file in alone.iterdir()}
     assert {file.name for file in killed.iterdir()} == names  # nothing half-written is left
     for name in sorted(names - {"tensorboard"}):

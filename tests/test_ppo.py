@@ -352,7 +352,7 @@ def test_a_worker_that_dies_is_named_and_none_stays(two_workers: TuningVecEnv) -
     with pytest.raises(RuntimeError, match=r"^worker 1 has ended with status -9$"):
         two_workers.step(np.tile(HOLD, (PLACES, 1)))
     two_workers.close()
-    assert [process.poll() for process in processes] == [0, -signal.SIGKILL]
+    assert [process.poll() for process in processes] == [-signal.SIGTERM, -signal.SIGKILL]
 
 
 def test_workers_must_have_a_place_each(config: TrainConfig) -> None:
@@ -806,9 +806,7 @@ def test_the_shipped_config_means_what_it_says() -> None:
 
 def test_without_a_config_the_shipped_one_holds(tmp_path: Path) -> None:
     shipped = replace(read_config(training.SHIPPED_CONFIG))
-    settings = training._settings(
-        None, tmp_path, resume=False, decisions=None, seed=7, workers=None
-    )
+    settings = training._settings(None, tmp_path, resume=False, decisions=None, seed=7)
     assert settings == replace(shipped, ppo=replace(shipped.ppo, seed=7))
 
 
@@ -831,7 +829,7 @@ def test_a_config_survives_json(config: TrainConfig) -> None:
         ),
         (
             "[ppo]\nlr = 1",
-            "unknown setting ppo.lr; there are: decisions, places, rollout, batch_size, epochs, "
+            "unknown setting ppo.lr; there are: decisions, reward_rows, places, rollout, batch_size, epochs, "
             "learning_rate, entropy, clip, gamma, gae_lambda, value_weight, hidden, hold_bias, "
             "seed",
         ),

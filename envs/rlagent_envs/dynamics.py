@@ -115,8 +115,10 @@ _ENDS = dict(zip(_SIZES, np.cumsum([math.prod(s) for s in _SIZES.values()]).toli
 
 
 class Books(struct.PyTreeNode):
-    """All of a run but its weights, in three arrays: what goes in and out of a program one by one
-    costs microseconds each, as much as the training of a small network.
+    """All of a run but its weights, in three arrays.
+
+    Each array that goes in or out of a program costs some microseconds, and one by one the entries
+    would take as long as the training of a small network.
 
     The entries read as attributes; `changed` gives books with some of them changed. Outside of a
     compiled program both work on NumPy arrays.

@@ -20,7 +20,6 @@ class PPOConfig:
     decisions: int = 500_000  # in all, over all places
     reward_rows: int = 0  # of a task, that only the reward sees; 0: paid is validation data
     places: int = 64  # episodes that run at once
-    workers: int = 1  # processes that share the places; any number gives the same training
     rollout: int = 32  # decisions of each place between two updates of the policy
     batch_size: int = 512
     epochs: int = 4
@@ -36,8 +35,7 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the setting and its value, if it makes no sense."""
-        least = {"decisions": 1, "places": 1, "rollout": 1, "batch_size": 2}
-        least |= {"epochs": 1, "workers": 1}
+        least = {"decisions": 1, "places": 1, "rollout": 1, "batch_size": 2, "epochs": 1}
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")

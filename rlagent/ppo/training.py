@@ -36,7 +36,7 @@ def train(
     resume: bool = False,
     decisions: int | None = None,
     seed: int | None = None,
-    workers: int | None = None,
+    workers: int = 1,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Trains a controller, or goes on with one.
@@ -48,7 +48,7 @@ def train(
         resume: go on from the folder's last checkpoint, or begin if it has none yet.
         decisions: how many in all, in the place of what the config says.
         seed: in the place of what the config says.
-        workers: processes, in the place of what the config says; any number gives the same result.
+        workers: processes that share the places; any number gives the same controller.
         quiet: without a progress bar.
 
     Returns:
@@ -60,9 +60,9 @@ def train(
         KeyboardInterrupt: after Ctrl-C, saying how to go on; the last checkpoint is whole.
     """
     begun = time.perf_counter()
-    settings = _settings(config, out, resume, decisions, seed, workers)
+    settings = _settings(config, out, resume, decisions, seed)
     torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
-    env = make_env(settings)
+    env = make_env(settings, workers)
     model = make_model(settings.ppo, env)
     keeper = Keeper(settings, env, out)
     resumed = resume and keeper.restore(model)
@@ -90,10 +90,10 @@ def train(
     }
 
 
-def make_env(config: TrainConfig) -> TuningVecEnv:
-    """The environment of a training."""
+def make_env(config: TrainConfig, workers: int = 1) -> TuningVecEnv:
+    """The environment of a training, in this process or in a number of workers."""
     ppo = config.ppo
-    return TuningVecEnv(config.environment, ppo.places, ppo.seed, ppo.reward_rows, ppo.workers)
+    return TuningVecEnv(config.environment, ppo.places, ppo.seed, ppo.reward_rows, workers)
 
 
 def make_model(config: PPOConfig, env: VecEnv) -> MaskablePPO:
@@ -132,7 +132,6 @@ def _settings(
     resume: bool,
     decisions: int | None,
     seed: int | None,
-    workers: int | None,
 ) -> TrainConfig:
     """The config of the folder, or that of the call."""
     kept = out / "config.json"
@@ -148,7 +147,7 @@ def _settings(
         settings = read_config(config or SHIPPED_CONFIG)
     if seed is not None and resume and seed != settings.ppo.seed:
         raise ValueError(f"the training in {out} has seed {settings.ppo.seed}, got {seed}")
-    changes: dict[str, Any] = {"decisions": decisions, "seed": seed, "workers": workers}
+    changes: dict[str, Any] = {"decisions": decisions, "seed": seed}
     chosen = {name: value for name, value in changes.items() if value is not None}
     return replace(settings, ppo=replace(settings.ppo, **chosen))
 

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any
 
 import gymnasium as gym
+import jax
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -42,6 +43,11 @@ class TuningVecEnv(VecEnv):
     ) -> None:
         if not 1 <= workers <= places:
             raise ValueError(f"workers must be from 1 to the {places} places, got {workers}")
+        if workers > 1 and jax.default_backend() != "cpu":
+            raise ValueError(
+                f"workers share the cores of a CPU, got {workers} of them for a "
+                f"{jax.default_backend()}: say device cpu or workers 1"
+            )
         ends = [places * (number + 1) // workers for number in range(workers)]
         self._slices = [slice(*ends_of) for ends_of in zip([0, *ends], ends, strict=False)]
         self._parts: list[Places | Worker] = []

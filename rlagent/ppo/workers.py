@@ -40,7 +40,7 @@ class Worker:
             [sys.executable, "-m", "rlagent.ppo.workers"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | threads,
+            env=os.environ | threads | {"JAX_PLATFORMS": "cpu"},
         )
         facts = {"config": asdict(config), "seeds": list(seeds), "reward_rows": reward_rows}
         self._send("begin", facts | {"number": number})
@@ -75,12 +75,13 @@ class Worker:
         return self.receive()
 
     def close(self) -> None:
-        """Ends the process."""
-        if self.process.stdin is not None and self.process.stdout is not None:
-            with suppress(BrokenPipeError):  # what it was sent last, it did not live to read
-                self.process.stdin.close()
-            self.process.wait()
-            self.process.stdout.close()
+        """Ends the process, in the middle of a decision too: it has nothing to lose."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):  # what it was sent last, it did not live to read
+                    pipe.close()
+        self.process.terminate()
+        self.process.wait()
 
     def _send(self, call: str, facts: Any = None, arrays: Mapping[str, Any] | None = None) -> None:
         if self.process.stdin is None:
@@ -187,7 +188,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     use_compile_cache()
-    serve(sys.stdin.buffer, answers)
+    with suppress(BrokenPipeError):  # the training is gone
+        serve(sys.stdin.buffer, answers)
 
 
 if __name__ == "__main__":
