@@ -521,6 +521,7 @@ def places_of(model: MaskablePPO) -> Places:
 def begin_other_runs(model: MaskablePPO, fresh: MaskablePPO) -> None:
     for number in range(PLACES):
         places_of(model).pool.begin(number, seed=number)
+    env_of(model).masks = places_of(model).pool.masks()
 
 
 # Each takes the model that goes on, and a fresh one, from which one part is taken.
@@ -593,7 +594,7 @@ def test_what_is_wrong_with_a_checkpoint_is_said_in_a_sentence(
     missing = {name: value for name, value in arrays.items() if name != "random/torch"}
     write_arrays(path, missing, metadata)
     assert load_error(config, path) == f"checkpoint {path} is damaged: it lacks 'random/torch'"
-    gone = "place1/run.books.key"
+    gone = "env/1/run.books.key"
     missing = {name: value for name, value in arrays.items() if name != gone}
     write_arrays(path, missing, metadata)
     assert load_error(config, path) == (
