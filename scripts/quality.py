@@ -181,20 +181,23 @@ def actor(name: str) -> Act:
 
 def tables(runs: list[dict[str, Any]], label: str) -> str:
     """The comparisons as Markdown: against the best single rate, and against random search."""
-    rows = [
-        "| tasks | updates | controller | best single | difference (95 %) | verdict |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    rows: list[str] = []
     names = list(dict.fromkeys(str(run["task"]) for run in runs))
     groups = {name: [name] for name in names if not name.startswith("procedural")}
     groups["procedural"] = [name for name in names if name.startswith("procedural")]
-    for group, members in groups.items():
-        budgets = [*BUDGETS, None] if members else []
-        for budget in budgets:  # None: all budgets together
-            row = compared(runs, label, members, [budget] if budget else list(BUDGETS))
-            if row:
-                rows.append(f"| {group} | {budget or 'all'} | {row} |")
-    rows += ["", "| task | updates | controller | best of 8 | of 16 | of 32 | trials to match |"]
+    for chosen in ("test", "valid"):
+        rows.append(f"| tasks | updates | controller | best single on {chosen} data |")
+        rows[-1] += " difference (95 %) | verdict |"
+        rows.append("| --- | --- | --- | --- | --- | --- |")
+        for group, members in groups.items():
+            budgets = [*BUDGETS, None] if members else []
+            for budget in budgets:  # None: all budgets together
+                of_row = [budget] if budget else list(BUDGETS)
+                row = compared(runs, label, members, of_row, chosen)
+                if row:
+                    rows.append(f"| {group} | {budget or 'all'} | {row} |")
+        rows.append("")
+    rows += ["| task | updates | controller | best of 8 | of 16 | of 32 | trials to match |"]
     rows += ["| --- | --- | --- | --- | --- | --- | --- |"]
     for budget in BUDGETS:
         pool = select(runs, SEARCHED, budget, "random")
@@ -211,25 +214,26 @@ def tables(runs: list[dict[str, Any]], label: str) -> str:
 
 
 def compared(
-    runs: list[dict[str, Any]], label: str, names: list[str], budgets: list[int]
+    runs: list[dict[str, Any]], label: str, names: list[str], budgets: list[int], chosen: str
 ) -> str | None:
-    """A row: the controller against the single rate that is best on the test data of each task."""
+    """A row: the controller against the single rate that is best for each task on some data."""
     differences, mine_all, best_all, best_methods = [], [], [], []
     for name in names:
         for budget in budgets:
             mine = {run["seed"]: run["test"] for run in select(runs, name, budget, label)}
             single = {
-                method: {run["seed"]: run["test"] for run in select(runs, name, budget, method)}
+                method: {run["seed"]: run for run in select(runs, name, budget, method)}
                 for method in search.single_starts(0, 1.0, 1)
             }
             if not mine or any(set(mine) - set(of_method) for of_method in single.values()):
                 return None
             seeds = sorted(mine)
-            means = {m: np.mean([scores[s] for s in seeds]) for m, scores in single.items()}
+            means = {m: np.mean([own[s][chosen] for s in seeds]) for m, own in single.items()}
             best = min(means, key=lambda method: means[method])
-            differences.append([mine[seed] - single[best][seed] for seed in seeds])
+            scores = [single[best][seed]["test"] for seed in seeds]
+            differences.append([mine[s] - score for s, score in zip(seeds, scores, strict=True)])
             mine_all.append(np.mean(list(mine.values())))
-            best_all.append(means[best])
+            best_all.append(np.mean(scores))
             best_methods.append(best)
     # Many tasks: they are what is drawn. One task: its seeds, each as the mean of its budgets.
     table = np.array(differences)
