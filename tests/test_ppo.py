@@ -830,9 +830,9 @@ def test_a_config_survives_json(config: TrainConfig) -> None:
         ),
         (
             "[ppo]\nlr = 1",
-            "unknown setting ppo.lr; there are: decisions, reward_rows, places, rollout, batch_size, epochs, "
-            "learning_rate, entropy, clip, gamma, gae_lambda, value_weight, hidden, hold_bias, "
-            "seed",
+            "unknown setting ppo.lr; there are: decisions, reward_rows, places, rollout, "
+            "batch_size, epochs, learning_rate, entropy, clip, gamma, gae_lambda, value_weight, "
+            "hidden, hold_bias, seed",
         ),
         ("ppo = 3", "ppo must be a table, got 3"),
         ("name = 3", "name must be text, got 3"),
