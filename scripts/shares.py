@@ -18,6 +18,7 @@ from rlagent.controller.file import PRETRAINED, Controller, load_controller
 from rlagent.controller.policy import weight_shapes
 from rlagent_envs import batch, dynamics, knobs, telemetry
 from rlagent_envs import episode as episodes
+from rlagent_envs.books import SIGNS
 from rlagent_envs.dynamics import Run
 from rlagent_envs.knobs import KNOBS
 from rlagent_envs.models import ShapeClass
@@ -60,7 +61,7 @@ def _only_trained(
     plan = Slice(books.key, books.updates, updates, zero, zero, zero)
 
     def nothing(*_: Any) -> jax.Array:
-        return jnp.zeros(dynamics.SIGNS, jnp.float32)
+        return jnp.zeros(SIGNS, jnp.float32)
 
     settings = Settings.unpack(books.settings)
     live, _ = train(
@@ -72,7 +73,7 @@ def _only_trained(
         plan,
         nothing,
         telemetry.EVERY,
-        dynamics.SIGNS,
+        SIGNS,
     )
     return live, *evaluate(shape, bank, books.slot, live, books.pieces)
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
+from rlagent_envs.books import RungFacts
 from rlagent_envs.config import KNOB_NAMES
-from rlagent_envs.dynamics import Run, RungFacts
+from rlagent_envs.dynamics import Run
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.models import Rung
 from rlagent_envs.tasks.task import Split, Task

@@ -11,8 +11,8 @@ import numpy as np
 
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
+from rlagent_envs.books import RungFacts
 from rlagent_envs.config import KNOB_NAMES, EnvConfig
-from rlagent_envs.dynamics import RungFacts
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.tasks.task import Task

@@ -10,7 +10,8 @@ import pytest
 
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
-from rlagent_envs.dynamics import Run, RungFacts
+from rlagent_envs.books import RungFacts
+from rlagent_envs.dynamics import Run
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.growth import grow
 from rlagent_envs.models import MLP, Rung, ShapeClass

@@ -21,6 +21,7 @@ LAYERS = (
     {"training"},
     {"knobs", "growth"},
     {"telemetry", "observation", "reward"},
+    {"books"},
     {"dynamics"},
     {"episode"},
     {"batch", "saving"},

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from rlagent_envs import knobs
+from rlagent_envs.books import Books, Entries, RungFacts, TaskFacts, fresh_memory
 from rlagent_envs.config import EnvConfig
-from rlagent_envs.dynamics import Books, Entries, Report, Run, RungFacts, TaskFacts, fresh_memory
+from rlagent_envs.dynamics import Report, Run
 from rlagent_envs.growth import grow
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.observation import GROUPS

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rlagent.baselines.reference import REFERENCE_RUNG
-from rlagent_envs.dynamics import RungFacts
+from rlagent_envs.books import RungFacts
 from rlagent_envs.episode import Start
 from rlagent_envs.models import Rung, ShapeClass
 from rlagent_envs.tasks.task import Task

@@ -1,6 +1,6 @@
 """Places in processes of their own: both ends of the pipe, and what goes through it.
 
-A message is a length and a safetensors file with JSON in its metadata: nothing is pickled. The
+A message is a length and a safetensors file, one array of which is JSON: nothing is pickled. The
 process ends when its pipe does, so that none is left behind, however the training ended.
 """
 
