@@ -24,7 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        The exit status: 0; 2 for input that makes no sense; 130 after Ctrl-C.
+        The exit status: 0; 1 if a part of an experiment has failed; 2 for input that makes no
+        sense; 130 after Ctrl-C.
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:
@@ -32,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
             print(f"rlagent {rlagent.__version__}")
         else:
             args = parser().parse_args(arguments)
-            args.run(args)
+            status: int = args.run(args) or 0
+            sys.stdout.flush()
+            return status
         sys.stdout.flush()
         return 0
     except BrokenPipeError:  # the reader, such as `head`, has had enough
@@ -57,13 +60,16 @@ def parser() -> Parser:
     tasks_parser.add_argument("--json", action="store_true", help="as JSON")
     tasks_parser.set_defaults(run=tasks)
     _add_train(commands.add_parser("train", help="train a controller; needs rlagent[train]"))
+    _add_bench(commands.add_parser("bench", help="compare methods over tasks and seeds"))
+    _add_runs(commands.add_parser("runs", help="list, show, delete or export stored results"))
+    _add_report(commands.add_parser("report", help="a page of a store or of a run"))
     return top
 
 
 def _add_tune(add: argparse.ArgumentParser) -> None:
     add.description = "Trains a network on data in one run, and keeps what is best on validation."
     add.add_argument("x", nargs="?", metavar="TASK|FILE", help="see rlagent tasks; .csv or .npz")
-    add.add_argument("--method", help="controller (default), cosine or constant")
+    add.add_argument("--method", help="controller (default), or a schedule: cosine, …")
     add.add_argument("--controller", metavar="NAME|FILE", help="the learned controller to use")
     add.add_argument("--learning-rate", type=float, metavar="RATE", help="at the start")
     add.add_argument("--weight-decay", type=float, metavar="RATE", help="at the start")
@@ -81,6 +87,7 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
     add.add_argument("--out", metavar="DIR", help="new folder (runs/NAME-METHOD-N)")
     add.add_argument("--device", help="cpu, gpu or tpu; the best there is if not given")
     add.add_argument("--resume", metavar="DIR", help="go on with an interrupted run")
+    add.add_argument("--log", action="append", metavar="NAME", help="tensorboard, mlflow or wandb")
     add.add_argument("--json", action="store_true", help="print the summary as JSON, only that")
     add.add_argument("--quiet", action="store_true", help="no live view")
     add.set_defaults(run=tune)
@@ -105,6 +112,80 @@ def _add_train(add: argparse.ArgumentParser) -> None:
     add.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
     add.add_argument("--device", help="cpu, gpu or tpu; the best there is if not given")
     add.set_defaults(run=train)
+
+
+def _add_bench(add: argparse.ArgumentParser) -> None:
+    add.description = "Runs methods x tasks x seeds, goes on where it was, and compares them."
+    add.add_argument("experiment", nargs="?", type=Path, metavar="FILE.toml", help="the options")
+    add.add_argument("--tasks", type=_texts, metavar="A,B", help="names, FILE.npz, FILE.csv:COLUMN")
+    add.add_argument("--suite", dest="suites", type=_texts, metavar="NAME", help="see --list")
+    add.add_argument("--suite-dir", metavar="DIR", help="where the files of suites are (data)")
+    add.add_argument("--data-dir", metavar="DIR", help="every data file of a folder is a task")
+    add.add_argument("--target", metavar="COLUMN", help="of .csv files that name none")
+    add.add_argument("--methods", type=_texts, metavar="A,B:K", help="see --list")
+    add.add_argument("--seeds", type=int, metavar="N", help="runs of each method and task (3)")
+    add.add_argument("--updates", type=_numbers, metavar="N,M", help="budgets of a run (1000)")
+    add.add_argument("--store", metavar="FILE", help="results (runs/bench.sqlite)")
+    add.add_argument("--workers", type=int, metavar="N", help="processes (1)")
+    add.add_argument("--device", help="cpu, gpu or tpu; the best there is if not given")
+    add.add_argument("--list", action="store_true", help="list methods and suites")
+    add.add_argument("--json", action="store_true", help="print the scoreboard as JSON, only that")
+    add.add_argument("--quiet", action="store_true", help="no progress")
+    add.set_defaults(run=bench)
+
+
+def _add_runs(add: argparse.ArgumentParser) -> None:
+    add.description = "What is in a store of results."
+    actions = add.add_subparsers(required=True, metavar="ACTION")
+    for name, meaning in (
+        ("list", "a line for each run"),
+        ("show", "all of one run"),
+        ("delete", "remove runs for good"),
+        ("export", "write runs as .csv, .json or .parquet"),
+    ):
+        action = actions.add_parser(name, help=meaning, description=meaning)
+        action.add_argument("--store", default="runs/bench.sqlite", metavar="FILE")
+        action.set_defaults(run=runs, action=name)
+        if name == "show":
+            action.add_argument("key", help="of the run, or its beginning")
+            continue
+        for option in ("tasks", "methods"):
+            action.add_argument(f"--{option}", type=_texts, metavar="A,B", help="only these")
+        for option in ("seeds", "updates"):
+            action.add_argument(f"--{option}", type=_numbers, metavar="N,M", help="only these")
+        action.add_argument("--status", help="finished or failed")
+        if name == "delete":
+            action.add_argument("keys", nargs="*", help="of runs, or their beginnings")
+            action.add_argument("--yes", action="store_true", help="do not ask")
+        if name == "export":
+            action.add_argument(
+                "--out", required=True, metavar="FILE", help=".csv, .json, .parquet"
+            )
+            action.add_argument("--what", default="runs", help="runs, trials, curves or decisions")
+
+
+def _add_report(add: argparse.ArgumentParser) -> None:
+    add.description = (
+        "Writes one page that needs no network: of a store, or of the folder of a run."
+    )
+    add.add_argument("source", type=Path, metavar="STORE|RUN", help="a store, or a run's folder")
+    add.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE.html")
+    add.add_argument("--figures", type=Path, metavar="DIR", help="each figure as PNG and SVG too")
+    add.add_argument("--markdown", type=Path, metavar="FILE.md", help="the tables, as Markdown")
+    add.set_defaults(run=report)
+
+
+def _texts(text: str) -> tuple[str, ...]:
+    """What stands between commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers between commas."""
+    try:
+        return tuple(int(part) for part in _texts(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be whole numbers, got {text!r}") from None
 
 
 def tune(args: argparse.Namespace) -> None:
@@ -182,6 +263,43 @@ def train(args: argparse.Namespace) -> None:
         workers=args.workers,
     )
     print(json.dumps(done, indent=2))
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Runs an experiment, and prints its tables."""
+    from rlagent.apply.devices import use_compile_cache, use_device
+    from rlagent.experiments.bench import bench as run
+    from rlagent.experiments.bench import listing
+    from rlagent.experiments.experiment import Asked, read_experiment
+
+    if args.list:
+        print(listing())
+        return 0
+    shown = {"run", "experiment", "json", "quiet", "device", "list"}
+    given = {k: v for k, v in vars(args).items() if k not in shown and v is not None}
+    asked = Asked(**({} if args.experiment is None else read_experiment(args.experiment)) | given)
+    use_device(args.device)
+    use_compile_cache()
+    return run(asked, as_json=args.json, quiet=args.quiet)
+
+
+def runs(args: argparse.Namespace) -> None:
+    """Lists, shows, deletes or exports runs of a store."""
+    from rlagent.experiments.browse import browse
+
+    browse(args.action, vars(args))
+
+
+def report(args: argparse.Namespace) -> None:
+    """Writes the page of a store or of a run."""
+    from rlagent.experiments.report import write_report
+
+    write_report(args.source, args.out, args.figures)
+    if args.markdown is not None:
+        from rlagent.experiments.browse import write_tables
+
+        write_tables(args.source, args.markdown)
+    print(args.out)
 
 
 if __name__ == "__main__":

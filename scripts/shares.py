@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlagent.apply.driver import decide_by
+from rlagent.controller.deciding import decide_by
 from rlagent.controller.file import PRETRAINED, Controller, load_controller
 from rlagent.controller.policy import weight_shapes
 from rlagent_envs import batch, dynamics, knobs, telemetry

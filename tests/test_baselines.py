@@ -1,22 +1,32 @@
-"""Baselines and statistics: equal budgets, known answers, and no test data before the end."""
+"""Baselines: known optima, equal budgets, libraries as by hand, no test data before the end."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from itertools import combinations
+from typing import Any
 
 import jax
 import numpy as np
+import optuna
 import pytest
 
-from rlagent.baselines import search
+from rlagent.baselines import catalog, search
+from rlagent.baselines.frozen import frozen, initial_rung
+from rlagent.baselines.method import Outcome, Problem, best_of, run_together
 from rlagent.baselines.reference import REFERENCE_LEARNING_RATE, reference_start
-from rlagent.baselines.runs import as_test, play, scores_on_test
-from rlagent.baselines.statistics import expected_best, paired_interval, trials_to_match
-from rlagent_envs.episode import flops_spent
-from rlagent_envs.models import Rung
+from rlagent.baselines.runs import as_test, judge_on_test, play, score_on_test
+from rlagent.baselines.single import Greedy, Plateau
+from rlagent.baselines.transferred import configurations, greedy_order
+from rlagent_envs.models import FAMILIES, Rung, ShapeClass
+from rlagent_envs.models.ladder import Family
+from rlagent_envs.models.mlp import Dense
 from rlagent_envs.tasks import Task, from_arrays
+from rlagent_envs.tasks.task import Split
 from rlagent_envs.training.bank import Bank, baseline_loss, make_bank
 from rlagent_envs.training.settings import HIGH, LOW
+
+UPDATES, DECISIONS = 800, 16
+NOISE = 0.3
 
 
 @cache
@@ -32,84 +42,290 @@ def bank() -> Bank:
     return jax.device_put(make_bank(blobs(), padded=False))
 
 
-def test_the_expected_best_is_the_mean_over_all_subsets() -> None:
-    generator = np.random.default_rng(1)
-    valid, test = generator.standard_normal((2, 7))
-    for k in range(1, 8):
-        best = [test[min(chosen, key=lambda i: valid[i])] for chosen in combinations(range(7), k)]
-        assert expected_best(valid, test, k) == pytest.approx(np.mean(best))
+# --- a quadratic, whose optimum is known
 
 
-def test_a_k_that_the_pool_does_not_have_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^k must be from 1 to the 2 runs of the pool, got 3$"):
-        expected_best([0.0, 1.0], [0.0, 1.0], 3)
+def linear_init(
+    generator: np.random.Generator, shape: ShapeClass, features: int
+) -> tuple[Dense, tuple[()]]:
+    return Dense(np.zeros((shape.features, 1), np.float32), np.zeros(1, np.float32)), ()
 
 
-def test_trials_to_match_is_the_first_k_that_is_good_enough() -> None:
-    scores = [3.0, 1.0, 2.0, 4.0]  # expected best of 1 to 4: 2.5, 1.67, 1.25, 1
-    assert [trials_to_match(scores, scores, at) for at in (2.6, 1.7, 1.3, 1.0, 0.9)] == [
-        1,
-        2,
-        3,
-        4,
-        None,
-    ]
+def linear_apply(
+    params: Dense, model_state: Any, x: jax.Array, dropout: jax.Array, start: jax.Array | None
+) -> tuple[jax.Array, Any]:
+    return x @ params.kernel + params.bias[None, :], model_state
 
 
-def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(2)
-    covered = 0
-    for number in range(100):
-        interval = paired_interval(generator.normal(0.3, 1.0, 25), seed=number)
-        assert interval.low <= interval.mean <= interval.high
-        covered += interval.low <= 0.3 <= interval.high
-    assert 88 <= covered <= 100  # 95 expected; a binomial with 0.95 is below 88 once in 300
+LINEAR = Family(
+    name="linear",
+    depths=(1, 2, 3, 4),
+    widths=(32, 64, 128, 256),
+    init=linear_init,
+    apply=linear_apply,
+    flops=lambda shape: (2.0 * shape.features, 4.0 * shape.features),
+    widen=lambda generator, params, width: (params, params),
+    deepen=lambda params: (params, params),
+)
 
 
-def test_seeds_of_one_task_are_no_independent_evidence() -> None:
-    of_tasks = np.array([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0], [0.5, 0.5, 0.5], [0.0, 0.0, 0.0]])
-    by_task, as_if = paired_interval(of_tasks), paired_interval(of_tasks.ravel())
-    assert by_task.high - by_task.low > as_if.high - as_if.low
-    with pytest.raises(ValueError, match=r"^an interval needs at least 2 pairs, got 1$"):
-        paired_interval([0.1])
-    assert paired_interval([0.2, 0.2]) == (0.2, 0.2, 0.2)
+@pytest.fixture
+def quadratic(monkeypatch: pytest.MonkeyPatch) -> tuple[Problem, float]:
+    """Linear regression by a linear model, and the loss of the least squares solution."""
+    monkeypatch.setitem(FAMILIES, "linear", LINEAR)
+    generator = np.random.default_rng(3)
+    x = generator.standard_normal((600, 6)).astype(np.float32)
+    y = x @ np.array([0.5, -0.4, 0.3, 0.0, -0.2, 0.1]) + NOISE * generator.standard_normal(600)
+    y = y.astype(np.float32)
+    parts = [Split(x[i:j], y[i:j]) for i, j in ((0, 400), (400, 500), (500, 600))]
+    task = Task("quadratic", "regression", *parts, outputs=1, batch_size=32, family="linear")
+    solution, *_ = np.linalg.lstsq(np.c_[x[:400], np.ones(400)], y[:400])
+    best = float(np.mean((np.c_[x[400:500], np.ones(100)] @ solution - y[400:500]) ** 2))
+    loaded = jax.device_put(make_bank(task, padded=False))
+    return Problem(task, loaded, 0, UPDATES, DECISIONS), best
 
 
-def test_random_search_stays_in_its_space_and_costs_the_same_whatever_it_draws() -> None:
-    costs, rungs, rates = [], set(), []
-    for seed in range(60):
-        start = search.random_start(blobs(), seed, 100.0, 10)
-        start.settings.check()
-        assert 1e-5 <= start.settings.learning_rate <= 1e-1
-        assert LOW.dropout <= start.settings.dropout <= HIGH.dropout
-        width, depth = start.rung.width, start.rung.depth
+def run(name: str, problem: Problem) -> Outcome:
+    (outcome,) = run_together([(catalog.make(name), catalog.budgeted(name, problem))])
+    return outcome
+
+
+def asked(name: str) -> str:
+    """As little of a search as says something."""
+    counts = {"pbt": 4, "transferred": 4, "grid": 12, "cma-es": 8, "median": 8, "halving": 8}
+    searches = frozen()["searches"]
+    return f"{name}:{counts.get(name, 6)}" if name in {*searches, *counts} else name
+
+
+@pytest.mark.parametrize("name", catalog.method_names())
+def test_a_method_solves_a_quadratic_within_its_budget(
+    name: str, quadratic: tuple[Problem, float]
+) -> None:
+    problem, best = quadratic
+    outcome = run(asked(name), problem)
+    loss = (np.exp(best_of(outcome).score) - 0.05) * baseline_loss(problem.task)
+    start = baseline_loss(problem.task)
+    # From the seed of a controller a rate may be drawn at which it has to begin from afar.
+    assert best - 0.05 * start < loss < best + (0.3 if name == "controller-drawn" else 0.1) * start
+    check_budget(outcome, problem, catalog.parse(asked(name)).times)
+    assert outcome.curve[-1].score == best_of(outcome).score
+    assert [p.score for p in outcome.curve] == sorted(
+        (p.score for p in outcome.curve), reverse=True
+    )
+    assert outcome.curve[-1].flops == pytest.approx(sum(one.flops for one in outcome.trained))
+
+
+def check_budget(outcome: Outcome, problem: Problem, times: float) -> None:
+    """Counts the operations anew, from updates and evaluated rows, by a formula of its own."""
+    features, batch = problem.task.features, problem.task.batch_size
+    counted = 0.0
+    for one in outcome.trained:
+        rows = int(one.episode.run.books.pieces) * batch * len(one.reports)
+        updates = sum(int(report.updates) for report in one.reports)
+        counted += 4 * features * batch * updates + 2 * features * rows
+    allowed = times * UPDATES * 4 * features * batch
+    assert counted == pytest.approx(sum(one.flops for one in outcome.trained), rel=1e-4)
+    assert 0.9 * allowed < counted <= allowed * (1 + 1e-4)
+
+
+def test_a_search_trains_networks_of_all_sizes_at_equal_cost() -> None:
+    problem = Problem(blobs(), bank(), 1, 400, 4)
+    outcome = run("random:4", problem)
+    assert len({one.start.rung for one in outcome.trained}) > 2
+    for one in outcome.trained:
+        width, depth = one.start.rung.width, one.start.rung.depth
         # Multiplications of an update, written out: thrice each layer, but twice the first.
-        cost = 2 * 8 * width + 3 * (depth - 1) * width * width + 3 * width * 3
-        if start.budget > 1.0:
-            costs.append(start.budget * cost)
-        rungs.add(start.rung)
-        rates.append(start.settings.learning_rate)
-    np.testing.assert_allclose(costs, costs[0], rtol=1e-6)
-    assert len(rungs) > 10
-    assert min(rates) < 1e-4 < 1e-2 < max(rates)
+        weights = 2 * 8 * width + 3 * (depth - 1) * width * width + 3 * width * 3
+        base = 2 * 8 * 64 + 3 * 64 * 64 + 3 * 64 * 3
+        made = sum(int(report.updates) for report in one.reports)
+        evaluated = 8 * width + (depth - 1) * width * width + width * 3
+        evaluated *= len(one.reports) * int(one.episode.run.books.pieces)
+        assert made * weights + evaluated <= 400 * base * (1 + 1e-4)
+        # What is left is less than an update with its evaluation.
+        least = weights + evaluated / len(one.reports)
+        assert made * weights + evaluated > 400 * base - 2 * least
+        one.start.settings.check()
 
 
-def test_single_rates_differ_in_rate_and_schedule_only() -> None:
-    starts = search.single_starts(3, 100.0, 10)
-    assert len(starts) == 12
-    same = {
-        replace(start, cosine=False, settings=start.settings._replace(learning_rate=1e-3))
-        for start in starts.values()
-    }
-    assert len(same) == 1
-    assert starts["cosine:0.003"].cosine
-    assert not starts["constant:0.003"].cosine
+# --- real libraries, as one would use them by hand
 
 
-def test_a_start_has_no_more_evaluations_than_updates() -> None:
-    start = search.random_start(blobs(), 0, 100.0, 50)
-    assert search.limited(replace(start, budget=7.9), 50).decisions == 7
-    assert search.limited(replace(start, budget=1.0), 50).decisions == 1
+@pytest.mark.parametrize("name", ["random", "tpe", "gp", "cma-es", "median", "hyperband"])
+def test_a_sampler_sees_the_same_values_in_the_same_order_as_by_hand(
+    name: str, quadratic: tuple[Problem, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, _ = quadratic
+    studies: list[optuna.Study] = []
+    make_study: Callable[..., optuna.Study] = search.make_study
+
+    def kept(*given: Any) -> optuna.Study:
+        studies.append(make_study(*given))
+        return studies[-1]
+
+    monkeypatch.setattr(search, "make_study", kept)
+    # More than the ten trials after which TPE and GP begin to look at what there was.
+    outcome = run(f"{name}:12", replace(problem, updates=60, decisions=6))
+    (study,) = studies
+    by_hand = make_study(frozen()["searches"][name], problem.seed, 6)
+    batch = frozen()["searches"][name]["batch"] or 12
+    waiting = []
+    for trained, made in zip(outcome.trained, study.trials, strict=False):
+        trial = by_hand.ask(search.distributions())
+        assert trial.params == made.params
+        assert trial.params["learning_rate"] == trained.start.settings.learning_rate
+        assert 2 ** trial.params["log2_width"] == trained.start.rung.width
+        for step, report in enumerate(trained.reports, start=1):
+            if name in ("median", "hyperband"):
+                trial.report(report.best_score, step)
+        waiting.append((trial, trained))
+        if len(waiting) == min(batch, 12) or trained is outcome.trained[-1]:
+            for old, of in waiting:
+                if of.stopped:
+                    by_hand.tell(old, state=optuna.trial.TrialState.PRUNED)
+                else:
+                    by_hand.tell(old, of.score)
+            waiting = []
+    values = [one.score for one in outcome.trained if not one.stopped]
+    finished = [one.value for one in study.trials if one.state.name == "COMPLETE"]
+    assert finished == values
+
+
+def test_pruners_stop_bad_trials_and_so_try_more(quadratic: tuple[Problem, float]) -> None:
+    problem, _ = quadratic
+    plain = run("random:8", problem)
+    for name in ("halving:8", "hyperband:8"):
+        outcome = run(name, problem)
+        assert len(outcome.trained) > len(plain.trained)
+        assert any(one.stopped for one in outcome.trained)
+        assert any(not one.stopped for one in outcome.trained)
+
+
+def test_a_grid_visits_each_of_its_points_once(quadratic: tuple[Problem, float]) -> None:
+    problem, _ = quadratic
+    outcome = run("grid:12", replace(problem, updates=20, decisions=2))
+    visited = {(one.start.settings.learning_rate, one.start.schedule) for one in outcome.trained}
+    grid = frozen()["grid"]
+    assert visited == {(rate, s) for rate in grid["learning_rate"] for s in grid["schedule"]}
+    with pytest.raises(ValueError, match=r"^the grid has 12 points, got 'grid:13'$"):
+        catalog.make("grid:13")
+
+
+# --- rules
+
+
+def test_plateau_is_the_rule_of_optax_and_waits_for_its_patience() -> None:
+    rule = Plateau(factor=0.5, patience=2, rtol=0.01)
+    losses = [1.0, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8]
+    rate, rates = 1.0, []
+    for loss in losses:
+        rate = rule.after(rate, loss)
+        rates.append(rate)
+    assert rates[:4] == [1.0] * 4
+    assert rates[-1] == pytest.approx(0.25)
+
+
+def test_greedy_raises_the_rate_while_it_helps_and_lowers_it_when_it_does_not() -> None:
+    rule = Greedy(factor=0.5, patience=1, threshold=0.01, lowest=0.3, highest=3.0)
+    rate, rates = 1.0, []
+    for loss in (5.0, 4.0, 3.0, 2.0, 1.0, 1.0, 1.0, 0.995, 1.0, 1.0):
+        rate = rule.after(rate, loss)
+        rates.append(rate)
+    assert rates == [1.0, 2.0, 2.0, 3.0, 3.0, 3.0, 1.5, 1.5, 0.75, 0.75]
+
+
+def test_greedy_equals_a_plain_transcript_of_the_paper() -> None:
+    generator = np.random.default_rng(4)
+    losses = np.cumsum(generator.normal(-0.05, 0.2, 200)) + 20
+    rule = Greedy(factor=0.8, patience=2, threshold=1e-3, lowest=1e-5, highest=0.1)
+    own = rate = 0.01
+    best, good, bad = float("inf"), 0, 0
+    for loss in losses:
+        own = rule.after(own, loss)
+        improved = loss < best - 1e-3
+        best = loss if improved else best
+        good, bad = (good + 1, 0) if improved else (0, bad + 1)
+        if good > 2:
+            rate, good = min(rate / 0.8, 0.1), 0
+        elif bad > 2:
+            rate, bad = max(rate * 0.8, 1e-5), 0
+        assert own == rate
+
+
+def test_a_population_copies_its_best_and_explores() -> None:
+    outcome = run("pbt:4", Problem(blobs(), bank(), 0, 120, 12))
+    assert len(outcome.trained) == 4
+    rates = [
+        [record["settings"]["learning_rate"] for record in one.records] for one in outcome.trained
+    ]
+    assert any(len(set(of)) > 1 for of in rates)
+    keys = {tuple(np.asarray(one.episode.run.books.key)) for one in outcome.trained}
+    assert len(keys) == 4  # copies go on with batches of their own
+    spent = {float(one.episode.run.books.spent) for one in outcome.trained}
+    assert max(spent) - min(spent) < 1e-3 * 120
+
+
+def test_the_transferred_list_is_greedy() -> None:
+    scores = [[0.0, 9.0, 9.0], [5.0, 5.0, 5.0], [9.0, 0.0, 0.0], [4.0, 4.0, 9.0]]
+    # Alone the third has the least mean; the first then lowers that of the best so far the most.
+    assert greedy_order(scores, 2) == [2, 0]
+    assert greedy_order(scores, 9) == [2, 0, 1, 3]
+    for chosen in configurations():
+        search.Configuration.of(chosen).settings.check()
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("magic", r"unknown method 'magic'; there are: reference, constant, .*controller-drawn"),
+        ("", r"unknown method ''; there are: .*"),
+        ("tpe:x", r"the number after the colon is the budget in single runs, above 0; got 'tpe:x'"),
+        ("cosine:0", r"the number after the colon is .* got 'cosine:0'"),
+        ("tpe@3", r"tpe takes no value after @, got 'tpe@3'"),
+        ("tpe:1.5", r"tpe takes a whole number of runs, got 'tpe:1.5'"),
+        ("cosine@2", r"cosine needs a learning rate from 1e-08 to 1 after @, got 'cosine@2'"),
+        ("cosine@x", r"cosine needs a learning rate from 1e-08 to 1 after @, got 'cosine@x'"),
+        ("reference@0.1", r"reference takes no learning rate .*"),
+        ("transferred:999", r"the transferred list has \d+ configurations, got transferred:999"),
+        ("controller@none.safetensors", r".*none.safetensors.*"),
+    ],
+)
+def test_a_wrong_name_is_refused_in_one_sentence(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{message}$"):
+        catalog.make(text)
+
+
+def test_names_carry_rates_and_budgets() -> None:
+    assert catalog.make("cosine@0.01").describe()["learning_rate"] == 0.01
+    problem = Problem(blobs(), bank(), 0, 100, 5)
+    assert catalog.budgeted("cosine@0.01:4", problem).updates == 400
+    assert catalog.budgeted("tpe:4", problem) is problem
+    start = catalog.make("controller").describe()
+    drawn = catalog.make("controller-drawn").describe()
+    assert start["controller"] == drawn["controller"]
+    assert (start["learning_rate"], drawn["learning_rate"]) == (1e-3, None)
+
+
+def test_the_frozen_space_lies_within_the_bounds_of_the_environment() -> None:
+    space = frozen()["space"]
+    for name in ("learning_rate", "weight_decay", "dropout", "label_smoothing"):
+        assert getattr(LOW, name) <= space[name]["low"] < space[name]["high"] <= getattr(HIGH, name)
+    assert LOW.momentum <= 1 - space["damping"]["high"]
+    assert 1 - space["damping"]["low"] <= HIGH.momentum
+    family = FAMILIES["mlp"]
+    assert tuple(space["width"]) == family.widths
+    assert tuple(space["depth"]) == family.depths
+    family.check(initial_rung())
+
+
+# --- runs and their judgement
+
+
+def test_a_problem_has_no_test_data() -> None:
+    assert blobs().test is not None
+    assert Problem(blobs(), bank(), 0, 10, 1).task.test is None
 
 
 def test_runs_are_the_same_alone_and_together_and_learn_something() -> None:
@@ -117,22 +333,40 @@ def test_runs_are_the_same_alone_and_together_and_learn_something() -> None:
     together = play(blobs(), bank(), starts)
     alone = play(blobs(), bank(), starts[1:2])
     assert alone[0].reports == together[1].reports
-    budgets = [flops_spent(one.episode) for one in together]
-    assert budgets == [budgets[0]] * 3
-    scores = scores_on_test(blobs(), together)
-    assert max(scores) < -0.3  # well below 0.05, the score of the best constant
+    judged = judge_on_test(blobs(), [one.episode for one in together])
+    assert max(score for score, _ in judged) < -0.3  # well below 0.05, of the best constant
+    assert min(accuracy for _, accuracy in judged) > 0.6
     assert starts[0].settings.learning_rate == REFERENCE_LEARNING_RATE
 
 
+def test_methods_are_the_same_alone_and_side_by_side() -> None:
+    names = ["cosine", "random:2", "greedy"]
+    problems = [Problem(blobs(), bank(), seed, 60, 4) for seed in range(3)]
+    together = run_together([(catalog.make(n), p) for n, p in zip(names, problems, strict=True)])
+    for name, problem, outcome in zip(names, problems, together, strict=True):
+        assert run(name, problem).curve == outcome.curve
+
+
 def test_a_test_score_is_that_of_the_selected_weights() -> None:
-    (run,) = play(blobs(), bank(), [replace(reference_start(0, 60, 3), rung=Rung(1, 32))])
+    (one,) = play(blobs(), bank(), [replace(reference_start(0, 60, 3), rung=Rung(1, 32))])
     task = as_test(blobs())
-    hidden, last = jax.tree.map(np.asarray, run.episode.snapshot.params)
+    hidden, last = jax.tree.map(np.asarray, one.episode.snapshot.params)
     outputs = np.maximum(task.valid.x @ hidden.kernel + hidden.bias, 0) @ last.kernel + last.bias
     log_p = outputs - np.log(np.exp(outputs).sum(axis=1, keepdims=True))
     loss = -log_p[np.arange(len(log_p)), task.valid.y].mean()
     expected = np.log(loss / baseline_loss(task) + 0.05)
-    assert scores_on_test(blobs(), [run]) == [pytest.approx(expected, rel=1e-4)]
+    assert score_on_test(blobs(), one.episode) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_test_score_of_a_regression_comes_with_r2(quadratic: tuple[Problem, float]) -> None:
+    problem, _ = quadratic
+    trained = best_of(run("cosine", problem))
+    task = replace(problem.task, test=problem.task.valid)
+    params = jax.tree.map(np.asarray, trained.episode.snapshot.params)
+    outputs = (task.valid.x @ params.kernel + params.bias)[:, 0]
+    rest = np.mean((outputs - task.valid.y) ** 2)
+    (judged,) = judge_on_test(task, [trained.episode])
+    assert judged[1] == pytest.approx(1 - rest / np.var(task.valid.y), rel=1e-4)
 
 
 def test_a_task_without_test_data_is_not_judged() -> None:

@@ -209,7 +209,11 @@ BAD: list[tuple[str, str | None]] = [
     ),
     ("tune iris --valid iris.npz", "valid is for files, but iris is a bundled task"),
     ("tune iris.npz --valid nowhere.npz", "there is no file nowhere.npz"),
-    ("tune iris --method magic", "unknown method 'magic'; there are: controller, cosine, constant"),
+    (
+        "tune iris --method magic",
+        "unknown method 'magic'; there are: controller, constant, cosine, "
+        "one-cycle, step, exponential, warmup-cosine",
+    ),
     ("tune iris --controller gone.safetensors", "there is no file gone.safetensors"),
     (
         "tune iris --controller old.safetensors",

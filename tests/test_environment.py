@@ -61,7 +61,7 @@ def test_a_share_of_the_starts_is_plain() -> None:
     starts = [draw(config, seed) for seed in range(400)]
     plain = [s.settings._replace(learning_rate=DEFAULT.learning_rate) == DEFAULT for s in starts]
     assert 0.2 < np.mean(plain) < 0.4
-    assert all(start.cosine for start in starts)
+    assert all(start.schedule == "cosine" for start in starts)
     rates = [start.settings.learning_rate for start in starts]
     assert len(set(rates)) == len(rates)
     assert rates == [draw(SHORT, seed).settings.learning_rate for seed in range(400)]
@@ -70,7 +70,11 @@ def test_a_share_of_the_starts_is_plain() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schedule": "linear"}, "unknown schedule 'linear'; there are: constant, cosine"),
+        (
+            {"schedule": "linear"},
+            "unknown schedule 'linear'; there are: constant, cosine, "
+            "one-cycle, step, exponential, warmup-cosine",
+        ),
         ({"plain_start": 1.5}, "plain_start must be from 0 to 1, got 1.5"),
     ],
 )

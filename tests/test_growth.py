@@ -17,7 +17,7 @@ from rlagent_envs.growth import grow
 from rlagent_envs.models import MLP, Rung, ShapeClass
 from rlagent_envs.models.mlp import Layers
 from rlagent_envs.tasks.task import Split, Task
-from rlagent_envs.training import optimizer
+from rlagent_envs.training import adamw
 from rlagent_envs.training.bank import Bank, make_bank
 from rlagent_envs.training.loop import Live
 from rlagent_envs.training.settings import Settings
@@ -48,7 +48,7 @@ def make_live(rung: Rung, seed: int = 0) -> Live:
     def like(leaf: np.ndarray) -> np.ndarray:
         return generator.standard_normal(leaf.shape).astype(np.float32)
 
-    adam = optimizer.init(params, 0.9).replace(
+    adam = adamw.init(params, 0.9).replace(
         first=jax.tree.map(like, params),
         second=jax.tree.map(lambda leaf: np.square(like(leaf)), params),
         updates=np.int32(9),

@@ -9,18 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from optax import contrib
 from scipy import stats
 
 from rlagent_envs import batch, draws, dynamics, knobs
 from rlagent_envs import episode as episodes
+from rlagent_envs.config import SCHEDULES
 from rlagent_envs.dynamics import Measured, Run
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.models import MLP, Rung, ShapeClass
 from rlagent_envs.models.mlp import Dense, Layers
 from rlagent_envs.tasks.task import Split, Task
-from rlagent_envs.training import loop, losses, optimizer
+from rlagent_envs.training import adamw as own_adamw
+from rlagent_envs.training import loop, losses
 from rlagent_envs.training.bank import Bank, make_bank
 from rlagent_envs.training.loop import BATCH, Live
+from rlagent_envs.training.optimizer import TUNING_FREE
+from rlagent_envs.training.schedules import SHAPES, multiplier
 from rlagent_envs.training.settings import Settings
 
 BATCH_SIZE, TRAIN_ROWS, VALID_ROWS = 32, 200, 90
@@ -49,10 +54,11 @@ def begin(
     settings: Settings = PLAIN,
     budget: float = 120.0,
     decisions: int = 1,
-    cosine: bool = False,
+    schedule: str = "constant",
+    optimizer: str = "adamw",
     seed: int = 5,
 ) -> Episode:
-    start = Start(seed, settings, rung, budget, decisions, cosine)
+    start = Start(seed, settings, rung, budget, decisions, schedule, optimizer)
     return episodes.begin(task, bank, start, tuple(knobs.KNOBS))
 
 
@@ -114,6 +120,25 @@ def optax_loop(params: Layers, transformation: Any, data: list[Split]) -> Layers
     for x, y in data:
         params, state = step(params, state, x, y)
     return params
+
+
+def optax_value_loop(
+    params: Layers, transformation: Any, data: list[Split], state: Any = None
+) -> tuple[Layers, Any]:
+    """The same for optimizers that want to know the loss, going on from a state."""
+    transformation = optax.with_extra_args_support(transformation)
+
+    @jax.jit
+    def step(params: Layers, state: Any, x: Any, y: Any) -> tuple[Layers, Any]:
+        loss, gradients = jax.value_and_grad(plain_loss)(params, x, y)
+        updates, state = transformation.update(gradients, state, params, value=loss)
+        return optax.apply_updates(params, updates), state
+
+    params = jax.tree.map(jnp.asarray, params)
+    state = transformation.init(params) if state is None else state
+    for x, y in data:
+        params, state = step(params, state, x, y)
+    return params, state
 
 
 def assert_bitwise_equal(a: Any, b: Any) -> None:
@@ -199,16 +224,74 @@ def test_a_change_of_momentum_keeps_the_bias_correction_right() -> None:
     assert_close(run.live.optimizer.first, first, 2e-5)
 
 
-def test_the_cosine_schedule_is_that_of_optax() -> None:
+OPTAX_SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
+    "cosine": optax.cosine_decay_schedule,
+    "one-cycle": lambda peak, updates: optax.cosine_onecycle_schedule(updates, peak),
+    "step": lambda peak, updates: optax.piecewise_constant_schedule(
+        peak, {updates // 3: 0.1, 2 * updates // 3: 0.1}
+    ),
+    "exponential": lambda peak, updates: optax.exponential_decay(peak, updates, 0.01),
+    "warmup-cosine": lambda peak, updates: optax.warmup_cosine_decay_schedule(
+        0.0, peak, updates // 10, updates
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTAX_SCHEDULES)
+def test_a_schedule_is_that_of_optax(name: str) -> None:
+    schedule = OPTAX_SCHEDULES[name](1e-2, 120)
+    for update in range(120):
+        own = 1e-2 * multiplier(SHAPES[name], np.float64(update / 120), np)
+        assert own == pytest.approx(float(schedule(update)), rel=2e-5, abs=1e-9)
+
+
+def test_schedules_are_the_ones_that_a_config_offers() -> None:
+    assert tuple(SHAPES) == SCHEDULES
+    assert {*OPTAX_SCHEDULES, "constant"} == set(SHAPES)
+
+
+@pytest.mark.parametrize("name", ["cosine", "one-cycle"])
+def test_a_schedule_acts_at_each_update(name: str) -> None:
     task, bank = make_task()
-    episode = begin(task, bank, cosine=True)
+    episode = begin(task, bank, schedule=name)
     live, measured = train(episode, bank)
-    schedule = optax.cosine_decay_schedule(PLAIN.learning_rate, 120.0)
+    schedule = OPTAX_SCHEDULES[name](PLAIN.learning_rate, 120)
     data = batches(task, episode.run.books.key, 0, int(measured.updates))
     expected = optax_loop(episode.run.live.params, adamw(PLAIN, schedule), data)
     assert_close(live.params, expected, 2e-6)
     constant, _ = train(begin(task, bank), bank)
     assert not np.allclose(live.params[0].kernel, constant.params[0].kernel, atol=1e-3)
+
+
+OPTAX_TUNING_FREE: dict[str, Callable[[float, float], Any]] = {
+    "schedule-free": lambda rate, decay: contrib.schedule_free_adamw(rate, weight_decay=decay),
+    "prodigy": lambda rate, decay: contrib.prodigy(rate, weight_decay=decay),
+    "dadapt": lambda rate, decay: contrib.dadapt_adamw(rate, weight_decay=decay),
+    "mechanic": lambda rate, decay: contrib.mechanize(optax.adamw(rate, weight_decay=decay)),
+    "momo": lambda rate, decay: contrib.momo_adam(rate, weight_decay=decay),
+    "dog": lambda rate, decay: contrib.dog(rate, weight_decay=decay),
+}
+
+
+@pytest.mark.parametrize("name", OPTAX_TUNING_FREE)
+def test_a_tuning_free_optimizer_is_optax_own(name: str) -> None:
+    assert set(OPTAX_TUNING_FREE) == set(TUNING_FREE)
+    task, bank = make_task()
+    episode = begin(task, bank, optimizer=name, budget=40.0, decisions=2)
+    live, state = episode.run.live.params, None
+    transformation = OPTAX_TUNING_FREE[name](*PLAIN[:2])
+    for _ in range(2):  # a second slice goes on with the state of the first, and compiles nothing
+        books = episode.run.books
+        (stepped,) = batch.step([bank], [episode], knobs.HOLD[None], "sequential")
+        made = int(stepped.report.updates)
+        data = batches(task, books.key, int(books.updates), made)
+        live, state = optax_value_loop(live, transformation, data, state)
+        episode = stepped.episode
+    assert_close(episode.run.live.params, live, 1e-4)
+    judged = contrib.schedule_free_eval_params(state, live) if name == "schedule-free" else live
+    looked_at = int(books.pieces) * task.batch_size
+    loss = float(plain_loss(judged, task.valid.x[:looked_at], task.valid.y[:looked_at]))
+    assert stepped.report.valid_loss == pytest.approx(loss, rel=1e-3)
 
 
 def test_a_shape_class_is_traced_once_whatever_the_settings(
@@ -224,12 +307,12 @@ def test_a_shape_class_is_traced_once_whatever_the_settings(
     # `advance` calls it once each time that it is traced, and never when it runs compiled.
     monkeypatch.setattr(dynamics, "evaluate", counted)
     task, bank = make_task(features=8)
-    for settings, budget, decisions, cosine in (
-        (PLAIN, 20.0, 1, False),
-        (Settings(1.0, 1.0, 0.6, 0.3, 0.99), 9.0, 4, True),
-        (Settings(1e-8, 1e-6, 0.0, 0.0, 0.5), 300.0, 2, False),
+    for settings, budget, decisions, schedule in (
+        (PLAIN, 20.0, 1, "constant"),
+        (Settings(1.0, 1.0, 0.6, 0.3, 0.99), 9.0, 4, "one-cycle"),
+        (Settings(1e-8, 1e-6, 0.0, 0.0, 0.5), 300.0, 2, "step"),
     ):
-        episode = begin(task, bank, SMALL, settings, budget, decisions, cosine)
+        episode = begin(task, bank, SMALL, settings, budget, decisions, schedule)
         run, _ = batch.step_one(episode.shape, bank, episode.run, knobs.HOLD)
         batch.step_one(episode.shape, bank, run, np.zeros_like(knobs.HOLD))
     assert traced == [episode.shape]
@@ -449,10 +532,10 @@ def test_the_batches_of_a_run_cover_the_data() -> None:
 
 
 def test_momentum_that_is_set_but_not_changed_leaves_the_state_as_it_is() -> None:
-    state = optimizer.init({"w": np.ones(3, np.float32)}, 0.9)
+    state = own_adamw.init({"w": np.ones(3, np.float32)}, 0.9)
     state = state.replace(since=np.int32(7), anchor=np.float32(0.25))
-    same = jax.jit(optimizer.set_momentum)(state, np.float32(0.9))
+    same = jax.jit(own_adamw.set_momentum)(state, np.float32(0.9))
     assert_bitwise_equal(same, state)
-    moved = jax.jit(optimizer.set_momentum)(state, np.float32(0.5))
+    moved = jax.jit(own_adamw.set_momentum)(state, np.float32(0.5))
     assert float(moved.anchor) == pytest.approx(0.25 * 0.9**7, rel=1e-6)
     assert int(moved.since) == 0

@@ -497,7 +497,11 @@ def test_scores_are_those_of_their_names() -> None:
 # Options that make no sense: one sentence, and nothing is written
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"method": "magic"}, "unknown method 'magic'; there are: controller, cosine, constant"),
+    (
+        {"method": "magic"},
+        "unknown method 'magic'; there are: controller, constant, cosine, "
+        "one-cycle, step, exponential, warmup-cosine",
+    ),
     ({"updates": 0}, "updates must be a whole number from 1 up, got 0"),
     ({"decisions": 0}, "decisions must be a whole number from 1 up, got 0"),
     (

@@ -13,6 +13,7 @@ from flax import struct
 
 from rlagent_envs import observation, reward, telemetry
 from rlagent_envs.models import FAMILIES, ShapeClass
+from rlagent_envs.training.schedules import Schedule
 from rlagent_envs.training.settings import Settings
 
 SIGNS = len(telemetry.Telemetry._fields)
@@ -85,7 +86,7 @@ class Entries(NamedTuple):
     spent: Any  # [], the same, evaluation included
     slice: Any  # [], the same: the share of a decision
     base_flops: Any  # [], of an update of the base rung
-    cosine: Any  # [], 1: the learning rate decays to zero over the budget; 0: it does not
+    schedule: Any  # [numbers], of Schedule: what the learning rate does by itself
     penalty: Any  # [], what a divergence costs
     available: Any  # [groups], 1 where a group of features is there
     task: Any  # [facts], of TaskFacts
@@ -102,6 +103,7 @@ _SIZES = {name: () for name in Entries._fields[6:] + Memory._fields if name != "
     "settings": (len(Settings._fields),),
     "recent": (RECENT,),
     "telemetry": (SIGNS,),
+    "schedule": (len(Schedule._fields),),
     "available": (len(observation.GROUPS),),
     "task": (len(TaskFacts._fields),),
     "rung": (len(RungFacts._fields),),

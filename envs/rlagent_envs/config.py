@@ -17,7 +17,7 @@ KNOB_NAMES = (
 # What each single number of a config may be at most.
 LIMITS = {"plain_start": 1.0, "group_dropout": 0.99, "divergence_penalty": 3.0}
 
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "one-cycle", "step", "exponential", "warmup-cosine")
 
 # What each range of a config has to lie within.
 RANGES = {
@@ -40,7 +40,7 @@ class EnvConfig:
 
     task: str = "digits"  # a task's name, or "procedural": a new random task for each episode
     knobs: tuple[str, ...] = KNOB_NAMES  # the open ones; the others are held
-    schedule: str = "constant"  # or "cosine": what the learning rate does while it is held
+    schedule: str = "constant"  # of SCHEDULES: what the learning rate does while it is held
     decisions: tuple[int, int] = (2, 128)  # decisions in an episode, log-uniform
     updates_per_decision: tuple[float, float] = (8.0, 64.0)  # of the base rung, log-uniform
     learning_rate: tuple[float, float] = (1e-5, 1e-1)  # at the start, log-uniform

@@ -76,7 +76,7 @@ def advance(shape: ShapeClass, bank: Bank, run: Run, action: jax.Array) -> tuple
         key=books.key,
         first=books.updates,
         updates=updates,
-        cosine=books.cosine,
+        schedule=books.schedule,
         progress=books.spent / books.budget,
         progress_each=cost / books.budget,
     )

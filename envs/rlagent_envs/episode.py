@@ -15,10 +15,11 @@ from rlagent_envs.growth import grow
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.observation import GROUPS
 from rlagent_envs.tasks.task import Task
-from rlagent_envs.training import optimizer
 from rlagent_envs.training.bank import Bank, baseline_loss, loss_ceiling
 from rlagent_envs.training.loop import Live
-from rlagent_envs.training.settings import DEFAULT, Settings
+from rlagent_envs.training.optimizer import ADAMW, optimizer_of
+from rlagent_envs.training.schedules import SHAPES
+from rlagent_envs.training.settings import DEFAULT, HIGH, LOW, Settings
 
 EVALUATION_AIM = 0.07  # of the FLOPs at the base rung: growth makes evaluation dearer
 MIN_UPDATES_AFTER_GROWTH = 8  # an edit has to leave budget for that many updates
@@ -33,7 +34,9 @@ class Start:
     rung: Rung
     budget: float  # updates of the base rung
     decisions: int
-    cosine: bool = False  # decay the learning rate to zero over the budget
+    schedule: str = "constant"  # of SHAPES: what the learning rate does while it is held
+    optimizer: str = ADAMW
+    base: Rung | None = None  # what the budget is counted in; `rung` where None
     absent: tuple[str, ...] = ()  # groups of features that are not there
     divergence_penalty: float = 0.1
 
@@ -43,6 +46,8 @@ class Start:
             raise ValueError(f"the budget must be at least 1 update, got {self.budget:g}")
         if self.decisions < 1:
             raise ValueError(f"decisions must be at least 1, got {self.decisions}")
+        if self.schedule not in SHAPES:
+            raise ValueError(f"unknown schedule {self.schedule!r}; there are: {', '.join(SHAPES)}")
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,13 @@ class Episode:
     decisions: int  # made so far
     spent: float  # of the budget
     at_best: bool  # the live weights are the snapshot's
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force, as Python floats within their bounds."""
+        # A bound as float32 may lie outside of itself as Python has it.
+        numbers = np.asarray(self.run.books.settings, float)
+        return Settings(*np.clip(numbers, LOW, HIGH).tolist())
 
 
 def draw(config: EnvConfig, seed: int) -> Start:
@@ -86,7 +98,7 @@ def draw(config: EnvConfig, seed: int) -> Start:
         rung=rung,
         budget=decisions * log_uniform(config.updates_per_decision),
         decisions=decisions,
-        cosine=config.schedule == "cosine",
+        schedule=config.schedule,
         absent=absent,
         divergence_penalty=config.divergence_penalty,
     )
@@ -105,20 +117,30 @@ def begin(
         slot: where in the bank the task is.
 
     Raises:
-        ValueError: if the family lacks the rung, or a knob is unknown.
+        ValueError: if the family lacks a rung, or a knob or the optimizer is unknown.
     """
     family = FAMILIES[task.family]
-    family.check(start.rung)
+    base = start.rung if start.base is None else start.base
+    for rung in (start.rung, base):
+        family.check(rung)
     outputs = np.shape(bank.classes)[1]
     features = np.shape(bank.train_x)[2]
-    shape = ShapeClass(task.family, start.rung, task.kind, features, outputs, task.batch_size)
+    shape = ShapeClass(
+        task.family,
+        start.rung,
+        task.kind,
+        features,
+        outputs,
+        task.batch_size,
+        start.optimizer,
+    )
     params, model_state = family.init(np.random.default_rng([start.seed, 2]), shape, task.features)
     settings = start.settings.pack()
-    state = optimizer.init(params, settings[Settings._fields.index("momentum")])
+    state = optimizer_of(start.optimizer).init(params, Settings(*settings))
     live = Live(params, model_state, state)
-    facts = RungFacts.of(shape)
+    facts, base_facts = RungFacts.of(shape), RungFacts.of(replace(shape, rung=base))
     share = start.budget / start.decisions
-    pieces = int(EVALUATION_AIM * share * facts.update_flops / facts.piece_flops)
+    pieces = int(EVALUATION_AIM * share * base_facts.update_flops / base_facts.piece_flops)
     baseline = baseline_loss(task)
     entries = Entries(
         key=np.random.SeedSequence([start.seed, 3]).generate_state(2, np.uint32),
@@ -131,9 +153,9 @@ def begin(
         budget=start.budget,
         spent=0.0,
         slice=share,
-        base_flops=facts.update_flops,
+        base_flops=base_facts.update_flops,
         pieces=np.clip(pieces, 1, -(-len(task.valid.x) // task.batch_size)),
-        cosine=start.cosine,
+        schedule=SHAPES[start.schedule].pack(),
         penalty=start.divergence_penalty,
         available=np.array([group not in start.absent for group in GROUPS], np.float32),
         task=TaskFacts(
@@ -243,6 +265,17 @@ def _restored(episode: Episode, *, settings: bool) -> Episode:
         run=Run(episode.snapshot, books),
         at_best=True,
     )
+
+
+def with_settings(episode: Episode, settings: Settings) -> Episode:
+    """The episode with other settings, for those who do not go by the levels of the knobs.
+
+    Raises:
+        ValueError: naming the setting that is outside of its bounds.
+    """
+    settings.check()
+    books = episode.run.books.changed(settings=settings.pack())
+    return replace(episode, run=Run(episode.run.live, books))
 
 
 def flops_spent(episode: Episode) -> float:

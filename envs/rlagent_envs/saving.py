@@ -46,6 +46,7 @@ def unpack(
         ValueError: naming the array, if one is missing or not of the shape that it must have.
     """
     rung, snapshot_rung = Rung(*facts["rung"]), Rung(*facts["snapshot_rung"])
+    start = replace(start, base=start.base or start.rung)
     fresh = episodes.begin(task, bank, replace(start, rung=rung), open_knobs, slot)
     safe = episodes.begin(task, bank, replace(start, rung=snapshot_rung), open_knobs, slot)
     return replace(

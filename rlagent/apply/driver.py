@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from rlagent.apply import run_folder
-from rlagent.apply.model import Model, finite, model_of
+from rlagent.apply.model import Model, model_of
 from rlagent.apply.request import Plan
 from rlagent.apply.run_folder import Checkpoint
-from rlagent_envs import batch, knobs, saving
+from rlagent.controller.deciding import Decide
+from rlagent.history import Record, record_of
+from rlagent_envs import batch, saving
 from rlagent_envs import episode as episodes
 from rlagent_envs.episode import Episode
-from rlagent_envs.observation import FEATURES
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank
-from rlagent_envs.training.settings import Settings
-
-if TYPE_CHECKING:
-    from rlagent.controller.file import Controller
 
 CHECKPOINT_SECONDS = 3.0  # between two checkpoints, at least
 CHECKPOINT_SHARE = 0.02  # of the time, at most, goes into writing them
-ROUNDED = 5  # digits of a probability in the history
-
-Record = dict[str, Any]
-# (observation [features], mask [levels], number of the decision) -> action [knobs], and for each
-# knob of a controller the probability of each of its levels
-Decide = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, dict[str, list[float]] | None]]
 
 
 class Moment(NamedTuple):
@@ -57,42 +46,6 @@ class Driven:
     def elapsed(self) -> float:
         """Seconds of wall time that the run has taken, in all processes."""
         return self.seconds + time.monotonic() - self.started
-
-
-def hold(
-    observation: np.ndarray, mask: np.ndarray, number: int
-) -> tuple[np.ndarray, dict[str, list[float]] | None]:
-    """Changes nothing: what the start says goes, its schedule included."""
-    return knobs.HOLD, None
-
-
-def decide_by(controller: Controller, seed: int) -> Decide:
-    """Lets a controller decide.
-
-    Raises:
-        ValueError: if it reads or moves what the environment does not have.
-    """
-    from rlagent.controller.file import bind
-
-    binding = bind(controller, FEATURES, knobs.KNOBS)
-    starts = np.cumsum([len(levels) for levels in controller.knobs.values()])[:-1]
-    base = None if controller.deterministic else jax.random.key(seed)
-
-    def decide(
-        observation: np.ndarray, mask: np.ndarray, number: int
-    ) -> tuple[np.ndarray, dict[str, list[float]] | None]:
-        key = None if base is None else jax.random.fold_in(base, number)
-        own, chances = _act(
-            controller.policy, binding.own_observation(observation), binding.own_mask(mask), key
-        )
-        pieces = np.split(np.exp(np.asarray(chances, np.float64)), starts)
-        told = {
-            name: [round(float(chance), ROUNDED) for chance in piece]
-            for name, piece in zip(controller.knobs, pieces, strict=True)
-        }
-        return binding.full_action(np.asarray(own)), told
-
-    return decide
 
 
 def begin(plan: Plan, task: Task, bank: Bank) -> Driven:
@@ -153,7 +106,7 @@ def drive(
         mask = episodes.action_mask(before)
         action, chances = decide(driven.now.observation, mask, before.decisions)
         (stepped,) = batch.step([bank], [before], action[None], mode)
-        record = _record(plan, before, action, stepped, chances)
+        record = record_of(before, action, stepped, chances)
         history = [*driven.now.history, record]
         ended = bool(stepped.report.terminated)
         driven.now = Moment(stepped.episode, stepped.observation, history, ended)
@@ -172,57 +125,3 @@ def best_model(task: Task, episode: Episode) -> Model:
     """The network with the lowest validation loss so far; before there was one, the first."""
     live = episode.snapshot
     return model_of(task, episode.snapshot_shape, live.params, live.model_state)
-
-
-def _record(
-    plan: Plan,
-    before: Episode,
-    action: np.ndarray,
-    stepped: batch.Stepped,
-    chances: dict[str, list[float]] | None,
-) -> Record:
-    """A line of the history; settings and rung are those that were in force in the slice."""
-    report, after = stepped.report, stepped.episode
-    edited = after
-    settings = after.run.books.settings
-    if report.diverged:  # then the episode has gone back to its snapshot already
-        edited = episodes.edit(before, action)
-        settings = _apply(edited.run.books.settings, action)
-    named = {
-        name: float(f"{value:.6g}")
-        for name, value in zip(Settings._fields, np.asarray(settings), strict=True)
-    }
-    if plan.cosine:  # at the beginning of the slice
-        decay = 0.5 * (1.0 + math.cos(math.pi * before.spent / plan.updates))
-        named["learning_rate"] = float(f"{named['learning_rate'] * decay:.6g}")
-    record: Record = {
-        "decision": after.decisions,
-        "updates": int(after.run.books.updates),
-        "spent": report.spent / plan.updates,
-        "rung": str(edited.shape.rung),
-        "settings": named,
-        "action": {
-            name: knob.levels[level]
-            for (name, knob), level in zip(knobs.KNOBS.items(), action, strict=True)
-        },
-        "train_loss": finite(report.train_loss),
-        "valid_loss": finite(report.valid_loss),
-        "reward": report.reward,
-        "improved": bool(report.improved),
-        "diverged": bool(report.diverged),
-    }
-    if before.shape.kind == "classification":
-        record["valid_accuracy"] = finite(report.valid_hits)
-    if chances is not None:
-        record["probabilities"] = chances
-    return record
-
-
-@jax.jit
-def _act(policy: Any, observation: Any, mask: Any, key: Any) -> tuple[jax.Array, jax.Array]:
-    from rlagent.controller.policy import choose, log_probabilities
-
-    return choose(policy, observation, mask, key), log_probabilities(policy, observation, mask)
-
-
-_apply = jax.jit(knobs.apply)

@@ -66,7 +66,7 @@ def _controller(request: Request, controller: str | Path | Controller | None) ->
     """The controller of a run, found and checked; None for the other methods."""
     if request.method != "controller":
         return None
-    from rlagent.apply.driver import decide_by
+    from rlagent.controller.deciding import decide_by
     from rlagent.controller.file import Controller, load_controller
 
     found = controller if isinstance(controller, Controller) else None

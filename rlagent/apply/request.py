@@ -7,12 +7,13 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlagent_envs.config import SCHEDULES
+
 if TYPE_CHECKING:
     from rlagent_envs.episode import Start
     from rlagent_envs.models import Rung
     from rlagent_envs.tasks.task import Task
 
-METHODS = ("controller", "cosine", "constant")
 DEFAULT_CONTROLLER = "default"
 LEAST_UPDATES_PER_DECISION = 8  # of the base rung, where the number of decisions is ours to choose
 EPOCHS = 40
@@ -43,8 +44,9 @@ class Request:
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the option and its value, if one makes no sense by itself."""
-        if self.method not in METHODS:
-            raise ValueError(f"unknown method {self.method!r}; there are: {', '.join(METHODS)}")
+        methods = ("controller", *SCHEDULES)
+        if self.method not in methods:
+            raise ValueError(f"unknown method {self.method!r}; there are: {', '.join(methods)}")
         if self.controller is not None and self.method != "controller":
             raise ValueError(f"controller is for the method controller, not for {self.method}")
         if self.updates is not None and self.minutes is not None:
@@ -74,7 +76,7 @@ class Plan:
     dropout: float
     label_smoothing: float
     momentum: float
-    cosine: bool
+    schedule: str  # what the learning rate does while it is held
     knobs: tuple[str, ...]  # that the controller may move
     score: str
     seed: int
@@ -92,7 +94,7 @@ class Plan:
             rung=Rung(self.depth, self.width),
             budget=float(self.updates),
             decisions=self.decisions,
-            cosine=self.cosine,
+            schedule=self.schedule,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def make_plan(
         ValueError: naming the option and its value, if one does not suit the task.
     """
     from rlagent.apply.scores import check_score
-    from rlagent.baselines.reference import REFERENCE_LEARNING_RATE
+    from rlagent.baselines.frozen import learning_rate
     from rlagent_envs.models import FAMILIES
     from rlagent_envs.training.settings import DEFAULT
 
@@ -151,7 +153,7 @@ def make_plan(
     rate = request.learning_rate
     if rate is None:
         learned = request.method == "controller"
-        rate = CONTROLLER_LEARNING_RATE if learned else REFERENCE_LEARNING_RATE
+        rate = CONTROLLER_LEARNING_RATE if learned else learning_rate(request.method)
     decay = DEFAULT.weight_decay if request.weight_decay is None else request.weight_decay
     settings = DEFAULT._replace(learning_rate=float(rate), weight_decay=float(decay))
     settings.check()
@@ -164,7 +166,7 @@ def make_plan(
         depth=rung.depth,
         width=rung.width,
         **settings._asdict(),
-        cosine=(schedule or request.method) == "cosine",
+        schedule=schedule or request.method,
         knobs=knobs,
         score=check_score(request.score, task.kind),
         seed=int(request.seed),

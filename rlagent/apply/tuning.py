@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rlagent.apply.jobs import Job, job_again, new_job
+from rlagent.apply.loggers import RunLog, open_log
 from rlagent.apply.request import Request
 
 if TYPE_CHECKING:
@@ -34,20 +35,22 @@ class View(Protocol):
 
 
 class _Views:
-    """The view and the callback of a run, whichever of them there is, as one view."""
+    """The view, the log and the callback of a run, whichever of them there is, as one view."""
 
     def __init__(
-        self, callback: Callable[[dict[str, Any]], None] | None, view: View | None
+        self, callback: Callable[[dict[str, Any]], None] | None, view: View | None, log: RunLog
     ) -> None:
-        self._callback, self._view = callback, view
+        self._callback, self._view, self._log = callback, view, log
 
     def begin(self, job: Job) -> None:
         if self._view is not None:
             self._view.begin(job)
+        self._log.begin(job.folder, [] if job.checkpoint is None else job.checkpoint.history)
 
     def show(self, record: dict[str, Any]) -> None:
         if self._view is not None:
             self._view.show(record)
+        self._log.show(record)
         if self._callback is not None:
             self._callback(record)
 
@@ -86,6 +89,7 @@ def tune(
     out: str | Path | None = None,
     device: str | None = None,
     resume: str | Path | None = None,
+    log: str | Sequence[str] | None = None,
     callback: Callable[[dict[str, Any]], None] | None = None,
     view: View | None = None,
 ) -> Result:
@@ -94,8 +98,8 @@ def tune(
     Args:
         x: a task's name, the path of a .csv or .npz file, an array, a DataFrame, or a `Task`.
         y: labels or values, where `x` is an array or a DataFrame.
-        method: controller (a learned policy changes the settings as it goes), cosine (the learning
-            rate decays to zero) or constant.
+        method: controller (a learned policy changes the settings as it goes), or a schedule of
+            the learning rate: constant, cosine, one-cycle, step, exponential or warmup-cosine.
         controller: the name of one that ships, a file, or one in memory; "default" where None.
         learning_rate: at the start, 1e-8 to 1; where None 1e-3 for a controller, else that of the
             reference.
@@ -117,6 +121,9 @@ def tune(
         device: cpu, gpu or tpu; the best there is where None.
         resume: the folder of a run that was interrupted: go on with it. All else is as it was; data
             in memory has to be given again.
+        log: who is told of each decision and of the end: tensorboard, mlflow, wandb or several of
+            them. None for nobody or, with `resume`, for those of the run. A run that is over can
+            be logged, too: name it by `resume`.
         callback: called with each line of the history, as it comes.
         view: shows the run while it is on its way.
 
@@ -148,37 +155,45 @@ def tune(
         seed=seed,
         device=device,
     )
+    run_log = open_log(log, None if resume is None else Path(resume))
     if resume is not None:
         job = job_again(Path(resume), x, y, in_memory, request, out)
         if isinstance(job, Path):
             from rlagent.apply.result import load_run
 
-            return load_run(job)
+            result = load_run(job)
+            run_log.begin(job, result.history)
+            run_log.end(result.summary)
+            return result
     else:
         folder = None if out is None else Path(out)
         job = new_job(x, y, in_memory, request, controller, folder, started)
-    return _run(job, started, _Views(callback, view))
+    try:
+        return _run(job, started, _Views(callback, view, run_log), run_log)
+    finally:
+        run_log.close()
 
 
 def _controller_name(controller: str | Path | Controller) -> str:
     return str(controller) if isinstance(controller, str | Path) else controller.name
 
 
-def _run(job: Job, started: float, view: View) -> Result:
+def _run(job: Job, started: float, view: View, log: RunLog) -> Result:
     """Drives a job to its end and writes its result."""
     import jax
 
     from rlagent.apply import driver
     from rlagent.apply.finish import write_result
+    from rlagent.controller.deciding import Decide, decide_by, hold
     from rlagent_envs.training.bank import make_bank
 
     driven: Driven | None = None
     try:
         view.begin(job)
         bank: Bank = jax.device_put(make_bank(job.task, padded=False))
-        decide: driver.Decide = driver.hold
+        decide: Decide = hold
         if job.controller is not None:
-            decide = driver.decide_by(job.controller, job.plan.seed)
+            decide = decide_by(job.controller, job.plan.seed)
         if job.checkpoint is None:
             driven = driver.begin(job.plan, job.task, bank)
         else:
@@ -186,15 +201,17 @@ def _run(job: Job, started: float, view: View) -> Result:
         driven.started = started
         whole = driver.drive(driven, job.plan, bank, decide, job.folder, view.show)
         view.end()
-        return write_result(job, driven, "finished" if whole else "deadline")
+        result = write_result(job, driven, "finished" if whole else "deadline")
     except KeyboardInterrupt:
         with _undisturbed():
             view.end()
             if driven is not None:
-                write_result(job, driven, "interrupted")
+                log.end(write_result(job, driven, "interrupted").summary)
         raise Interrupted(_stopped_message(job, driven), job.folder) from None
     finally:
         view.end()
+    log.end(result.summary)  # here, because Ctrl-C would not make the run unfinished again
+    return result
 
 
 def _stopped_message(job: Job, driven: Driven | None) -> str:

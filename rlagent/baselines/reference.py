@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from rlagent.baselines.frozen import initial_rung, learning_rate
 from rlagent_envs.episode import Start
-from rlagent_envs.models import Rung
 from rlagent_envs.training.settings import DEFAULT
 
-# The best of a grid on procedural tasks: `scripts/reference_learning_rate.py` measures it.
-REFERENCE_LEARNING_RATE = 3e-3
-REFERENCE_RUNG = Rung(depth=2, width=64)
+REFERENCE_LEARNING_RATE = learning_rate("cosine")
+REFERENCE_RUNG = initial_rung()
 
 
 def reference_start(seed: int, budget: float, decisions: int) -> Start:
@@ -19,5 +18,5 @@ def reference_start(seed: int, budget: float, decisions: int) -> Start:
         rung=REFERENCE_RUNG,
         budget=budget,
         decisions=decisions,
-        cosine=True,
+        schedule="cosine",
     )

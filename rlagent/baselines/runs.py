@@ -69,19 +69,25 @@ def play(
     return [Finished(*pair) for pair in zip(running, reports, strict=True)]
 
 
-def score_on(task: Task, bank: Bank, episode: Episode) -> float:
-    """The score log(L / L0 + 0.05) of an episode's best weights on the validation part of a task.
+def score_on(task: Task, bank: Bank, episode: Episode) -> tuple[float, float]:
+    """Judges an episode's best weights on the validation part of a task.
 
     Args:
-        task: given `as_test` of a task, this is the score on its test data.
+        task: given `as_test` of a task, this judges on its test data.
         bank: the `validation_bank` of that task, padded as the episode is.
         episode: of the same task.
+
+    Returns:
+        The score log(L / L0 + 0.05), and the metric: accuracy, or for regression R^2.
     """
     run = episode.run.replace(live=episode.snapshot)
     # A slot of its own: the run may be one of many in a bank.
     pieces = np.int32(-(-len(task.valid.x) // task.batch_size))
-    loss, _ = batch.evaluate_one(episode.snapshot_shape, bank, np.int32(0), run.live, pieces)
-    return float(np.log(float(loss) / baseline_loss(task) + FLOOR))
+    loss, hits = batch.evaluate_one(episode.snapshot_shape, bank, np.int32(0), run.live, pieces)
+    score = float(np.log(float(loss) / baseline_loss(task) + FLOOR))
+    if task.kind == "regression":
+        return score, 1.0 - float(loss) / max(float(np.var(task.valid.y)), 1e-12)
+    return score, float(hits)
 
 
 def as_test(task: Task) -> Task:
@@ -95,8 +101,13 @@ def as_test(task: Task) -> Task:
     return replace(task, valid=task.test)
 
 
-def scores_on_test(task: Task, finished: Sequence[Finished]) -> list[float]:
-    """The score of each run's selected weights on test data."""
-    test, shape = as_test(task), finished[0].episode.shape
+def judge_on_test(task: Task, judged: Sequence[Episode]) -> list[tuple[float, float]]:
+    """Score and metric of the selected weights of each episode, on test data."""
+    test, shape = as_test(task), judged[0].shape
     bank = jax.device_put(validation_bank(test, shape.features, shape.outputs))
-    return [score_on(test, bank, one.episode) for one in finished]
+    return [score_on(test, bank, one) for one in judged]
+
+
+def score_on_test(task: Task, episode: Episode) -> float:
+    """The score of an episode's selected weights on test data."""
+    return judge_on_test(task, [episode])[0][0]

@@ -1,85 +1,283 @@
-"""Random search over a frozen space, and the grid of single learning rates."""
+"""Search by Optuna: its samplers and pruners choose, over the frozen space."""
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+import logging
+import math
+import warnings
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from rlagent.baselines.reference import REFERENCE_RUNG
-from rlagent_envs.books import RungFacts
-from rlagent_envs.episode import Start
-from rlagent_envs.models import Rung, ShapeClass
-from rlagent_envs.tasks.task import Task
+from rlagent.baselines.frozen import frozen, initial_rung
+from rlagent.baselines.method import (
+    Outcome,
+    Problem,
+    Steps,
+    Training,
+    Waiting,
+    advance,
+    begin,
+    finish,
+    one_by_one,
+)
+from rlagent_envs.models import Rung
 from rlagent_envs.training.settings import DEFAULT, Settings
 
-SPACE_FILE = Path(__file__).parent / "search_space.toml"
-SINGLE_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+if TYPE_CHECKING:
+    import optuna
+
+ROUNDING = 1e-6  # a budget that is exceeded by less than this share of it is kept
 
 
-def single_starts(seed: int, budget: float, decisions: int) -> dict[str, Start]:
-    """A run for each learning rate, constant and with cosine decay; all else at its default."""
-    return {
-        f"{schedule}:{rate:g}": Start(
-            seed=seed,
-            settings=DEFAULT._replace(learning_rate=rate),
-            rung=REFERENCE_RUNG,
-            budget=budget,
-            decisions=decisions,
-            cosine=schedule == "cosine",
+class Configuration(NamedTuple):
+    """What a search chooses."""
+
+    settings: Settings
+    rung: Rung
+    schedule: str
+
+    @classmethod
+    def of(cls, chosen: Mapping[str, Any]) -> Configuration:
+        """From names of the space and their values; what is not named is at its default."""
+        settings = DEFAULT._replace(
+            **{name: float(chosen[name]) for name in Settings._fields if name in chosen}
         )
-        for schedule in ("constant", "cosine")
-        for rate in SINGLE_RATES
-    }
+        if "damping" in chosen:
+            settings = settings._replace(momentum=1.0 - float(chosen["damping"]))
+        initial = initial_rung()
+        rung = Rung(
+            depth=int(chosen.get("depth", initial.depth)),
+            width=int(chosen.get("width", initial.width)),
+        )
+        return cls(settings, rung, str(chosen.get("schedule", "constant")))
+
+    def begin(self, problem: Problem, number: int) -> Training:
+        """A network with this configuration; each of a search has weights and batches of its own.
+
+        Args:
+            problem: the task and the budget.
+            number: of the configuration within the search.
+        """
+        # The first has the seed of the single runs that the search is compared with.
+        seed = problem.seed + number * 2**32
+        start = problem.start(self.settings, rung=self.rung, schedule=self.schedule, seed=seed)
+        return begin(problem, start)
 
 
-def random_start(task: Task, seed: int, budget: float, decisions: int) -> Start:
-    """A run of random search: settings, architecture and schedule drawn from the frozen space.
+def distributions() -> dict[str, optuna.distributions.BaseDistribution]:
+    """The frozen space, as Optuna has it.
+
+    Widths and depths are whole numbers in order (a width by its power of two), because some
+    samplers can do nothing with categories.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    found: dict[str, optuna.distributions.BaseDistribution] = {}
+    for name, allowed in frozen()["space"].items():
+        if isinstance(allowed, dict):
+            found[name] = FloatDistribution(allowed["low"], allowed["high"], log=allowed["log"])
+        elif name == "width":
+            lowest, highest = (int(math.log2(allowed[place])) for place in (0, -1))
+            found["log2_width"] = IntDistribution(lowest, highest)
+        elif name == "depth":
+            found[name] = IntDistribution(allowed[0], allowed[-1])
+        else:
+            found[name] = CategoricalDistribution(allowed)
+    return found
+
+
+def grid_distributions() -> dict[str, optuna.distributions.BaseDistribution]:
+    """The frozen grid, as Optuna has it."""
+    from optuna.distributions import CategoricalDistribution
+
+    return {name: CategoricalDistribution(values) for name, values in frozen()["grid"].items()}
+
+
+def configuration(trial: optuna.Trial) -> Configuration:
+    """The configuration that Optuna has chosen for a trial."""
+    chosen = dict(trial.params)
+    if "log2_width" in chosen:
+        chosen["width"] = 2 ** chosen.pop("log2_width")
+    return Configuration.of(chosen)
+
+
+def make_study(search: Mapping[str, Any], seed: int, decisions: int) -> optuna.Study:
+    """A study in memory, with the sampler and the pruner of a search.
 
     Args:
-        task: gives the cost of each architecture.
-        seed: of the draw and of the run.
-        budget: in updates of the space's base rung; the same FLOPs for every architecture.
-        decisions: evaluations in a run.
+        search: its frozen numbers.
+        seed: of the sampler.
+        decisions: evaluations in a single run.
+
+    Raises:
+        ValueError: if a package is missing that the sampler needs.
     """
-    space = read_space()
-    generator = np.random.default_rng([seed, 5])
-    settings = Settings(
-        **{name: _draw(generator, space[name]) for name in Settings._fields if name != "momentum"},
-        momentum=DEFAULT.momentum,
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise ValueError(f"a search needs {error.name}: pip install 'rlagent[bench]'") from error
+    optuna.logging.set_verbosity(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.create_study(
+            sampler=_sampler(search["sampler"], seed),
+            pruner=_pruner(search["pruner"], decisions),
+            # Hyperband assigns a trial to its bracket by the name of the study.
+            study_name="rlagent",
+        )
+
+
+def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    from optuna import samplers
+
+    match name:
+        case "grid":
+            return samplers.GridSampler(frozen()["grid"], seed=seed)
+        case "random":
+            return samplers.RandomSampler(seed=seed)
+        case "tpe":
+            return samplers.TPESampler(seed=seed)
+        case "gp":
+            _check_package("torch", "the sampler gp", "train")
+            return samplers.GPSampler(seed=seed)
+        case "cma-es":
+            _check_package("cmaes", "the sampler cma-es", "bench")
+            return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    raise ValueError(
+        f"unknown sampler {name!r} in frozen.toml; there are: grid, random, tpe, gp, cma-es"
     )
-    choices = {name: generator.choice(values) for name, values in space["choices"].items()}
-    rung = Rung(int(choices["depth"]), int(choices["width"]))
-    base = Rung(space["base"]["depth"], space["base"]["width"])
-    return Start(
-        seed=seed,
-        settings=settings,
-        rung=rung,
-        budget=max(budget * _cost(task, base) / _cost(task, rung), 1.0),
-        decisions=decisions,
-        cosine=str(choices["schedule"]) == "cosine",
+
+
+def _pruner(name: str, decisions: int) -> optuna.pruners.BasePruner:
+    from optuna import pruners
+
+    match name:
+        case "none":
+            return pruners.NopPruner()
+        case "median":
+            return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=decisions // 10)
+        case "halving":
+            return pruners.SuccessiveHalvingPruner(
+                min_resource=max(decisions // 9, 1), reduction_factor=3
+            )
+        case "hyperband":
+            return pruners.HyperbandPruner(
+                min_resource=max(decisions // 9, 1), max_resource=decisions, reduction_factor=3
+            )
+    raise ValueError(
+        f"unknown pruner {name!r} in frozen.toml; there are: none, median, halving, hyperband"
     )
 
 
-def read_space() -> dict[str, Any]:
-    """The frozen search space."""
-    return tomllib.loads(SPACE_FILE.read_text())
+def _check_package(package: str, user: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise ValueError(f"{user} needs {package}: pip install 'rlagent[{extra}]'")
 
 
-def _draw(generator: np.random.Generator, bounds: dict[str, Any]) -> float:
-    if bounds["log"]:
-        return float(np.exp(generator.uniform(np.log(bounds["low"]), np.log(bounds["high"]))))
-    return float(generator.uniform(bounds["low"], bounds["high"]))
+@dataclass(frozen=True)
+class Search:
+    """Trains configurations until the budget is spent, and keeps the best by validation."""
+
+    name: str
+    search: str  # of the frozen ones
+    times: float  # budget, in those of a single run
+
+    def steps(self, problem: Problem) -> Steps:
+        """Asks for configurations, trains them, and tells Optuna their validation scores."""
+        numbers = frozen()["searches"][self.search]
+        study = make_study(numbers, problem.seed, problem.decisions)
+        space = grid_distributions() if self.search == "grid" else distributions()
+        outcome: Outcome = yield from run_study(
+            study, space, problem, self.times, numbers["batch"], pruned=numbers["pruner"] != "none"
+        )
+        return outcome
+
+    def describe(self) -> dict[str, Any]:
+        """The frozen numbers of the search, and its space."""
+        space = "grid" if self.search == "grid" else "space"
+        return {
+            "name": self.name,
+            "times": self.times,
+            **frozen()["searches"][self.search],
+            "space": frozen()[space],
+            "initial": frozen()["initial"],
+        }
 
 
-def _cost(task: Task, rung: Rung) -> float:
-    shape = ShapeClass(task.family, rung, task.kind, task.features, task.outputs, task.batch_size)
-    return float(RungFacts.of(shape).update_flops)
+def run_study(
+    study: optuna.Study,
+    space: dict[str, optuna.distributions.BaseDistribution],
+    problem: Problem,
+    times: float,
+    batch: int,
+    *,
+    pruned: bool,
+) -> Generator[Any, Any, Outcome]:
+    """Runs a study within a budget.
+
+    Args:
+        study: chooses.
+        space: from what.
+        problem: the task, and the budget of a single run.
+        times: the budget of all, in those of a single run.
+        batch: configurations that are asked for at a time; 0 for all that the budget affords.
+        pruned: whether the study stops bad trials early; then there are more of them.
+    """
+    budget = times * problem.flops * (1.0 + ROUNDING)
+    trained: list[Training] = []
+    while (spent := sum(one.flops for one in trained)) < budget:
+        affordable = math.floor((budget - spent) / problem.flops)
+        count = 1 if pruned else min(batch or affordable, affordable)
+        if count < 1:
+            break
+        trials = [study.ask(space) for _ in range(count)]
+        fresh = [configuration(trial).begin(problem, trial.number) for trial in trials]
+        trained += fresh
+        if pruned:
+            yield from _watched(trials[0], fresh[0], budget - spent)
+            if not fresh[0].reports:  # what is left affords no slice
+                trained.pop()
+                break
+        else:
+            yield from finish(fresh)
+        for trial, one in zip(trials, fresh, strict=True):
+            _tell(study, trial, one)
+    return one_by_one(trained)
 
 
-def limited(start: Start, decisions: int) -> Start:
-    """The same run with at most as many evaluations as it has updates."""
-    return replace(start, decisions=max(min(decisions, int(start.budget)), 1))
+def _watched(trial: optuna.Trial, training: Training, budget: float) -> Waiting:
+    """Trains until the end, or until the pruner or the budget of the whole search stops it."""
+    while not training.ended:
+        if training.flops + _next_slice(training) > budget:
+            training.stopped = True
+            return
+        yield from advance([training])
+        trial.report(training.score, len(training.reports))
+        training.stopped = not training.ended and trial.should_prune()
+
+
+def _next_slice(training: Training) -> float:
+    """What the next slice will cost at the most, nearly; in FLOPs."""
+    books = training.episode.run.books
+    slices = [report.spent for report in training.reports]
+    longest = max((b - a for a, b in zip([0.0, *slices], slices, strict=False)), default=0.0)
+    return max(longest, float(books.slice)) * float(books.base_flops)
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, training: Training) -> None:
+    from optuna.samplers import GridSampler
+    from optuna.trial import TrialState
+
+    if training.stopped:
+        study.tell(trial, state=TrialState.PRUNED)
+        return
+    try:
+        study.tell(trial, training.score)
+    except RuntimeError:
+        # At the last point of its grid the sampler stops the study, which Optuna allows within
+        # `optimize` only; the value has been told all the same.
+        if not (isinstance(study.sampler, GridSampler) and study.sampler.is_exhausted(study)):
+            raise

@@ -81,7 +81,9 @@ class Header(BaseModel):
     knobs: tuple[_KnobHeader, ...] = Field(min_length=1)
     hidden: tuple[PositiveInt, ...]
     deterministic: bool
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "one-cycle", "step", "exponential", "warmup-cosine"] = (
+        "constant"
+    )
     training: dict[str, JsonValue]
     evaluation: dict[str, JsonValue]
     licence: str

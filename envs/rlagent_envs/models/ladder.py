@@ -34,6 +34,7 @@ class ShapeClass:
     features: int  # columns of the input, padding included
     outputs: int  # outputs of the network, padding included
     batch_size: int  # examples per update, and rows of one piece of an evaluation
+    optimizer: str = "adamw"  # see training/optimizer.py
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from flax import struct
 
 from rlagent_envs import draws
 from rlagent_envs.models import FAMILIES, ShapeClass
-from rlagent_envs.training import losses, optimizer
+from rlagent_envs.training import losses
 from rlagent_envs.training.bank import Bank
+from rlagent_envs.training.optimizer import optimizer_of
+from rlagent_envs.training.schedules import Schedule, multiplier
 from rlagent_envs.training.settings import Settings
 
 # What the draws of an update are for.
@@ -30,7 +32,7 @@ class Live(struct.PyTreeNode):
 
     params: Any
     model_state: Any
-    optimizer: optimizer.AdamState
+    optimizer: Any  # the state of the shape class's optimizer
 
 
 class Slice(struct.PyTreeNode):
@@ -39,11 +41,9 @@ class Slice(struct.PyTreeNode):
     key: jax.Array  # [2], uint32: the run's own; see draws.py
     first: jax.Array  # [], int32: updates of the run before this slice
     updates: jax.Array  # [], int32: updates in this slice
-    # A schedule multiplies the learning rate by 1 + cosine * ((1 + cos(pi p)) / 2 - 1), where p
-    # is the share of the budget that is spent; the agent's runs have cosine 0.
-    cosine: jax.Array  # [], float32
-    progress: jax.Array  # [], float32: p at the first update
-    progress_each: jax.Array  # [], float32: what an update adds to p
+    schedule: jax.Array  # [numbers], of Schedule
+    progress: jax.Array  # [], float32: share of the budget spent at the first update
+    progress_each: jax.Array  # [], float32: what an update adds to it
 
 
 class Trace(struct.PyTreeNode):
@@ -87,7 +87,8 @@ def train(
     Returns:
         The network after the updates, and the sums that the observation is made of.
     """
-    live = live.replace(optimizer=optimizer.set_momentum(live.optimizer, settings.momentum))
+    optimizer = optimizer_of(shape.optimizer)
+    live = live.replace(optimizer=optimizer.begin(live.optimizer, settings))
     zero = jnp.zeros((), jnp.float32)
     trace = Trace(zero, zero, jnp.zeros(signs, jnp.float32), zero)
     one = partial(_update, shape, bank, slot, settings, plan)
@@ -121,17 +122,19 @@ def _update(
     x, y = batch(shape, bank, slot, plan.key, update)
     start = draws.stream(plan.key, update, DROPOUT)
     grad = jax.value_and_grad(_batch_loss, argnums=1, has_aux=True)
-    (_, (plain, model_state)), gradients = grad(
+    (loss, (plain, model_state)), gradients = grad(
         shape, live.params, live.model_state, settings, bank.classes[slot], x, y, start
     )
     progress = plan.progress + plan.progress_each * number
-    decay = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
-    learning_rate = settings.learning_rate * (1.0 + plan.cosine * (decay - 1.0))
+    learning_rate = settings.learning_rate * multiplier(Schedule(*plan.schedule), progress)
+    optimizer = optimizer_of(shape.optimizer)
     params, state = optimizer.update(
-        gradients, live.optimizer, live.params, settings, learning_rate
+        gradients, live.optimizer, live.params, settings, learning_rate, loss
     )
     if measure is not None:
-        signs = measure(live.params, params, gradients, live.optimizer.first, state.second)
+        first, _ = optimizer.moments(live.optimizer, live.params)
+        _, second = optimizer.moments(state, params)
+        signs = measure(live.params, params, gradients, first, second)
         trace = trace.replace(telemetry=trace.telemetry + signs, looks=trace.looks + 1.0)
     early = 2 * number < plan.updates
     trace = trace.replace(
@@ -189,13 +192,14 @@ def evaluate(
     """
     size = shape.batch_size
     classes = bank.classes[slot]
+    params = optimizer_of(shape.optimizer).judged(live.optimizer, live.params)
 
     def one(number: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         start = number * size
         x = jax.lax.dynamic_slice(bank.valid_x, (slot, start, 0), (1, size, shape.features))[0]
         y = jax.lax.dynamic_slice(bank.valid_y, (slot, start), (1, size))[0]
         outputs, _ = FAMILIES[shape.family].apply(
-            live.params, live.model_state, x, jnp.float32(0.0), None
+            params, live.model_state, x, jnp.float32(0.0), None
         )
         _, plain = losses.example_losses(shape.kind, outputs, y, classes, jnp.float32(0.0))
         real = start + jnp.arange(size) < bank.valid_rows[slot]

@@ -1,84 +1,116 @@
-"""AdamW with every number traced, and a bias correction that stays right when momentum changes."""
+"""The optimizers that a run can have, behind one interface; which one is part of its shape class.
+
+AdamW is the agent's own: its moments are what telemetry reads and what growth carries. The others
+are Optax's, for comparison: they promise to need no tuning.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
+import optax
+from optax import contrib
 
+from rlagent_envs.training import adamw
 from rlagent_envs.training.settings import Settings
 
-SECOND_DECAY = 0.999  # Adam's b2
-EPSILON = 1e-8
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How weights follow gradients; every function is of ONE network."""
+
+    # (params, settings) -> state, as NumPy arrays
+    init: Callable[[Any, Settings], Any]
+    # (state, settings) -> state, before a slice whose settings may have changed
+    begin: Callable[[Any, Settings], Any]
+    # (gradients, state, params, settings, learning rate of this update [], batch loss [])
+    # -> params, state
+    update: Callable[[Any, Any, Any, Settings, jax.Array, jax.Array], tuple[Any, Any]]
+    # (state, params) -> first and second moment like params; zeros where there are none
+    moments: Callable[[Any, Any], tuple[Any, Any]]
+    # (state, params) -> the weights that are judged
+    judged: Callable[[Any, Any], Any]
 
 
-class AdamState(struct.PyTreeNode):
-    """The moments, and what their bias correction needs."""
-
-    first: Any  # like params: running mean of the gradients
-    second: Any  # like params: running mean of their squares
-    updates: Any  # [], int32: updates that the second moment has seen
-    # The first moment of a run whose momentum changes has the weight 1 - product of all momenta.
-    # The product is kept as anchor * momentum^since: while momentum never changes that is bit for
-    # bit Optax's 1 - momentum^updates, which a running product is not.
-    anchor: Any  # [], float32: product of the momenta up to the last change
-    since: Any  # [], int32: updates since that change
-    momentum: Any  # [], float32: the momentum since that change
-
-
-def init(params: Any, momentum: float) -> AdamState:
-    """The state before the first update, as NumPy arrays."""
-    zeros = jax.tree.map(np.zeros_like, params)
-    return AdamState(
-        first=zeros,
-        second=jax.tree.map(np.zeros_like, params),
-        updates=np.int32(0),
-        anchor=np.float32(1.0),
-        since=np.int32(0),
-        momentum=np.float32(momentum),
+def _adamw() -> Optimizer:
+    return Optimizer(
+        init=lambda params, settings: adamw.init(params, settings.momentum),
+        begin=lambda state, settings: adamw.set_momentum(state, settings.momentum),
+        update=lambda gradients, state, params, settings, learning_rate, loss: adamw.update(
+            gradients, state, params, settings, learning_rate
+        ),
+        moments=lambda state, params: (state.first, state.second),
+        judged=lambda state, params: params,
     )
 
 
-def set_momentum(state: AdamState, momentum: jax.Array) -> AdamState:
-    """Makes `momentum` the one of all later updates, until it is set again."""
-    changed = momentum != state.momentum
-    anchor = state.anchor * state.momentum**state.since
-    return state.replace(
-        anchor=jnp.where(changed, anchor, state.anchor),
-        since=jnp.where(changed, 0, state.since),
-        momentum=momentum,
+# (learning rate, weight decay) -> transformation. Both numbers may be traced.
+Make = Callable[[Any, Any], optax.GradientTransformationExtraArgs]
+
+TUNING_FREE: dict[str, Make] = {
+    # Defazio et al. 2024 (arXiv:2405.15682)
+    "schedule-free": lambda rate, decay: contrib.schedule_free_adamw(rate, weight_decay=decay),
+    # Mishchenko and Defazio 2024 (arXiv:2306.06101)
+    "prodigy": lambda rate, decay: contrib.prodigy(rate, weight_decay=decay),
+    # Defazio and Mishchenko 2023 (arXiv:2301.07733)
+    "dadapt": lambda rate, decay: contrib.dadapt_adamw(rate, weight_decay=decay),
+    # Cutkosky, Defazio and Mehta 2023 (arXiv:2306.00144)
+    "mechanic": lambda rate, decay: contrib.mechanize(optax.adamw(rate, weight_decay=decay)),
+    # Schaipp et al. 2024 (arXiv:2305.07583)
+    "momo": lambda rate, decay: contrib.momo_adam(rate, weight_decay=decay),
+    # Ivgi, Hinder and Carmon 2023 (arXiv:2302.12022)
+    "dog": lambda rate, decay: contrib.dog(rate, weight_decay=decay),
+}
+
+
+def _of_optax(name: str) -> Optimizer:
+    make = TUNING_FREE[name]
+
+    def init(params: Any, settings: Settings) -> Any:
+        state = make(settings.learning_rate, settings.weight_decay).init(params)
+        # NumPy arrays have no weak types, for which a program would be compiled again.
+        return jax.tree.map(np.asarray, state)
+
+    def update(
+        gradients: Any,
+        state: Any,
+        params: Any,
+        settings: Settings,
+        learning_rate: jax.Array,
+        loss: jax.Array,
+    ) -> tuple[Any, Any]:
+        transformation = optax.with_extra_args_support(make(learning_rate, settings.weight_decay))
+        changes, after = transformation.update(gradients, state, params, value=loss)
+        return optax.apply_updates(params, changes), after
+
+    def judged(state: Any, params: Any) -> Any:
+        if name == "schedule-free":
+            return contrib.schedule_free_eval_params(state, params)
+        return params
+
+    return Optimizer(
+        init=init, begin=lambda state, settings: state, update=update, moments=_none, judged=judged
     )
 
 
-def update(
-    gradients: Any, state: AdamState, params: Any, settings: Settings, learning_rate: jax.Array
-) -> tuple[Any, AdamState]:
-    """One step of AdamW: the new params and state.
+def _none(state: Any, params: Any) -> tuple[Any, Any]:
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return zeros, zeros
 
-    Args:
-        gradients: like params.
-        state: whose `momentum` was set from the settings by `set_momentum`.
-        params: the weights.
-        settings: of them only weight_decay and momentum.
-        learning_rate: of this update, `[]`: the setting times what a schedule makes of it.
 
-    Source: Loshchilov and Hutter 2019 (arXiv:1711.05101), algorithm 2, as Optax computes it.
-    """
-    b1 = settings.momentum
-    first = jax.tree.map(lambda g, m: (1 - b1) * g + b1 * m, gradients, state.first)
-    second = jax.tree.map(
-        lambda g, v: (1 - SECOND_DECAY) * (g**2) + SECOND_DECAY * v, gradients, state.second
-    )
-    updates, since = state.updates + 1, state.since + 1
-    first_weight = 1 - state.anchor * b1**since
-    second_weight = 1 - SECOND_DECAY**updates
+ADAMW = "adamw"
+OPTIMIZERS = (ADAMW, *TUNING_FREE)
 
-    def change(p: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
-        direction = (m / first_weight) / (jnp.sqrt(v / second_weight) + EPSILON)
-        return p + -learning_rate * (direction + settings.weight_decay * p)
 
-    params = jax.tree.map(change, params, first, second)
-    return params, state.replace(first=first, second=second, updates=updates, since=since)
+@cache
+def optimizer_of(name: str) -> Optimizer:
+    """The optimizer of that name; ValueError with the choices if there is none."""
+    if name not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {name!r}; there are: {', '.join(OPTIMIZERS)}")
+    return _adamw() if name == ADAMW else _of_optax(name)

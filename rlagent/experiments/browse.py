@@ -1,0 +1,76 @@
+"""`rlagent runs`: looks into a store, takes out of it, and writes what others can read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rlagent.experiments.export import export, list_text, show_text
+from rlagent.experiments.store import Store
+from rlagent.storage import write_atomically
+
+FILTERS = ("tasks", "methods", "seeds", "updates", "status")
+
+
+def browse(action: str, options: Mapping[str, Any]) -> None:
+    """Does one action of `rlagent runs`.
+
+    Args:
+        action: list, show, delete or export.
+        options: as the command line has them.
+
+    Raises:
+        ValueError: if the store cannot be used, or no run is meant.
+    """
+    path = Path(options["store"])
+    wanted = {name: options[name] for name in FILTERS if options.get(name) is not None}
+    match action:
+        case "list":
+            with Store.open(path, write=False) as store:
+                print(list_text(store.runs(**wanted, details=False)))
+        case "show":
+            with Store.open(path, write=False) as store:
+                print(show_text(store.get(options["key"])))
+        case "export":
+            with Store.open(path, write=False) as store:
+                export(store.runs(**wanted), options["out"], options["what"])
+            print(options["out"])
+        case "delete":
+            delete(path, wanted, options["keys"], asking=not options["yes"])
+
+
+def delete(path: Path, wanted: Mapping[str, Any], prefixes: list[str], *, asking: bool) -> None:
+    """Deletes the runs of some keys, or those that meet conditions; never all by accident.
+
+    Raises:
+        ValueError: if no run is meant, or the store cannot be used.
+    """
+    if not wanted and not prefixes:
+        raise ValueError("name the runs to delete by their keys, or by --tasks, --methods, …")
+    with Store.open(path, write=False) as store:
+        keys = {store.get(prefix).key for prefix in prefixes}
+        if wanted:
+            meant = {run.key for run in store.runs(**wanted, details=False)}
+            keys = meant & keys if prefixes else meant
+    if not keys:
+        raise ValueError(f"no run in {path} meets these conditions")
+    if asking:
+        print(f"delete {len(keys)} runs of {path} for good? [y/N] ", end="", file=sys.stderr)
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            print("nothing was deleted", file=sys.stderr)
+            return
+    with Store.open(path, write=True) as store:
+        store.delete(keys)
+    print(f"deleted {len(keys)} runs")
+
+
+def write_tables(path: Path, out: Path) -> None:
+    """Writes the tables of a store as Markdown."""
+    from rlagent.experiments.scoreboard import markdown, scoreboard
+
+    with Store.open(path, write=False) as store:
+        board = scoreboard(store.runs(details=("trials", "curve")))
+    write_atomically(out, markdown(board).encode())

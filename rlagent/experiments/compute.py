@@ -1,0 +1,238 @@
+"""Computes cells: loads a task once, runs methods side by side, and judges them at the end."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import rlagent
+from rlagent.baselines import catalog
+from rlagent.baselines.method import (
+    Method,
+    Move,
+    Outcome,
+    Problem,
+    Steps,
+    Training,
+    answer_all,
+    best_of,
+)
+from rlagent.baselines.runs import judge_on_test
+from rlagent.experiments.experiment import Job
+from rlagent.experiments.sources import Source
+from rlagent.experiments.stored_run import Curve, StoredRun, Trial
+from rlagent_envs import batch
+from rlagent_envs.batch import Stepped
+from rlagent_envs.tasks.task import Task
+from rlagent_envs.training.bank import Bank, make_bank
+
+# XLA makes about 450 memory maps for a program, and Linux allows a process 65,530.
+MOST_MAPS = 40_000
+LANES = {"cpu": 1, "gpu": 16, "tpu": 16}  # cells of a task that are computed together
+
+
+@dataclass
+class Lane:
+    """A cell on its way."""
+
+    job: Job
+    method: Method
+    problem: Problem
+    steps: Steps
+    wanted: list[Move] = field(default_factory=list)
+    seconds: float = 0.0
+    outcome: Outcome | None = None
+
+
+class Loaded:
+    """The task at hand; the one before is given up when another is asked for."""
+
+    def __init__(self) -> None:
+        self._source: Source | None = None
+        self._held: tuple[Task, Bank] | None = None
+
+    def get(self, source: Source) -> tuple[Task, Bank]:
+        """The task of a source and its bank, on the device.
+
+        Raises:
+            ValueError: if the task cannot be loaded, or has no test part.
+        """
+        if self._held is None or source != self._source:
+            self._held = None
+            give_up_programs(always=not source.procedural)
+            task = source.load()
+            if task.test is None:
+                raise ValueError(f"{source.name} has no test part, so nothing can be judged on it")
+            bank = jax.device_put(make_bank(task, padded=source.procedural))
+            self._source, self._held = source, (task, bank)
+        return self._held
+
+
+def compute(jobs: Sequence[Job], loaded: Loaded) -> Iterator[StoredRun]:
+    """Computes the cells of one task, some of them together, and gives each as it is finished.
+
+    What fails is given as failed, with its reason; the others go on.
+    """
+    waiting = list(jobs)
+    lanes: list[Lane] = []
+    most = LANES.get(jax.default_backend(), 1)
+    while waiting or lanes:
+        while waiting and len(lanes) < most:
+            begun = _begun(waiting.pop(0), loaded)
+            if isinstance(begun, StoredRun):
+                yield begun
+            else:
+                lanes.append(begun)
+        for lane, answer in _answered(lanes):
+            done = answer if isinstance(answer, StoredRun) else _go_on(lane, answer, loaded)
+            if done is not None:
+                lanes.remove(lane)
+                yield done
+
+
+def _begun(job: Job, loaded: Loaded) -> Lane | StoredRun:
+    """A cell whose method has said what it wants first."""
+    give_up_programs()
+    begun, cell = time.perf_counter(), job.cell
+    try:
+        method = catalog.make(cell.method)
+        task, bank = loaded.get(cell.source)
+        problem = Problem(task, bank, cell.seed, cell.updates, cell.decisions)
+        steps = method.steps(catalog.budgeted(cell.method, problem))
+        lane = Lane(job, method, problem, steps, next(steps))
+    # Whatever a task or a method does, the other cells of an experiment go on.
+    except Exception as error:
+        return failed(job, error)
+    lane.seconds = time.perf_counter() - begun
+    return lane
+
+
+def _answered(lanes: Sequence[Lane]) -> list[tuple[Lane, list[Stepped] | StoredRun]]:
+    """What came of the slices that the lanes want; computed together if that works."""
+    wanted = {n: (lane.problem, lane.wanted) for n, lane in enumerate(lanes)}
+    begun = time.perf_counter()
+    try:
+        answers: dict[int, list[Stepped] | StoredRun] = dict(answer_all(wanted))
+    except Exception as error:  # as above; alone, it is clear whose fault it was
+        if len(lanes) == 1:
+            return [(lanes[0], failed(lanes[0].job, error))]
+        return [pair for lane in lanes for pair in _answered([lane])]
+    slices = sum(len(moves) for _, moves in wanted.values())
+    for lane in lanes:  # its share of the time that all took together
+        lane.seconds += (time.perf_counter() - begun) * len(lane.wanted) / max(slices, 1)
+    return [(lanes[n], answer) for n, answer in answers.items()]
+
+
+def _go_on(lane: Lane, answer: list[Stepped], loaded: Loaded) -> StoredRun | None:
+    """Sends a method what it wanted; the finished cell, if it was the last."""
+    begun = time.perf_counter()
+    try:
+        lane.wanted = lane.steps.send(answer)
+        lane.seconds += time.perf_counter() - begun
+        return None
+    except StopIteration as end:
+        lane.outcome = end.value
+    except Exception as error:  # as above
+        return failed(lane.job, error)
+    try:
+        return _finished(lane, loaded, begun)
+    except Exception as error:  # as above
+        return failed(lane.job, error)
+
+
+def _finished(lane: Lane, loaded: Loaded, begun: float) -> StoredRun:
+    """Judges a cell on test data, once, when all is decided."""
+    cell, outcome = lane.job.cell, lane.outcome
+    if outcome is None:
+        raise RuntimeError("the method has not ended")
+    task, _ = loaded.get(cell.source)
+    judged = judge_on_test(task, [one.episode for one in outcome.trained])
+    selected = best_of(outcome)
+    place = next(n for n, one in enumerate(outcome.trained) if one is selected)
+    score, metric = judged[place]
+    return StoredRun(
+        key=lane.job.key,
+        task=cell.source.name,
+        method=cell.method,
+        seed=cell.seed,
+        updates=cell.updates,
+        config=lane.job.configuration,
+        versions=versions(),
+        budget_flops=lane.problem.flops,
+        flops=sum(one.flops for one in outcome.trained),
+        seconds=round(lane.seconds + time.perf_counter() - begun, 4),
+        valid_score=_finite(selected.score),
+        test_score=_finite(score),
+        metric_name="r2" if task.kind == "regression" else "accuracy",
+        test_metric=_finite(metric),
+        trials=[_trial(one, of) for one, (of, _) in zip(outcome.trained, judged, strict=True)],
+        curve=Curve(
+            flops=[float(f"{point.flops:.6g}") for point in outcome.curve],
+            valid_score=[float(f"{point.score:.6g}") for point in outcome.curve],
+        ),
+        decisions=selected.records if len(outcome.trained) == 1 else [],
+    )
+
+
+def _trial(training: Training, test_score: float) -> Trial:
+    start = training.start
+    return Trial(
+        settings={k: float(f"{v:.6g}") for k, v in start.settings._asdict().items()},
+        rung=str(start.rung),
+        schedule=start.schedule,
+        valid_score=_finite(training.score),
+        test_score=_finite(test_score),
+        updates=int(training.episode.run.books.updates),
+        flops=training.flops,
+        stopped=training.stopped,
+    )
+
+
+def failed(job: Job, reason: BaseException | str) -> StoredRun:
+    """A cell that could not be computed."""
+    if isinstance(reason, BaseException):
+        said = " ".join(str(reason).split())
+        reason = said if isinstance(reason, ValueError) else f"{type(reason).__name__}: {said}"
+    cell = job.cell
+    return StoredRun(
+        key=job.key,
+        task=cell.source.name,
+        method=cell.method,
+        seed=cell.seed,
+        updates=cell.updates,
+        config=job.configuration,
+        versions=versions(),
+        status="failed",
+        reason=reason,
+    )
+
+
+def versions() -> dict[str, str]:
+    """What computed it."""
+    from importlib.metadata import version
+
+    device = jax.devices()[0]
+    return {
+        "rlagent": rlagent.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("jax", "numpy", "optax")},
+        "device": f"{device.platform} ({device.device_kind})",
+        "mode": batch.default_mode(),
+    }
+
+
+def give_up_programs(*, always: bool = False) -> None:
+    """Forgets compiled programs, if they are many: those of another task are of no more use."""
+    maps = Path("/proc/self/maps")
+    if always or (maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS):
+        jax.clear_caches()  # type: ignore[no-untyped-call]
+
+
+def _finite(value: float) -> float | None:
+    return float(f"{value:.6g}") if np.isfinite(value) else None

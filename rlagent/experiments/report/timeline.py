@@ -1,0 +1,185 @@
+"""The decisions of a run as columns, small enough for many runs to fit into one page."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from rlagent.experiments.stored_run import Record, StoredRun
+
+LIMIT = 1_500_000  # bytes of JSON that all timelines of a page may take
+DIGITS = 5  # significant ones
+
+# How the levels of a knob are written, by its rule; `{}` is the level.
+_LEVELS = {
+    "multiply": "\u00d7{:g}",
+    "add": "{:+g}",
+    "multiply_complement": "\u00d7{:g}",
+    "edit": "{}",
+}
+_SUBJECTS = {"momentum": "1 \u2212 momentum"}
+
+
+def rounded(value: Any) -> Any:
+    """JSON of short numbers: floats to 5 significant digits, None for those that are not finite."""
+    match value:
+        case float():
+            return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+        case dict():
+            return {name: rounded(one) for name, one in value.items()}
+        case list() | tuple():
+            return [rounded(one) for one in value]
+    return value
+
+
+def knob_table() -> dict[str, dict[str, Any]]:
+    """For each knob what it moves in words, its levels as recorded and as read, and hold."""
+    from rlagent_envs.knobs import KNOBS
+
+    return {
+        name: {
+            "title": _SUBJECTS.get(name, name.replace("_", " ")),
+            "levels": list(knob.levels),
+            "labels": [
+                "hold"
+                if place == knob.hold
+                else _LEVELS[knob.rule].format(level).replace("-", "\u2212")
+                for place, level in enumerate(knob.levels)
+            ],
+            "hold": knob.hold,
+        }
+        for name, knob in KNOBS.items()
+    }
+
+
+def setting_table() -> list[dict[str, Any]]:
+    """The settings in the order in which they are drawn, as in the picture of a run."""
+    from rlagent.apply.curves import SETTINGS
+
+    return [
+        {"name": name, "title": title, "logarithmic": logarithmic}
+        for name, title, logarithmic, _ in SETTINGS
+    ]
+
+
+def pack(decisions: Sequence[Record]) -> dict[str, Any]:
+    """The columns of a run; a place in each of them is a decision.
+
+    Args:
+        decisions: lines of a history, at least one.
+
+    Returns:
+        Shares of the budget spent at the end of each slice, losses (None where not finite),
+        settings and rung in force in it, the levels chosen, and, if a controller chose, the
+        probabilities of the levels in thousandths.
+
+    Raises:
+        ValueError: if a line lacks something, naming it.
+    """
+    try:
+        return rounded(_pack(decisions))
+    except KeyError as error:
+        raise ValueError(f"a decision of the run has no {error.args[0]}") from error
+
+
+def _pack(decisions: Sequence[Record]) -> dict[str, Any]:
+    rungs = list(dict.fromkeys(record["rung"] for record in decisions))
+    packed: dict[str, Any] = {
+        name: [record[name] for record in decisions]
+        for name in ("spent", "updates", "train_loss", "valid_loss", "reward")
+    }
+    packed["rungs"] = rungs
+    packed["rung"] = [rungs.index(record["rung"]) for record in decisions]
+    packed["improved"] = [int(record["improved"]) for record in decisions]
+    packed["diverged"] = [int(record["diverged"]) for record in decisions]
+    for group, name in (("settings", "settings"), ("action", "actions")):
+        packed[name] = {
+            one: [record[group][one] for record in decisions] for one in decisions[0][group]
+        }
+    if all("valid_accuracy" in record for record in decisions):
+        packed["valid_accuracy"] = [record["valid_accuracy"] for record in decisions]
+    if all("probabilities" in record for record in decisions):
+        packed["probabilities"] = {
+            knob: [
+                [round(1000 * one) for one in record["probabilities"][knob]] for record in decisions
+            ]
+            for knob in decisions[0]["probabilities"]
+        }
+    return packed
+
+
+def timeline(run: StoredRun) -> dict[str, Any]:
+    """A run of a store, with its decisions, as the page draws it."""
+    return {
+        "task": run.task,
+        "method": run.method,
+        "seed": run.seed,
+        "budget": run.updates,
+        "metric_name": run.metric_name,
+        "metric": rounded(run.test_metric),
+        "where": "test",
+        "score": rounded(run.test_score),
+        **pack(run.decisions),
+    }
+
+
+def choose(
+    runs: Iterable[StoredRun],
+    read: Callable[[StoredRun], StoredRun],
+    limit: int = LIMIT,
+) -> list[tuple[StoredRun, dict[str, Any]]]:
+    """The runs to show: as many as fit, those of controllers first, a seed of each before others.
+
+    Args:
+        runs: of a store, without decisions; those that failed are passed over.
+        read: gives a run with its decisions.
+        limit: bytes of JSON for all together.
+
+    Returns:
+        The runs, with decisions, and their timelines; one at least if any has decisions, however
+        large it is.
+    """
+    finished = [run for run in runs if run.status == "finished"]
+    chosen: list[tuple[StoredRun, dict[str, Any]]] = []
+    size = 0
+    for candidate in _in_order(finished, read):
+        run = candidate if candidate.decisions else read(candidate)
+        if not run.decisions:
+            continue
+        packed = timeline(run)
+        more = len(json.dumps(packed, separators=(",", ":")))
+        if chosen and size + more > limit:
+            break
+        chosen.append((run, packed))
+        size += more
+    return chosen
+
+
+def _in_order(
+    runs: Sequence[StoredRun], read: Callable[[StoredRun], StoredRun]
+) -> Iterator[StoredRun]:
+    """Candidates, of methods that have decisions: a seed of each cell, then the next seeds.
+
+    One run is read of each method, to see whether it has decisions, and whether a policy made them.
+    """
+    first: dict[str, StoredRun] = {}
+    for run in runs:
+        first.setdefault(run.method, run)
+    ranks: dict[str, int] = {}
+    for method, run in first.items():
+        decisions = read(run).decisions
+        if decisions:
+            ranks[method] = 0 if "probabilities" in decisions[0] else 1
+    places: dict[tuple[str, str, int], int] = {}
+    keyed = []
+    for run in sorted(runs, key=lambda run: run.seed):
+        if run.method not in ranks:
+            continue
+        cell = (run.task, run.method, run.updates)
+        place = places[cell] = places.get(cell, -1) + 1
+        # The largest budgets first: they have most to show.
+        keyed.append(((place, ranks[run.method], -run.updates, run.method, run.task), run))
+    keyed.sort(key=lambda pair: pair[0])
+    return (run for _, run in keyed)
