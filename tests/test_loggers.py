@@ -193,6 +193,7 @@ def test_tensorboard_has_each_decision_once(folder: Path) -> None:
     for name, value in FINAL.items():
         assert points(events, name) == [(60, pytest.approx(value))]
     assert len(list((folder / "tensorboard").iterdir())) == 1
+    assert events.file_version == 2.0
 
 
 def test_tensorboard_has_parameters_and_summary(folder: Path) -> None:
@@ -237,6 +238,14 @@ def test_a_failed_run_says_so(folder: Path) -> None:
     told = hparams(events_of(folder))
     assert told["_hparams_/session_end_info"].session_end_info.status == 2  # failure
 
+    def fail(line: dict[str, Any]) -> None:
+        raise RuntimeError("of the caller")
+
+    with pytest.raises(RuntimeError, match="of the caller"):
+        rlagent.tune("iris", **SMALL, out="failed", log="tensorboard", callback=fail)
+    told = hparams(events_of(Path("failed")))
+    assert told["_hparams_/session_end_info"].session_end_info.status == 2
+
 
 def test_tensorboard_needs_neither_torch_nor_tensorflow(folder: Path) -> None:
     code = f"""
@@ -269,6 +278,7 @@ def test_a_run_that_is_taken_up_again_goes_on_with_its_log() -> None:
         rlagent.tune("iris", **SMALL, out="run", log="tensorboard", callback=stop)
     assert len(points(events_of(Path("run")), "loss/valid")) == 3
     assert "final/test_loss" not in events_of(Path("run")).Tags()["scalars"]
+    assert hparams(events_of(Path("run"))).keys() == {"_hparams_/session_start_info"}  # no end
     result = rlagent.tune(resume="run")
     events = events_of(Path("run"))
     losses = [(line["updates"], pytest.approx(line["valid_loss"])) for line in result.history]

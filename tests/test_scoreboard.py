@@ -222,6 +222,17 @@ def test_the_speed_up_is_of_references_at_other_budgets() -> None:
     assert "at least 1 (1 to 1), 5 of 5 censored" in markdown(board)
 
 
+def test_what_was_billed_is_unknown_where_nobody_wrote_it_down() -> None:
+    runs = [run("a", seed=0, seconds=None, flops=None), run("b", seed=0)]
+    # A second name of the same multiple is no second budget.
+    runs += [run("reference"), run("reference:1"), run("reference:2", score=-2.0)]
+    board = scoreboard(runs, draws=10)
+    row = row_of(board, "a")
+    assert (row["cost"], row["seconds"], row["speed_up"]) == (None, None, None)
+    assert row_of(board, "b")["speed_up"]["value"] == 1.0
+    assert "| - | - | 1 |" in markdown(board)
+
+
 def searched(task: str, seed: int, scores: list[float | None]) -> StoredRun:
     trials = [Trial({}, "64x2", "cosine", score, score, 400, 1e9) for score in scores]
     return run(f"random:{len(scores)}", task, seed, -0.5, trials=trials)

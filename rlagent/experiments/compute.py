@@ -65,7 +65,8 @@ class Loaded:
         """
         if self._held is None or source != self._source:
             self._held = None
-            give_up_programs(always=not source.procedural)
+            # Procedural tasks share programs; those of a data set are of no more use after it.
+            give_up_programs(always=self._source is not None and not self._source.procedural)
             task = source.load()
             if task.test is None:
                 raise ValueError(f"{source.name} has no test part, so nothing can be judged on it")

@@ -160,8 +160,7 @@ def markdown(board: Board) -> str:
 
 def text(board: Board) -> str:
     """The overall table for a terminal, all budgets together."""
-    header = ["method", "score", "difference", "95 % interval", "verdict", "cost", "runs"]
-    lines = [header]
+    lines = [["method", "score", "difference", "95 % interval", "verdict", "cost", "runs"]]
     for row in board["rows"]:
         if row["updates"] is None:
             difference = row["difference"] or dict.fromkeys(("value", "low", "high"))
@@ -177,22 +176,27 @@ def text(board: Board) -> str:
                     str(row["runs"]),
                 ]
             )
+    failed = f", {_counted(len(board['failed']), 'run')} failed" if board["failed"] else ""
+    below = [
+        "",
+        f"{_counted(len(board['tasks']), 'task')}, {_seeds_text(board)}, {_budgets_text(board)}"
+        f"{failed}.",
+        "Score: interquartile mean of log(L / L0 + 0.05) on test data, lower is better.",
+        f"Difference: from {board['against']}, run by run. Cost: in budgets of a single run.",
+    ]
+    return "\n".join([*_aligned(lines, left=(0, 4)), *below]) + "\n"
+
+
+def _aligned(lines: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
+    """Lines with columns of equal width, to the right but for those named."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    aligned = [
+    return [
         "  ".join(
-            cell.ljust(width) if number in (0, 4) else cell.rjust(width)
+            cell.ljust(width) if number in left else cell.rjust(width)
             for number, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     ]
-    failed = f"; {_counted(len(board['failed']), 'run')} failed" if board["failed"] else ""
-    aligned.append("")
-    aligned.append(
-        f"{_counted(len(board['tasks']), 'task')}, {_seeds_text(board)}, {_budgets_text(board)}"
-        f"{failed}. Score on test data, lower is better;"
-    )
-    aligned.append(f"difference from {board['against']}; cost in budgets of a single run.")
-    return "\n".join(aligned) + "\n"
 
 
 def tabulate(runs: Sequence[StoredRun]) -> Runs:
@@ -286,7 +290,7 @@ def _rows(table: Runs, updates: int | None, against: str, draws: int) -> list[Bo
                 "tasks": int(there.any(axis=(1, 2)).sum()),
                 "runs": int(there.sum()),
                 "cost": _mean(table.costs[number]),
-                "seconds": float(np.nansum(table.seconds[number])),
+                "seconds": _sum(table.seconds[number]),
                 "score": _interval(statistics.interquartile(ours, draws=draws)),
                 "regret": _interval(statistics.interquartile(regrets[number], draws=draws)),
                 "rank": rank and _interval(rank),
@@ -325,11 +329,11 @@ def _compared(
 def _multiples(table: Runs) -> list[tuple[float, int]]:
     """The reference's multiples of the budget that were run, ascending, each with its method."""
     there = (~np.isnan(table.scores)).any(axis=(1, 2, 3))
-    return sorted(
-        (float(match[1] or 1.0), number)
-        for number, method in enumerate(table.methods)
-        if (match := REFERENCE.fullmatch(method)) and there[number]
-    )
+    found: dict[float, int] = {}
+    for number, method in enumerate(table.methods):
+        if (match := REFERENCE.fullmatch(method)) and there[number]:
+            found.setdefault(float(match[1] or 1.0), number)
+    return sorted(found.items())
 
 
 def _speed_up(
@@ -373,7 +377,6 @@ def _by_task(table: Runs, against: str, draws: int) -> list[Board]:
     """A row for each task, budget and method, with intervals over seeds."""
     theirs = table.scores[table.methods.index(against)]
     best = statistics.best_known(table.scores)
-    other = [name for name in table.methods if name != against]
     differences = table.scores - theirs
     differences[table.methods.index(against)] = np.nan
     scores, compared = _over_seeds(table.scores, draws), _over_seeds(differences, draws)
@@ -383,7 +386,7 @@ def _by_task(table: Runs, against: str, draws: int) -> list[Board]:
             for number, method in enumerate(table.methods):
                 if (score := scores.get((number, task, budget))) is None:
                     continue
-                difference = compared.get((number, task, budget)) if method in other else None
+                difference = compared.get((number, task, budget))
                 runs = table.scores[number, task, :, budget]
                 metric = {
                     name: mean
@@ -597,6 +600,11 @@ def _mean(values: np.ndarray) -> float | None:
     return float(there.mean()) if there.size else None
 
 
+def _sum(values: np.ndarray) -> float | None:
+    there = values[np.isfinite(values)]
+    return float(there.sum()) if there.size else None
+
+
 def _rounded(value: Any) -> Any:
     """The same with Python numbers of 5 significant digits, and None where one is not finite."""
     match value:
@@ -755,8 +763,10 @@ def _short(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3g}"
 
 
-def _time(seconds: float) -> str:
+def _time(seconds: float | None) -> str:
     """Minutes or hours, as people say them."""
+    if seconds is None:
+        return NOTHING
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 

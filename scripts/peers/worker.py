@@ -23,9 +23,9 @@ from scripts.peers.side import Maker
 SIDES = {
     "our decisions": ("our_decisions", "OurDecisions"),
     "dacbench": ("dacbench_side", "DacbenchDecisions"),
-    "our search": ("searches", "OurSearch"),
-    "optuna": ("searches", "OptunaSearch"),
-    "ray": ("searches", "RaySearch"),
+    "our search": ("our_search", "OurSearch"),
+    "optuna": ("optuna_side", "OptunaSearch"),
+    "ray": ("ray_side", "RaySearch"),
 }
 PACKAGES = ("rlagent", "jax", "flax", "optax", "torch", "DACBench", "optuna", "ray", "numpy")
 

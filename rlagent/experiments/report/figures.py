@@ -8,16 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlagent.apply.panels import (
-    BLUE,
-    FAINT,
-    GREEN,
-    INK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-)
+from rlagent.apply.panels import BLUE, FAINT, INK, VERMILION
 from rlagent.experiments.stored_run import Record
 from rlagent.storage import write_atomically
 
@@ -27,9 +18,10 @@ if TYPE_CHECKING:
 
 Board = dict[str, Any]
 
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#6A3D1F")
+# As in the page; told apart with deuteranopia and protanopia too, which the tests hold.
+COLOURS = (BLUE, VERMILION, "#00A67D", "#82127A", "#5E5000", "#8F7DF2", "#3B1200")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)))
-NEUTRAL = "#4F5458"  # of the method that the others are compared with
+NEUTRAL = "#5F666B"  # of the method that the others are compared with
 COLUMNS = 3  # of small pictures beside each other
 MOST_BANDS = 5  # with more lines, only the best and the method compared with show theirs
 SINGLE = 1.5  # budgets of a single run that a method may cost to count as one
@@ -91,6 +83,8 @@ def scoreboard(board: Board, updates: int | None) -> Figure:
             panel.plot([difference["low"], difference["high"]], [place, place], color=colour, lw=2)
         filled = colour if row["verdict"] in ("better", "worse") else "white"
         panel.plot(difference["value"], place, "o", ms=6, mfc=filled, mec=colour, mew=1.4)
+    values = [row["difference"]["value"] for row in rows]
+    panel.set_xlim(_roomy([0.0, *values], panel.get_xlim(), 1.0))
     panel.axvline(0.0, color=NEUTRAL, lw=1, zorder=0)
     panel.set_yticks(range(len(rows)), [row["method"] for row in rows])
     panel.set_xlabel(f"difference in score to {board['against']} (left is better), {_at(updates)}")
@@ -168,6 +162,8 @@ def anytime(board: Board, updates: int) -> Figure:
             panel.step(curve["spent"], curve["score"], where="post", color=colour, ls=dash, lw=1.4)
             if curve.get("low") and _has_band(board, curve["method"], len(methods)):
                 _band(panel, curve["spent"], curve["low"], curve["high"], colour, step="post")
+        scores = [score for one in curves if one["task"] == task for score in one["score"]]
+        panel.set_ylim(_roomy(scores, panel.get_ylim(), 0.4))
         if far > 2.0:
             panel.set_xscale("log")
             panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -290,6 +286,18 @@ def _band(
     # None becomes NaN, where nothing is drawn.
     below, above = np.array(low, float), np.array(high, float)
     panel.fill_between(np.array(x), below, above, color=colour, alpha=0.14, lw=0, step=step)
+
+
+def _roomy(
+    values: Sequence[float | None], limits: tuple[float, float], share: float
+) -> tuple[float, float]:
+    """Limits that leave room for the values: a few runs may have wide intervals."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return limits
+    low, high = min(known), max(known)
+    room = share * (high - low or abs(low) or 1.0)
+    return max(limits[0], low - room), min(limits[1], high + room)
 
 
 def _name_ends(panel: Axes, ends: Sequence[tuple[str, float, str]]) -> None:

@@ -75,6 +75,14 @@
     for (const value of values) if (known(value)) { if (value < low) low = value; if (value > high) high = value; }
     return low <= high ? [low, high] : null;
   };
+  // The values, and as much of the intervals as leaves room for them: a few runs may have wide ones.
+  function roomy(values, bounds, share) {
+    const inner = extent(values), outer = extent([...values, ...bounds]);
+    if (!inner) return outer;
+    const room = share * (inner[1] - inner[0] || Math.abs(inner[0]) || 1);
+    return [Math.max(outer[0], inner[0] - room), Math.min(outer[1], inner[1] + room)];
+  }
+  const clamped = (place) => (value) => place(Math.min(place.high, Math.max(place.low, value)));
   const mean = (values) => {
     const kept = values.filter(known);
     return kept.length ? kept.reduce((sum, value) => sum + value, 0) / kept.length : null;
@@ -220,7 +228,7 @@
     const drawn = options.series.filter((one) => one.x.length);
     const levels = options.levels || [];
     const xs = options.xRange || extent(drawn.flatMap((one) => one.x));
-    const ys = options.range || extent([...drawn.flatMap((one) => [...one.y, ...(one.low || []), ...(one.high || [])]), ...levels.map((one) => one.y)]);
+    const ys = options.range || roomy([...drawn.flatMap((one) => one.y), ...levels.map((one) => one.y)], drawn.flatMap((one) => [...(one.low || []), ...(one.high || [])]), 0.4);
     host.replaceChildren();
     if (!xs || !ys) { host.append(tag("p", { class: "empty", text: "Nothing to draw for what is chosen." })); return; }
     const named = [...drawn.map((one) => ({ method: one.method, label: one.label || one.method, y: one.y.findLast(known) })),
@@ -259,7 +267,7 @@
     for (const one of drawn) {
       if (!one.low || !one.high) continue;
       const inside = one.x.map((_, index) => index).filter((index) => known(one.low[index]) && known(one.high[index]));
-      const shape = (side) => { const points = inside.map((index) => [x(one.x[index]), y(side[index])]); return one.step ? stairs(points) : points; };
+      const shape = (side) => { const points = inside.map((index) => [x(one.x[index]), clamped(y)(side[index])]); return one.step ? stairs(points) : points; };
       if (inside.length > 1) {
         picture.append(draw("path", { class: `band dye ${look(one.method).hue} ${quiet(one.method) ? "quiet" : ""}`, "data-method": one.method, d: path([...shape(one.high), ...shape(one.low).reverse()]) + "Z" }));
       }
@@ -360,7 +368,7 @@
     const rows = [["runs", whole(facts.finished)], ["failed", whole(facts.failed)], ["compute", flops(facts.flops)], ["time", duration(facts.seconds)], ["device", device ? device.join(", ") : "–"]];
     page.append(tag("dl", { class: "facts" }, rows.map(([name, value]) => tag("div", {}, tag("dt", { text: name }), tag("dd", { text: value })))));
     page.append(tag("details", {}, tag("summary", { text: "How to read this page" }),
-      tag("p", { text: "The score is log(L / L0 + 0.05): L is the loss on test data of the weights that were selected on validation data, L0 that of the best constant predictor. Values are interquartile means over tasks and seeds; lines and bands are their 95 % bootstrap intervals. Better and worse mean that the 95 % interval of the paired difference excludes zero." }),
+      tag("p", { text: "The score is log(L / L0 + 0.05): L is the loss on test data of the weights that were selected on validation data, L0 that of the best constant predictor. Values are interquartile means over tasks and seeds; lines and bands are their 95 % bootstrap intervals. Better and worse mean that the 95 % interval of the paired difference excludes zero, unclear that it does not." }),
       tag("p", { text: "Cost is all compute that a method was billed for, evaluation and discarded trials included, in budgets of a single run. Regret is the distance to the best known score of the task. P(better) is the probability of a lower score than that of the method compared with, on a task drawn at random. Speed-up says how many times the compute the method compared with needs for the same score." })));
   }
   function finding() {
@@ -442,14 +450,13 @@
     }).filter(Boolean);
   }
   const inWords = { better: "better", equal: "no clear difference", worse: "worse" };
+  // Where the reference's largest or smallest budget was not enough to tell, the speed-up is a bound.
   function speed(up) {
     if (!up || !known(up.value)) return "–";
-    return `${up.at_least === up.cases && up.cases ? "≥ " : ""}${short(up.value, 2)} ×`;
+    const bound = up.at_least && up.at_most ? "≈ " : up.at_least ? "≥ " : up.at_most ? "≤ " : "";
+    return `${bound}${short(up.value, 2)} ×`;
   }
-  function censored(up) {
-    const count = up ? up.censored ?? ((up.at_least || 0) + (up.at_most || 0)) : 0;
-    return count ? `${count} of ${up.tasks ?? up.cases} at an end` : "";
-  }
+  const censored = (up) => (up && up.censored ? `only a bound on ${up.censored} of ${up.tasks}` : "");
   // {id, title, value (to sort by), cell (children), words, best (which end), hint}
   function columns(list) {
     const metrics = [...new Set(BOARD.rows.flatMap((row) => Object.keys(row.metric || {})))];
@@ -463,9 +470,9 @@
       held((row) => known(row.cost)) && { id: "cost", title: "cost", value: (row) => row.cost, text: (row) => `${short(row.cost, row.cost < 10 ? 2 : 3)} ×`, hint: (row) => duration(row.seconds) },
       held((row) => row.probability) && { id: "probability", title: "P(better)", value: (row) => row.probability?.value ?? null, best: "high", text: (row) => fixed(row.probability?.value, 2), hint: (row) => row.probability && between(row.probability, 2) },
       { id: "regret", title: "regret", value: (row) => row.regret?.value ?? null, best: "low", text: (row) => fixed(row.regret?.value, 3), hint: (row) => between(row.regret) },
-      held((row) => row.rank) && { id: "rank", title: "mean rank", value: (row) => row.rank?.value ?? null, best: "low", text: (row) => fixed(row.rank?.value, 1), hint: (row) => row.rank && between(row.rank, 1) },
+      held((row) => row.rank) && { id: "rank", title: "rank", value: (row) => row.rank?.value ?? null, best: "low", text: (row) => fixed(row.rank?.value, 1), hint: (row) => row.rank && between(row.rank, 1) },
       held((row) => row.speed_up) && { id: "speed", title: "speed-up", value: (row) => row.speed_up?.value ?? null, best: "high", text: (row) => speed(row.speed_up), hint: (row) => [row.speed_up && between(row.speed_up, 2), censored(row.speed_up)].filter(Boolean).join("; ") },
-      held((row) => row.worst) && { id: "worst", title: "worst task", wide: true, value: (row) => row.worst?.difference ?? null, text: (row) => (row.worst ? `${row.worst.task} ${signed(row.worst.difference, 2)}` : "–") },
+      held((row) => row.worst) && { id: "worst", title: "worst task", wide: true, value: (row) => row.worst?.difference ?? null, text: (row) => (row.worst ? `${shorten(row.worst.task, 124, 14)} ${signed(row.worst.difference, 2)}` : "–"), hint: (row) => row.worst?.task },
     ].filter(Boolean);
   }
   function interval(row, place, width) {
@@ -477,7 +484,14 @@
       return picture;
     }
     const { value, low, high } = row.difference;
-    if (known(low) && known(high)) picture.append(draw("line", { class: `interval ink ${hue}`, x1: place(low), x2: place(high), y1: 12, y2: 12 }));
+    if (known(low) && known(high)) {
+      const at = clamped(place);
+      picture.append(draw("line", { class: `interval ink ${hue}`, x1: at(low), x2: at(high), y1: 12, y2: 12 }));
+      // An arrow where the interval goes on beyond the axis.
+      for (const [cut, end, way] of [[low < place.low, place.low, 1], [high > place.high, place.high, -1]]) {
+        if (cut) picture.append(draw("path", { class: `beyond dye ${hue}`, d: `M${place(end) - 3 * way} 12l${7 * way} -4v8Z` }));
+      }
+    }
     // Hollow where the interval holds zero: no clear difference.
     picture.append(draw("circle", { class: row.verdict === "better" || row.verdict === "worse" ? `dye ${hue}` : `hollow ${hue}`, cx: place(value), cy: 12, r: 4.5 }));
     return picture;
@@ -486,7 +500,7 @@
     const host = section("scoreboard", "Scoreboard");
     const note = tag("p", { class: "note" });
     const sorter = tag("select", { class: "sortby", "aria-label": "Sort by", change: () => sortBy(sorter.value) });
-    const box = tag("div", {});
+    const box = tag("div", { class: "scroll" });
     host.append(note, sorter, box);
     function sortBy(id) {
       const own = columns(rows()).find((one) => one.id === id);
@@ -505,13 +519,15 @@
         return sign * (one - two);
       });
       sorter.replaceChildren(...shownColumns.map((one) => tag("option", { value: one.id, selected: one.id === by.id, text: `sort by ${one.title}` })));
-      note.textContent = (BOARD.budgets.length === 1 ? `At ${whole(BOARD.budgets[0])} updates` : state.budget === null ? "All budgets together" : `At ${whole(state.budget)} updates`)
+      const say = () => { note.textContent = (BOARD.budgets.length === 1 ? `At ${whole(BOARD.budgets[0])} updates` : state.budget === null ? "All budgets together" : `At ${whole(state.budget)} updates`)
         + (allTasks() ? ", all tasks." : tasks().length === 1 ? `, ${tasks()[0]} alone.` : `, means over ${tasks().length} of ${BOARD.tasks.length} tasks, without intervals.`)
-        + ` Dots are differences to ${BOARD.against}, with 95 % intervals; a hollow one: the interval holds zero.`;
+        + ` Dots are differences to ${BOARD.against}, with 95 % intervals; a hollow one: the interval holds zero.${box.querySelector(".beyond") ? " An arrow: the interval goes on." : ""}`; };
+      say();
       if (!list.length) { box.replaceChildren(tag("p", { class: "empty", text: "No method and task is chosen." })); return; }
-      const narrow = matchMedia("(max-width: 1020px)").matches;
-      const width = narrow ? Math.max(150, box.clientWidth - 62) : 190;
-      const ends = extent([0, ...list.flatMap((row) => (row.difference ? [row.difference.value, row.difference.low, row.difference.high] : []))]);
+      const narrow = matchMedia("(max-width: 1150px)").matches;
+      const width = narrow ? Math.max(150, box.clientWidth - 62) : 168;
+      const compared = list.map((row) => row.difference).filter(Boolean);
+      const ends = roomy([0, ...compared.map((one) => one.value)], compared.flatMap((one) => [one.low, one.high]), 1);
       const pad = 0.06 * (ends[1] - ends[0] || 1);
       const place = scale(ends[0] - pad, ends[1] + pad, 6, width - 6, false);
       place.shown = place.ticks(4);
@@ -529,7 +545,7 @@
         if (column.id === "method") return tag("td", { class: "name" }, tag("span", { class: "label" }, key(row.method), tag("span", { text: row.method })));
         if (column.plot) return tag("td", { class: "plot", title: row.difference ? between(row.difference) : null }, tag("div", { class: "row" }, interval(row, place, width), tag("span", { class: "figure", text: row.difference ? signed(row.difference.value, 3) : row.method === BOARD.against ? "0" : "–" })));
         if (column.id === "verdict") {
-          const text = row.counts ? `better ${row.counts[0]}, worse ${row.counts[1]} of ${row.counts[2]}` : row.method === BOARD.against ? "compared with" : inWords[row.verdict] || "–";
+          const text = row.counts ? `better ${row.counts[0]}, worse ${row.counts[1]} of ${row.counts[2]}` : row.method === BOARD.against ? "baseline" : row.verdict === "equal" ? "unclear" : row.verdict || "–";
           return tag("td", { class: `words wide ${row.verdict || "equal"}`, "data-label": "verdict" }, tag("span", { text }));
         }
         const value = column.value(row);
@@ -540,6 +556,7 @@
       // The axis stands above the plots, whatever the width of the numbers beside them.
       const figure = Math.max(...[...box.querySelectorAll(".figure")].map((one) => one.offsetWidth));
       for (const one of box.querySelectorAll(".figure, .pad")) one.style.width = `${Math.ceil(figure)}px`;
+      say();
     });
   }
   // Rows of the table are not faded themselves: reading along a row should not make the others vanish.
@@ -554,7 +571,7 @@
       const visible = own ? methods().filter((one) => own.methods[one]) : [];
       curves(box, {
         series: visible.map((method) => ({ method, x: own.thresholds, y: own.methods[method].share, low: own.methods[method].low, high: own.methods[method].high })),
-        range: [0, 1], xTitle: "regret at most", yTitle: "share of runs", formatY: (value) => `${Math.round(100 * value)} %`, tellY: percent, tellX: (value) => `regret at most ${short(value)}`,
+        range: [0, 1], xTitle: "regret at most", yTitle: "share of runs", formatY: (value) => `${Math.round(100 * value)} %`, tellY: (value) => `${fixed(100 * value, 1)} %`, tellX: (value) => `regret at most ${short(value)}`,
         descending: true, label: "Performance profiles", height: box.clientWidth < NARROW ? 300 : 400,
       });
     });
@@ -639,7 +656,7 @@
     const bar = tag("div", { class: "scale" });
     host.append(bar);
     redraws.push(() => {
-      note.textContent = `Difference in score to ${BOARD.against}, at ${atBudget()}. Bold: the 95 % interval excludes zero.`;
+      note.textContent = `Difference in score to ${BOARD.against}, at ${atBudget()}. Bold, or a dot: the 95 % interval excludes zero.`;
       const visible = methods().filter((one) => one !== BOARD.against), kept = tasks();
       const cells = new Map(BOARD.by_task.filter((cell) => cell.updates === budget()).map((cell) => [`${cell.method}\n${cell.task}`, cell]));
       box.replaceChildren();
@@ -805,9 +822,9 @@
         picture.append(draw("line", { class: `event ${kind}`, x1: place, x2: place, y1: top, y2: top + tall }));
       }
     }
-    function ends(list, y) {
+    function ends(list, y, tall) {
       const kept = list.filter((one) => known(one.value));
-      const places = spread(kept.map((one) => y(Math.min(y.high, Math.max(y.low, one.value)))), size + 3, top + 4, Infinity);
+      const places = spread(kept.map((one) => y(Math.min(y.high, Math.max(y.low, one.value)))), size + 3, top + 4, top + tall + 4);
       kept.forEach((one, number) => picture.append(draw("circle", { cx: end + 7, cy: places[number], r: 3, fill: `var(--${one.colour})` }),
         draw("text", { x: end + 14, y: places[number] + 4, text: width < 480 ? short(one.value, 2) : `${one.name ? one.name + " " : ""}${short(one.value)}` })));
     }
@@ -832,7 +849,7 @@
     picture.append(draw("path", { class: "line d2", "data-line": "best", stroke: "var(--best)", "stroke-width": 1.2, d: path(stairs(bestPoints)) }));
     const selected = run.improved.lastIndexOf(1);
     if (selected >= 0 && known(run.valid_loss[selected])) picture.append(draw("circle", { class: "ring", cx: x(run.spent[selected]), cy: clamp(loss, Math.max(run.valid_loss[selected], tiny)), r: 6 }));
-    ends([{ name: "train", value: run.train_loss.findLast(known), colour: "train" }, { name: "valid", value: run.valid_loss.findLast(known), colour: "valid" }, { name: "best", value: best[count - 1], colour: "best" }], loss);
+    ends([{ name: "train", value: run.train_loss.findLast(known), colour: "train" }, { name: "valid", value: run.valid_loss.findLast(known), colour: "valid" }, { name: "best", value: best[count - 1], colour: "best" }], loss, heights[0]);
     markers.push(...lines.map(([, values, places, colour]) => ({ colour, at: (number) => (known(values[number]) ? [x(places[number]), clamp(loss, Math.max(values[number], tiny))] : null) })));
     top += heights[0] + gap;
 
@@ -852,7 +869,7 @@
       picture.append(draw("path", { class: "line", "data-line": one.name, stroke: `var(--${one.name})`, d: path(points) }));
       const changes = values.map((_, number) => number).filter((number) => number && values[number] !== values[number - 1]);
       if (changes.length < count - 1) for (const number of changes) picture.append(draw("circle", { cx: x(edges[number]), cy: y(values[number]), r: 2.8, fill: `var(--${one.name})` }));
-      ends([{ name: "", value: values[count - 1], colour: one.name }], y);
+      ends([{ name: "", value: values[count - 1], colour: one.name }], y, tall);
       markers.push({ colour: one.name, at: (number) => [(x(edges[number]) + x(edges[number + 1])) / 2, y(values[number])] });
       top += tall + gap;
     });

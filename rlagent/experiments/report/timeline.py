@@ -19,7 +19,7 @@ _LEVELS = {
     "multiply_complement": "\u00d7{:g}",
     "edit": "{}",
 }
-_SUBJECTS = {"momentum": "1 \u2212 momentum"}
+_SUBJECTS = {"momentum": "1\u00a0\u2212\u00a0momentum"}
 
 
 def rounded(value: Any) -> Any:

@@ -1,0 +1,844 @@
+"""The report: what it says, that it is safe to open, and that it works in a browser."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlagent.experiments import report
+from rlagent.experiments.report import figures, write_report
+from rlagent.experiments.report.page import render
+from rlagent.experiments.report.timeline import choose, knob_table, pack, rounded, timeline
+from rlagent.experiments.scoreboard import scoreboard
+from rlagent.experiments.stored_run import StoredRun
+from rlagent_envs.knobs import KNOBS
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(report.__file__).parent
+EVIL = "</script><img src=x onerror=\"document.title='owned'\"><!--"
+TASKS = ("digits", EVIL, "wine")
+
+
+def load_script() -> ModuleType:
+    """The module that invents experiments for the measurement of size."""
+    path = ROOT / "scripts" / "report_size.py"
+    spec = importlib.util.spec_from_file_location("report_size", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+invented = load_script()
+
+
+def experiment() -> list[StoredRun]:
+    methods = [invented.METHODS[place] for place in (0, 4, 8, 10)]
+    extent = invented.Extent(methods, TASKS, 3, (100, 300), 9, 12)
+    runs: list[StoredRun] = invented.invented_runs(extent)
+    return runs
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[StoredRun]:
+    return experiment()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path, runs: list[StoredRun]) -> Path:
+    path = folder / "runs.sqlite"
+    invented.write_store(path, runs)
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path, store: Path) -> Path:
+    path = folder / "report.html"
+    write_report(store, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run_folder(folder: Path, runs: list[StoredRun]) -> Path:
+    """A folder as `rlagent tune` leaves it, as far as the report reads it."""
+    path = folder / "run"
+    path.mkdir()
+    (run,) = [one for one in runs if one.key == shown_run(runs).key]
+    lines = "".join(json.dumps(record) + "\n" for record in run.decisions)
+    (path / "history.jsonl").write_text(lines)
+    summary = {
+        "task": "digits",
+        "method": "controller",
+        "status": "finished",
+        "seed": 0,
+        "budget": 300,
+        "updates": 282,
+        "decisions": len(run.decisions),
+        "flops": 858292312.5,
+        "seconds": 4.565,
+        "valid_loss": 0.104,
+        "valid_score": 0.969,
+        "test_loss": 0.0909,
+        "test_score": 0.9693593314763231,
+        "score_name": "accuracy",
+        "diverged": 1,
+        "rung": "128x3",
+        "device": "cpu (cpu)",
+        "run_dir": str(path),
+    }
+    (path / "summary.json").write_text(json.dumps(summary))
+    return path
+
+
+def shown_run(runs: list[StoredRun]) -> StoredRun:
+    """The run whose timeline the page shows first: of the largest budget and the first task."""
+    found = [run for run in runs if run.decisions and run.updates == 300]
+    return min(found, key=lambda run: (run.task, run.seed))
+
+
+def contents(page: Path) -> dict[str, Any]:
+    """What the page embeds, as a browser would read it."""
+    text = page.read_text("utf-8")
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)
+    found: dict[str, Any] = json.loads(data)
+    return found
+
+
+# ---- what the page holds ------------------------------------------------------------------------
+
+
+def test_page_holds_the_scoreboard_of_the_store(page: Path, runs: list[StoredRun]) -> None:
+    found = contents(page)
+    expected = json.loads(json.dumps(scoreboard(in_order(runs))))
+    failed = expected.pop("failed")
+    assert found["board"] == expected
+    assert found["failed"] == failed
+    assert len(failed) == found["facts"]["failed"] == 1
+    assert found["facts"]["finished"] == len(runs) - 1
+    assert found["facts"]["flops"] == pytest.approx(sum(run.flops or 0 for run in runs), rel=1e-4)
+    assert found["facts"]["versions"]["jax"] == ["0.10.2"]
+
+
+def in_order(runs: list[StoredRun]) -> list[StoredRun]:
+    return sorted(runs, key=lambda run: (run.task, run.updates, run.method, run.seed, run.key))
+
+
+def test_page_compares_with_the_method_asked_for(folder: Path, store: Path) -> None:
+    out = folder / "cosine.html"
+    write_report(store, out, against="cosine")
+    assert contents(out)["board"]["against"] == "cosine"
+    with pytest.raises(ValueError, match=r"'nosuch'.*cosine"):
+        write_report(store, out, against="nosuch")
+
+
+def test_names_cannot_break_out_of_the_page(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert EVIL not in text
+    assert text.count("</script") == 2  # the data and the program
+    assert "<img" not in text
+    assert EVIL in contents(page)["board"]["tasks"]
+    assert "<b>" not in render({"kind": "store", "title": "<b>"})
+
+
+def test_a_name_that_looks_like_a_place_of_the_template_is_left_alone() -> None:
+    text = render({"kind": "store", "title": "{{data}} {{script}}"})
+    assert "<title>{{data}} {{script}} · rlagent</title>" in text
+
+
+def test_page_names_no_other_file(page: Path) -> None:
+    text = page.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
+    assert not re.findall(r"https?://|@import|url\(|<link(?! rel=\"icon\" href=\"data:,\")", text)
+    assert "default-src 'none'" in text
+    assert "unsafe" not in text
+
+
+def test_a_store_without_a_finished_run_reports_the_failures(tmp_path: Path) -> None:
+    (run,) = [one for one in experiment() if one.status == "failed"]
+    invented.write_store(tmp_path / "runs.sqlite", [run])
+    write_report(tmp_path / "runs.sqlite", tmp_path / "report.html")
+    found = contents(tmp_path / "report.html")
+    assert found["board"] is None
+    assert [one["reason"] for one in found["failed"]] == [run.reason]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "no store or run folder"),
+        (lambda path: path.mkdir(), "neither a store nor the folder of a finished run"),
+        (lambda path: path.write_text("a,b\n1,2\n" * 200), "not a store of runs"),
+        (lambda path: invented.write_store(path, []), "holds no run"),
+    ],
+)
+def test_what_is_neither_store_nor_run_is_named(tmp_path: Path, make: Any, message: str) -> None:
+    source = tmp_path / "source"
+    make(source)
+    with pytest.raises(ValueError, match=message) as caught:
+        write_report(source, tmp_path / "report.html")
+    assert str(source) in str(caught.value)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_damaged_run_folder_is_named(tmp_path: Path, run_folder: Path) -> None:
+    copy = shutil.copytree(run_folder, tmp_path / "copy")
+    (copy / "history.jsonl").write_text('{"decision": 1}\n')
+    with pytest.raises(ValueError, match="a decision of the run has no rung"):
+        write_report(copy, tmp_path / "report.html")
+    (copy / "history.jsonl").write_text("")
+    with pytest.raises(ValueError, match="has no decision"):
+        write_report(copy, tmp_path / "report.html")
+    with pytest.raises(ValueError, match="no folder"):
+        write_report(run_folder, tmp_path / "missing" / "report.html")
+    with pytest.raises(ValueError, match="single run"):
+        write_report(run_folder, tmp_path / "report.html", against="cosine")
+
+
+# ---- timelines ----------------------------------------------------------------------------------
+
+
+def test_packed_columns_are_the_records(runs: list[StoredRun]) -> None:
+    run = shown_run(runs)
+    packed = pack(run.decisions)
+    for place, record in enumerate(run.decisions):
+        assert packed["spent"][place] == pytest.approx(record["spent"], rel=1e-4)
+        assert packed["rungs"][packed["rung"][place]] == record["rung"]
+        assert packed["diverged"][place] == record["diverged"]
+        for name, value in record["settings"].items():
+            assert packed["settings"][name][place] == pytest.approx(value, rel=1e-4)
+        for name, level in record["action"].items():
+            assert packed["actions"][name][place] == level
+        for name, shares in record["probabilities"].items():
+            assert packed["probabilities"][name][place] == pytest.approx(
+                [1000 * share for share in shares], abs=0.51
+            )
+
+
+def test_numbers_are_short_and_finite() -> None:
+    value = {"a": [1.23456789e-4, float("nan")], "b": (float("inf"), 3, "x", None, True)}
+    assert rounded(value) == {"a": [1.2346e-4, None], "b": [None, 3, "x", None, True]}
+
+
+def test_levels_are_labelled_as_they_act() -> None:
+    table = knob_table()
+    assert table["learning_rate"]["labels"][0] == "\u00d70.1"
+    assert table["dropout"]["labels"] == ["\u22120.1", "hold", "+0.1"]
+    for name, knob in KNOBS.items():
+        assert table[name]["labels"][knob.hold] == "hold"
+        assert len(table[name]["labels"]) == len(knob.levels)
+
+
+def test_timelines_are_of_controllers_first_and_of_each_cell_before_further_seeds(
+    runs: list[StoredRun],
+) -> None:
+    decisions = shown_run(runs).decisions
+    plain = [
+        {name: one for name, one in record.items() if name != "probabilities"}
+        for record in decisions
+    ]
+    by_key = {
+        run.key: replace(run, decisions=plain)
+        if run.method == "cosine" and run.status == "finished"
+        else run
+        for run in runs
+    }
+    bare = [replace(run, decisions=[]) for run in by_key.values()]
+
+    chosen = [run for run, _ in choose(bare, lambda run: by_key[run.key], limit=10**9)]
+    cells = [(run.task, run.method, run.updates) for run in chosen]
+    assert {run.method for run in chosen} == {"controller", "cosine"}
+    assert len(chosen) == sum(bool(run.decisions) for run in by_key.values())
+    assert {cell[1] for cell in cells[:6]} == {"controller"}  # 3 tasks, 2 budgets
+    assert len(set(cells[:12])) == 12
+    assert [cell[2] for cell in cells[:6]] == [300] * 3 + [100] * 3
+
+
+def test_timelines_stay_within_the_limit(runs: list[StoredRun]) -> None:
+    sizes = [len(json.dumps(timeline(run), separators=(",", ":"))) for run in runs if run.decisions]
+    limit = 3 * max(sizes)
+    chosen = choose(runs, lambda run: run, limit=limit)
+    assert 3 <= len(chosen) < len(sizes)
+    told = [len(json.dumps(packed, separators=(",", ":"))) for _, packed in chosen]
+    assert sum(told) <= limit
+    assert len(choose(runs, lambda run: run, limit=1)) == 1
+
+
+# ---- figures ------------------------------------------------------------------------------------
+
+
+def test_figures_are_written_in_both_forms_and_equal_twice(
+    tmp_path: Path, runs: list[StoredRun]
+) -> None:
+    board = scoreboard([run for run in runs if run.updates == 300], draws=100)
+    run = shown_run(runs)
+    summary = {"method": run.method, "test_score": 0.9, "valid_score": None, "score_name": "r2"}
+    # Two names that become one when they are made fit for a file.
+    pictures = [(run.decisions, summary | {"task": task}) for task in ("a/b", "a b")]
+    written = figures.write_figures(tmp_path / "one" / "two", board, pictures)
+    parts = ("scoreboard-300", "profiles-300", "trials-300", "anytime-300")
+    names = [*parts, "timeline-a_b", "timeline-a_b2"]
+    assert [path.name for path in written] == [
+        f"{name}.{form}" for name in names for form in ("png", "svg")
+    ]
+    figures.write_figures(tmp_path / "again", board, pictures[:1])
+    for path in written[:10]:
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+    assert (tmp_path / "one" / "two" / "trials-300.png").read_bytes().startswith(b"\x89PNG")
+    assert "controller" in (tmp_path / "one" / "two" / "trials-300.svg").read_text("utf-8")
+
+
+def test_scoreboard_figure_shows_the_intervals(runs: list[StoredRun]) -> None:
+    board = scoreboard(runs, draws=200)
+    panel = figures.scoreboard(board, 300).axes[0]
+    rows = {row["method"]: row for row in board["rows"] if row["updates"] == 300}
+    names = [label.get_text() for label in panel.get_yticklabels()]
+    assert sorted(names) == sorted(name for name in rows if name != board["against"])
+    drawn = {
+        names[round(float(np.asarray(line.get_ydata())[0]))]: np.asarray(line.get_xdata())
+        for line in panel.lines
+        if len(np.asarray(line.get_xdata())) == 2 and np.ptp(np.asarray(line.get_ydata())) == 0
+    }
+    for name, ends in drawn.items():
+        difference = rows[name]["difference"]
+        np.testing.assert_allclose(ends, [difference["low"], difference["high"]])
+    assert set(drawn) == set(names)
+
+
+def test_figures_of_a_run(tmp_path: Path, run_folder: Path) -> None:
+    write_report(run_folder, tmp_path / "report.html", tmp_path / "figures")
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
+        "timeline-digits.png",
+        "timeline-digits.svg",
+    ]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot write into"):
+        write_report(run_folder, tmp_path / "report.html", tmp_path / "file")
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1.0: what people without one kind of cone see.
+SEEN = {
+    "all cones": np.eye(3),
+    "deuteranopia": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "protanopia": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+}
+
+
+def linear(colour: str) -> np.ndarray:
+    values = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lab(light: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of linear sRGB."""
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    x, y, z = np.cbrt(to_xyz @ np.clip(light, 1e-3, 1) / np.array([0.9505, 1.0, 1.089]))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def contrast(one: str, two: str) -> float:
+    weights = np.array([0.2126, 0.7152, 0.0722])
+    low, high = sorted(float(weights @ linear(colour)) for colour in (one, two))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("seen", SEEN)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_of_methods_can_be_told_apart(scheme: str, seen: str) -> None:
+    style = (PACKAGE / "report.css").read_text("utf-8")
+    light, dark = style.split("prefers-color-scheme: dark", 1)
+    part = light if scheme == "light" else dark
+    colours = re.findall(r"--m\d: (#\w{6})", part)
+    (paper, ink, soft) = (re.findall(rf"--{name}: (#\w{{6}})", part)[0] for name in PAPERS)
+    assert len(colours) == 8
+    for one, two in combinations(colours, 2):
+        distance = np.linalg.norm(lab(SEEN[seen] @ linear(one)) - lab(SEEN[seen] @ linear(two)))
+        assert distance > 17, (one, two)
+    # WCAG 2.2: 3 for graphics, 4.5 for text.
+    assert min(contrast(colour, paper) for colour in colours) >= 3.0
+    assert min(contrast(colour, paper) for colour in (ink, soft)) >= 4.5
+
+
+PAPERS = ("paper", "ink", "soft")
+
+
+def test_figures_have_the_colours_of_the_page() -> None:
+    light = (PACKAGE / "report.css").read_text("utf-8").split("prefers-color-scheme: dark", 1)[0]
+    colours = [colour.lower() for colour in (figures.NEUTRAL, *figures.COLOURS)]
+    assert colours == re.findall(r"--m\d: (#\w{6})", light)
+
+
+# ---- in a browser -------------------------------------------------------------------------------
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+in_browser = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None,
+    reason="chromium and chromedriver are not installed (Debian: chromium, chromium-driver)",
+)
+
+
+class Browser:
+    """A headless Chromium, and what the tests ask of it."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+
+    def open(self, page: Path, *, width: int = 1280, dark: bool = False) -> None:
+        """Opens a page anew, forgetting what was logged before."""
+        self.scheme(dark=dark)
+        self.size(width)
+        self.driver.get_log("performance")
+        self.driver.get_log("browser")
+        self.driver.get(page.as_uri())
+
+    def scheme(self, *, dark: bool) -> None:
+        feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    def size(self, width: int) -> None:
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def count(self, selector: str) -> int:
+        return int(self.run("return document.querySelectorAll(arguments[0]).length", selector))
+
+    def texts(self, selector: str) -> list[str]:
+        script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)"
+        found: list[str] = self.run(script, selector)
+        return found
+
+    def click(self, selector: str) -> None:
+        self.run("document.querySelector(arguments[0]).click()", selector)
+
+    def write(self, selector: str, text: str) -> None:
+        script = """const node = document.querySelector(arguments[0]);
+            node.value = arguments[1];
+            node.dispatchEvent(new Event("input"));"""
+        self.run(script, selector, text)
+
+    def point(self, selector: str, x: float, y: float, kind: str = "mouse") -> None:
+        """Moves a real pointer to shares of the width and height of an element."""
+        # Two frames later, the page has been told that it was scrolled.
+        script = """const [selector, done] = arguments;
+            const node = document.querySelector(selector);
+            node.scrollIntoView({block: "center"});
+            requestAnimationFrame(() => requestAnimationFrame(() => {
+                const box = node.getBoundingClientRect();
+                done([box.left, box.top, box.width, box.height]);
+            }));"""
+        left, top, width, height = self.driver.execute_async_script(script, selector)
+        place = {"x": left + x * width, "y": top + y * height}
+        if kind == "mouse":
+            event = {"type": "mouseMoved", **place}
+            self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+        else:
+            for event in (
+                {"type": "touchStart", "touchPoints": [place]},
+                {"type": "touchEnd", "touchPoints": []},
+            ):
+                self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+
+    def press(self, selector: str, key: str) -> None:
+        script = "document.querySelector(arguments[0]).focus({preventScroll: true})"
+        self.run(script, selector)
+        for kind in ("keyDown", "keyUp"):
+            event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": KEYS[key]}
+            self.driver.execute_cdp_cmd("Input.dispatchKeyEvent", event)
+
+    def requests(self) -> list[str]:
+        """Addresses that were asked for since the page was opened, it among them."""
+        messages = [json.loads(line["message"])["message"] for line in self.log("performance")]
+        return [
+            message["params"]["request"]["url"]
+            for message in messages
+            if message["method"] == "Network.requestWillBeSent"
+        ]
+
+    def log(self, kind: str) -> list[dict[str, Any]]:
+        lines: list[dict[str, Any]] = self.driver.get_log(kind)
+        return lines
+
+
+KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "End": 35, "Home": 36, "Escape": 27}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    selenium = pytest.importorskip("selenium.webdriver")
+    from selenium.webdriver.chrome.service import Service
+
+    options = selenium.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = Service(DRIVER, log_output=subprocess.DEVNULL)
+    driver = selenium.Chrome(options=options, service=service)
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()
+
+
+def row_names(browser: Browser) -> list[str]:
+    script = "return [...document.querySelectorAll('[data-row]')].map((one) => one.dataset.row)"
+    found: list[str] = browser.run(script)
+    return found
+
+
+@in_browser
+@pytest.mark.parametrize("width", [1280, 768, 360])
+def test_page_opens_without_errors_and_without_the_network(
+    browser: Browser, page: Path, run_folder: Path, folder: Path, width: int
+) -> None:
+    write_report(run_folder, folder / "run.html")
+    for one in (page, folder / "run.html"):
+        browser.open(one, width=width)
+        assert browser.run("return document.title") != "owned"
+        assert browser.log("browser") == []
+        # The icon is empty data: there is nothing to fetch.
+        assert [url for url in browser.requests() if not url.startswith("data:")] == [one.as_uri()]
+        # Nothing sticks out, although the task's name is one long word.
+        widths = (
+            "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        scrolled, seen = browser.run(widths)
+        assert scrolled <= seen
+        assert seen == width
+
+
+@in_browser
+def test_all_sections_are_drawn_as_the_data_say(browser: Browser, page: Path) -> None:
+    found = contents(page)
+    board = found["board"]
+    browser.open(page)
+    methods, tasks = len(board["methods"]), len(board["tasks"])
+    assert sorted(row_names(browser)) == sorted(board["methods"])
+    assert browser.count("#scoreboard .interval") == methods - 1
+    assert browser.count("#profiles path.line") == methods
+    assert browser.count("#anytime .multiples svg[role=img]") == tasks
+    shown = [curve for curve in board["anytime"] if curve["updates"] == 300]
+    assert browser.count("#anytime path.line") == len(shown)
+    (pool,) = [one for one in board["trials"] if one["updates"] == 300]
+    assert browser.count("#trials path.line") == 1
+    assert browser.count("#trials circle.dye") == len(pool["expected"])
+    assert browser.count("#trials line.line[y1]:not(g line)") == 3  # controller, cosine, reference
+    assert browser.count("#by-task .cell") == (methods - 1) * tasks
+    assert browser.count("#timeline option") == len(found["timelines"])
+    run = found["timelines"][0]
+    assert browser.count("#timeline circle[data-line=validation]") == sum(
+        loss is not None for loss in run["valid_loss"]
+    )
+    assert browser.count("#timeline .event.diverged") == 4 * 1 + 1  # panels, and the legend
+    assert browser.count("#timeline .event.grew") == 4 * 2 + 1
+    assert browser.count("[data-failed]") == 1
+    assert "out of memory" in browser.texts("#failed .reason")[0]
+    assert EVIL in "".join(browser.texts("#by-task title"))
+
+
+@in_browser
+def test_line_of_a_profile_goes_where_the_data_say(browser: Browser, page: Path) -> None:
+    board = contents(page)["board"]
+    profile = next(one for one in board["profiles"] if one["updates"] is None)
+    browser.open(page)
+    method = board["methods"][0]
+    script = "return document.querySelector(arguments[0]).getAttribute('d')"
+    line = browser.run(script, f'#profiles path.line[data-method="{method}"]')
+    points = np.array([pair.split() for pair in re.findall(r"[\d.]+ [\d.]+", line)], float)
+    share = np.array(profile["methods"][method]["share"])
+    # Heights are a linear function of the shares, the axis being upside down.
+    heights = np.polyfit(share, points[:, 1], 1)
+    assert heights[0] < 0
+    np.testing.assert_allclose(np.polyval(heights, share), points[:, 1], atol=0.2)
+    widths = np.polyfit(profile["thresholds"], points[:, 0], 1)
+    np.testing.assert_allclose(np.polyval(widths, profile["thresholds"]), points[:, 0], atol=0.2)
+
+
+@in_browser
+def test_pointing_at_a_profile_tells_the_share_of_each_method(browser: Browser, page: Path) -> None:
+    board = contents(page)["board"]
+    profile = next(one for one in board["profiles"] if one["updates"] is None)
+    browser.open(page)
+    browser.press("#profiles svg", "Home")
+    for _ in range(3):
+        browser.press("#profiles svg", "ArrowRight")
+    place = 3
+    expected = {name: line["share"][place] for name, line in profile["methods"].items()}
+    assert browser.texts("#tip .head") == [f"regret at most {profile['thresholds'][place]:.3g}"]
+    told = dict(
+        zip(browser.texts("#tip td:first-child"), browser.texts("#tip td:last-child"), strict=True)
+    )
+    assert {name.strip(): text for name, text in told.items()} == {
+        name: f"{100 * share:.1f} %" for name, share in expected.items()
+    }
+    browser.press("#profiles svg", "Escape")
+    assert browser.run("return document.getElementById('tip').hidden")
+    browser.point("#profiles svg", 0.5, 0.5)
+    assert not browser.run("return document.getElementById('tip').hidden")
+
+
+@in_browser
+def test_pointing_at_a_cell_tells_its_difference(browser: Browser, page: Path) -> None:
+    board = contents(page)["board"]
+    browser.open(page)
+    browser.point("#by-task .cell", 0.5, 0.5)
+    name = browser.run("return document.querySelector('#by-task .cell').dataset.cell")
+    cell = next(
+        one
+        for one in board["by_task"]
+        if f"{one['method']} {one['task']}" == name and one["updates"] == 300
+    )
+    text = browser.texts("#tip")[0].replace("\u2212", "-")
+    assert f"{cell['difference']['value']:+.3f}" in text
+    assert f"{cell['score']['value']:.3f}" in text
+    assert {"better": "better", "worse": "worse", "equal": "no clear difference"}[
+        cell["verdict"]
+    ] in text
+
+
+@in_browser
+def test_table_is_sorted_by_any_column(browser: Browser, page: Path) -> None:
+    rows = {row["method"]: row for row in contents(page)["board"]["rows"] if row["updates"] is None}
+    browser.open(page)
+    by_difference = sorted(
+        rows, key=lambda name: (rows[name]["difference"] or {"value": 0})["value"]
+    )
+    assert row_names(browser) == by_difference
+    browser.click("[data-sort=regret]")
+    by_regret = sorted(rows, key=lambda name: rows[name]["regret"]["value"])
+    assert row_names(browser) == by_regret
+    browser.click("[data-sort=regret]")
+    assert row_names(browser) == by_regret[::-1]
+    browser.click("[data-sort=method]")
+    assert row_names(browser) == sorted(rows)
+    # What is best is bold, wherever it stands.
+    best = min(rows, key=lambda name: rows[name]["score"]["value"])
+    bold = browser.run(
+        "return [...document.querySelectorAll('td.top[data-column=score]')]"
+        ".map((one) => one.closest('tr').dataset.row)"
+    )
+    assert bold == [best]
+
+
+@in_browser
+def test_filters_work_on_all_sections(browser: Browser, page: Path) -> None:
+    board = contents(page)["board"]
+    browser.open(page)
+    browser.write("[data-filter=method]", "controller, cos")
+    assert set(row_names(browser)) == {"controller", "cosine"}
+    assert browser.count("#profiles path.line") == 2
+    assert browser.count("#anytime path.line") == 2 * len(TASKS)
+    assert browser.count("#by-task .cell") == 2 * len(TASKS)
+    browser.write("[data-filter=task]", "wine")
+    assert browser.count("#anytime path.line") == 2
+    assert browser.count("#by-task .cell") == 2
+    assert browser.count("#timeline option") == sum(
+        run["task"] == "wine" for run in contents(page)["timelines"]
+    )
+    browser.click("[data-budget='100']")
+    cell = next(
+        one
+        for one in board["by_task"]
+        if (one["method"], one["task"], one["updates"]) == ("controller", "wine", 100)
+    )
+    told = browser.texts("[data-row=controller] .figure")[0].replace("\u2212", "-")
+    assert told == f"{cell['difference']['value']:+.3f}"
+    browser.write("[data-filter=task]", "nothing")
+    assert row_names(browser) == []
+    assert browser.log("browser") == []
+    browser.click("[data-all=task]")
+    browser.click("[data-all=method]")
+    assert len(row_names(browser)) == len(board["methods"])
+    browser.click(".chip[data-name=cosine]")
+    assert "cosine" not in row_names(browser)
+    # Two of three tasks: the mean over both, and no interval.
+    browser.click(".chip[data-name=wine]")
+    cells = [
+        one["difference"]["value"]
+        for one in board["by_task"]
+        if (one["method"], one["updates"]) == ("controller", 100) and one["task"] != "wine"
+    ]
+    told = browser.texts("[data-row=controller] .figure")[0].replace("\u2212", "-")
+    assert float(told) == pytest.approx(np.mean(cells), abs=6e-4)
+    assert browser.count("#scoreboard .interval") == 0
+
+
+@in_browser
+@pytest.mark.parametrize("way", ["mouse", "touch", "keys", "buttons"])
+def test_timeline_tells_what_was_decided(
+    browser: Browser, page: Path, runs: list[StoredRun], way: str
+) -> None:
+    run = shown_run(runs)
+    browser.open(page)
+    assert contents(page)["timelines"][0]["seed"] == run.seed
+    place = 4
+    picture = "#timeline .chart svg"
+    if way == "keys":
+        for _ in range(place):
+            browser.press(picture, "ArrowRight")
+    elif way == "buttons":
+        for _ in range(place):
+            browser.click("#timeline [aria-label='next decision']")
+    else:
+        script = """const box = (one) => document.querySelector(one).getBoundingClientRect();
+            const node = box(arguments[0]), line = box(arguments[0] + " [data-line=learning_rate]");
+            return [(line.left - node.left) / node.width, line.width / node.width];"""
+        left, width = browser.run(script, picture)
+        browser.point(picture, left + width * (place + 0.5) / len(run.decisions), 0.3, way)
+    record = run.decisions[place]
+    assert browser.texts(".detail h3") == [f"Decision {place + 1} of {len(run.decisions)}"]
+    told = {
+        name: browser.texts(f".detail [data-value='{name}']")[0]
+        for name in ("train loss", "valid loss", "learning rate", "network")
+    }
+    assert told["network"] == record["rung"]
+    assert float(told["train loss"]) == pytest.approx(record["train_loss"], rel=5e-3)
+    assert float(told["valid loss"]) == pytest.approx(record["valid_loss"], rel=5e-3)
+    rate = float(told["learning rate"].replace("\u2212", "-"))
+    assert rate == pytest.approx(record["settings"]["learning_rate"], rel=5e-3)
+    (did,) = browser.texts(".detail .did")
+    assert "back to the best weights" in did  # the decision in the middle restores
+    for name, knob in KNOBS.items():
+        shares = browser.run(
+            "return [...document.querySelectorAll(`.chance[data-knob=${arguments[0]}]`)]"
+            ".map((one) => Number(one.dataset.share))",
+            name,
+        )
+        assert shares == pytest.approx([1000 * one for one in record["probabilities"][name]], abs=1)
+        chosen = browser.run(
+            "return [...document.querySelectorAll(`.chance[data-knob=${arguments[0]}]`)]"
+            ".findIndex((one) => one.classList.contains('chosen'))",
+            name,
+        )
+        assert knob.levels[chosen] == record["action"][name]
+
+
+@in_browser
+def test_dark_mode_changes_the_colours_also_while_the_page_is_open(
+    browser: Browser, page: Path
+) -> None:
+    script = """const lines = ["#profiles path.line", "#timeline path.line"];
+        const parts = ["body", "#profiles text", ...lines];
+        return parts.map((one) => {
+            const style = getComputedStyle(document.querySelector(one));
+            return style.backgroundColor + style.stroke + style.fill;
+        });"""
+    browser.open(page)
+    light = browser.run(script)
+    browser.scheme(dark=True)
+    dark = browser.run(script)
+    assert all(one != two for one, two in zip(light, dark, strict=True))
+    browser.open(page, dark=True)
+    assert browser.run(script) == dark
+
+
+@in_browser
+def test_page_of_a_run(browser: Browser, run_folder: Path, folder: Path) -> None:
+    write_report(run_folder, folder / "run.html")
+    browser.open(folder / "run.html")
+    assert browser.texts("h1") == ["digits, controller"]
+    assert browser.texts(".lead") == ["accuracy 0.969 on test data"]
+    facts = dict(zip(browser.texts(".facts dt"), browser.texts(".facts dd"), strict=True))
+    assert facts["updates"] == "282 of 300"
+    assert facts["compute"] == "858 MFLOP"
+    assert browser.count("#timeline .chart path.line") == 5  # 3 losses, learning rate, weight decay
+    assert browser.count("#timeline select") == 0
+
+
+@in_browser
+def test_a_speed_up_that_is_only_a_bound_says_so(browser: Browser, tmp_path: Path) -> None:
+    # The reference gains 0.1 with each doubling: the middle one equals a half, the best none.
+    gains = (("fast", -0.9, 1.0), ("slow", 0.9, 1.0), ("half", 0.1, 1.0), ("reference", 0.0, 1.0))
+    multiples = [
+        (f"reference:{2.0**power:g}", -0.1 * power, 2.0**power) for power in (-2, -1, 1, 2)
+    ]
+    made = invented.invented_runs(invented.Extent((*gains, *multiples), ("digits",), 1, (100,)))
+    scores = {name: gain - 1.0 for name, gain, _ in (*gains, *multiples)}
+    told = [
+        replace(run, status="finished", reason=None, test_score=scores[run.method]) for run in made
+    ]
+    invented.write_store(tmp_path / "runs.sqlite", told)
+    write_report(tmp_path / "runs.sqlite", tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    speeds = {
+        name: browser.texts(f"[data-row={name}] [data-column=speed]")[0]
+        for name in ("fast", "slow", "half")
+    }
+    assert speeds == {
+        "fast": "\u2265 4 \u00d7",
+        "slow": "\u2264 0.25 \u00d7",
+        "half": "0.5 \u00d7",
+    }
+
+
+@in_browser
+def test_wide_intervals_leave_room_for_the_values(browser: Browser, page: Path) -> None:
+    found = contents(page)
+    rows = [row for row in found["board"]["rows"] if row["updates"] is None and row["difference"]]
+    values = [row["difference"]["value"] for row in rows]
+    rows[0]["difference"] |= {"low": -100.0, "high": 100.0}
+    wide = page.with_name("wide.html")
+    wide.write_text(render(found), "utf-8")
+    browser.open(wide)
+    assert browser.count("#scoreboard .beyond") == 2
+    assert "An arrow" in browser.texts("#scoreboard .note")[0]
+    script = """return [...document.querySelectorAll("#scoreboard circle")]
+        .map((one) => Number(one.getAttribute("cx")))"""
+    assert np.ptp(browser.run(script)) > 168 / 4 * np.ptp(values) / np.ptp([*values, 0.0])
+    browser.open(page)
+    assert browser.count("#scoreboard .beyond") == 0
+
+
+@in_browser
+def test_a_store_where_all_failed_still_opens(browser: Browser, tmp_path: Path) -> None:
+    (run,) = [one for one in experiment() if one.status == "failed"]
+    invented.write_store(tmp_path / "runs.sqlite", [run])
+    write_report(tmp_path / "runs.sqlite", tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    assert browser.texts("h1") == ["No run has finished"]
+    assert browser.count("[data-failed]") == 1
+    assert browser.log("browser") == []
