@@ -40,7 +40,7 @@ clean:
 	touch $@
 
 .venv/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
-	$(PIP_INSTALL) -e '.[train,dev]'
+	$(PIP_INSTALL) -e '.[train,bench,dev]'
 	touch $@
 
 $(BIN)/pip:

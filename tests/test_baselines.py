@@ -77,8 +77,8 @@ def quadratic(monkeypatch: pytest.MonkeyPatch) -> tuple[Problem, float]:
     x = generator.standard_normal((600, 6)).astype(np.float32)
     y = x @ np.array([0.5, -0.4, 0.3, 0.0, -0.2, 0.1]) + NOISE * generator.standard_normal(600)
     y = y.astype(np.float32)
-    parts = [Split(x[i:j], y[i:j]) for i, j in ((0, 400), (400, 500), (500, 600))]
-    task = Task("quadratic", "regression", *parts, outputs=1, batch_size=32, family="linear")
+    train, valid, test = (Split(x[i:j], y[i:j]) for i, j in ((0, 400), (400, 500), (500, 600)))
+    task = Task("quadratic", "regression", train, valid, test, 1, 32, family="linear")
     solution, *_ = np.linalg.lstsq(np.c_[x[:400], np.ones(400)], y[:400])
     best = float(np.mean((np.c_[x[400:500], np.ones(100)] @ solution - y[400:500]) ** 2))
     loaded = jax.device_put(make_bank(task, padded=False))
