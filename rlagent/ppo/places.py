@@ -182,7 +182,7 @@ class Places:
             return report.reward
         before = self.paid[number]
         if report.improved:
-            self.paid[number] = score_on(judge.task, judge.bank, stepped.episode)
+            self.paid[number], _ = score_on(judge.task, judge.bank, stepped.episode)
         penalty = float(stepped.episode.run.books.penalty) if report.diverged else 0.0
         return float(np.clip(before - self.paid[number] - penalty, -3.0, 3.0))
 
