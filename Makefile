@@ -23,7 +23,7 @@ demo: .venv/.installed-core
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-slow: .venv/.installed-dev
+test-slow: .venv/.installed-all
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 lint: .venv/.installed-dev
@@ -41,6 +41,10 @@ clean:
 
 .venv/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	$(PIP_INSTALL) -e '.[train,bench,dev]'
+	touch $@
+
+.venv/.installed-all: .venv/.installed-dev
+	$(PIP_INSTALL) -e '.[log,ray]'
 	touch $@
 
 $(BIN)/pip:

@@ -1,5 +1,6 @@
 """Baselines: known optima, equal budgets, libraries as by hand, no test data before the end."""
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -10,7 +11,7 @@ import numpy as np
 import optuna
 import pytest
 
-from rlagent.baselines import catalog, search
+from rlagent.baselines import catalog, population, ray_population, search
 from rlagent.baselines.frozen import frozen, initial_rung
 from rlagent.baselines.method import Outcome, Problem, best_of, run_together
 from rlagent.baselines.reference import REFERENCE_LEARNING_RATE, reference_start
@@ -92,15 +93,25 @@ def run(name: str, problem: Problem) -> Outcome:
 
 def asked(name: str) -> str:
     """As little of a search as says something."""
-    counts = {"pbt": 4, "transferred": 4, "grid": 12, "cma-es": 8, "median": 8, "halving": 8}
+    populations = dict.fromkeys(catalog.POPULATIONS, 4)
+    counts = populations | {"transferred": 4, "grid": 12, "cma-es": 8, "median": 8, "halving": 8}
     searches = frozen()["searches"]
     return f"{name}:{counts.get(name, 6)}" if name in {*searches, *counts} else name
 
 
-@pytest.mark.parametrize("name", catalog.method_names())
+# Ray Tune takes seconds to import, and PB2 a second for each choice.
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in ray_population.SCHEDULERS else name
+    for name in catalog.method_names()
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_method_solves_a_quadratic_within_its_budget(
     name: str, quadratic: tuple[Problem, float]
 ) -> None:
+    if name in ray_population.SCHEDULERS:
+        pytest.importorskip("ray")
     problem, best = quadratic
     outcome = run(asked(name), problem)
     loss = (np.exp(best_of(outcome).score) - 0.05) * baseline_loss(problem.task)
@@ -262,6 +273,39 @@ def test_a_population_copies_its_best_and_explores() -> None:
     assert len(keys) == 4  # copies go on with batches of their own
     spent = {float(one.episode.run.books.spent) for one in outcome.trained}
     assert max(spent) - min(spent) < 1e-3 * 120
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ray_population.SCHEDULERS)
+def test_a_scheduler_of_ray_copies_the_best_and_can_be_repeated(name: str) -> None:
+    pytest.importorskip("ray")
+    drawn = [population.draw(np.random.default_rng([0, number])) for number in range(8)]
+    seen = []
+    for _ in range(2):
+        random.seed(1)
+        np.random.seed(1)
+        process = random.getstate(), np.random.get_state()[1].tolist()
+        explorer = ray_population.RayExplorer(name, 3, drawn, every=2)
+        rounds = [explorer.copies(made, [float(n) for n in range(8)]) for made in range(1, 7)]
+        assert process == (random.getstate(), np.random.get_state()[1].tolist())
+        assert [len(copies) for copies in rounds] == [0, 2, 0, 2, 0, 2]
+        copies = [copy for of in rounds for copy in of]
+        assert {copy.worst for copy in copies} == {6, 7}
+        assert {copy.source for copy in copies} <= {0, 1}
+        for copy in copies:
+            settings = population.settings_of(copy.chosen)
+            settings.check()
+            bounds = population.space()["learning_rate"]
+            assert name != "pb2" or bounds["low"] * 0.99 <= settings.learning_rate
+            assert name != "pb2" or settings.learning_rate <= bounds["high"] * 1.01
+        seen.append(copies)
+    assert seen[0] == seen[1]
+
+
+def test_without_ray_its_schedulers_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_population, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pb2 needs Ray Tune: pip install 'rlagent\[ray\]'"):
+        catalog.make("pb2")
 
 
 def test_the_transferred_list_is_greedy() -> None:

@@ -11,6 +11,7 @@ from rlagent.apply.request import CONTROLLER_LEARNING_RATE, default_decisions
 from rlagent.baselines.frozen import frozen, learning_rate
 from rlagent.baselines.method import Method, Problem
 from rlagent.baselines.population import Population
+from rlagent.baselines.ray_population import SCHEDULERS as RAY_SCHEDULERS
 from rlagent.baselines.search import Search
 from rlagent.baselines.single import RULES, Controlled, Reactive, Scheduled
 from rlagent.baselines.transferred import Transferred
@@ -18,7 +19,8 @@ from rlagent_envs.config import SCHEDULES
 from rlagent_envs.training.optimizer import TUNING_FREE
 
 CONTROLLERS = ("controller", "controller-drawn")
-POPULATION, TRANSFERRED, REFERENCE = "pbt", "transferred", "reference"
+POPULATIONS = ("pbt", *RAY_SCHEDULERS)
+TRANSFERRED, REFERENCE = "transferred", "reference"
 
 
 def method_names() -> list[str]:
@@ -29,7 +31,7 @@ def method_names() -> list[str]:
         *RULES,
         *TUNING_FREE,
         *frozen()["searches"],
-        POPULATION,
+        *POPULATIONS,
         TRANSFERRED,
         *CONTROLLERS,
     ]
@@ -47,7 +49,7 @@ class Asked:
     @property
     def single(self) -> bool:
         """Whether it trains one network, and `times` makes that run longer or shorter."""
-        return self.name not in (*frozen()["searches"], POPULATION, TRANSFERRED)
+        return self.name not in (*frozen()["searches"], *POPULATIONS, TRANSFERRED)
 
 
 def parse(text: str) -> Asked:
@@ -85,8 +87,8 @@ def make(text: str) -> Method:
             return _controlled(asked)
         case name if name in frozen()["searches"]:
             return Search(asked.text, name, asked.times)
-        case "pbt":
-            return Population(asked.text, int(asked.times))
+        case name if name in POPULATIONS:
+            return Population(asked.text, name, int(asked.times))
         case "transferred":
             return Transferred(asked.text, int(asked.times))
         case name if name in RULES:
@@ -108,7 +110,8 @@ def budgeted(text: str, problem: Problem) -> Problem:
 
 def _times(text: str, name: str, given: str | None) -> float:
     if given is None:
-        defaults = {POPULATION: frozen()["population"], TRANSFERRED: frozen()["transferred"]}
+        defaults = dict.fromkeys(POPULATIONS, frozen()["population"])
+        defaults[TRANSFERRED] = frozen()["transferred"]
         chosen = (defaults | frozen()["searches"]).get(name)
         return 1.0 if chosen is None else float(chosen["budget"])
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -11,33 +12,65 @@ from rlagent.baselines.frozen import frozen
 from rlagent.baselines.method import Outcome, Point, Problem, Steps, Training, advance, begin
 from rlagent_envs import episode as episodes
 from rlagent_envs.dynamics import Run
+from rlagent_envs.reward import FLOOR
+from rlagent_envs.training.bank import baseline_loss
 from rlagent_envs.training.settings import DEFAULT, HIGH, LOW, Settings
 
 EXPLORED = ("learning_rate", "weight_decay", "dropout", "label_smoothing", "damping")
+WORST = 10.0  # a validation loss above this many times the baseline's counts as that
+
+Chosen = dict[str, float]  # a value for each name that is explored
+
+
+class Copy(NamedTuple):
+    """A member that goes on from the weights of another."""
+
+    worst: int
+    source: int
+    chosen: Chosen  # what it goes on with
+
+
+class Explorer(Protocol):
+    """Says who copies whom, and what with."""
+
+    def copies(self, made: int, scores: Sequence[float]) -> list[Copy]:
+        """Called after every slice.
+
+        Args:
+            made: slices so far.
+            scores: of each member now, lower is better, finite.
+        """
 
 
 @dataclass(frozen=True)
 class Population:
-    """PBT: truncation selection; explored by factors, or drawn anew.
+    """PBT, ours or Ray Tune's, or PB2: all over the same networks, slices and budget.
 
-    Source: Jaderberg et al. 2017 (arXiv:1711.09846), section 4.1.
+    Source: Jaderberg et al. 2017 (arXiv:1711.09846), section 4.1; PB2 is Parker-Holder et al. 2020
+    (arXiv:2002.02518).
     """
 
     name: str
+    explorer: str  # pbt, ray-pbt or pb2
     members: int
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if a package is missing."""
+        if self.explorer != "pbt":
+            from rlagent.baselines import ray_population
+
+            ray_population.check_installed(self.explorer)
 
     def steps(self, problem: Problem) -> Steps:
         """Trains all members side by side, each with the budget of a single run."""
-        numbers = frozen()["population"]
         generator = np.random.default_rng([problem.seed, 7])
+        drawn = [draw(generator) for _ in range(self.members)]
         trainings = [
-            begin(
-                problem,
-                problem.start(_settings(_drawn(generator)), seed=problem.seed + number * 2**32),
-            )
-            for number in range(self.members)
+            begin(problem, problem.start(settings_of(one), seed=problem.seed + number * 2**32))
+            for number, one in enumerate(drawn)
         ]
-        every = max(round(problem.decisions / numbers["rounds"]), 1)
+        explorer = self._explorer(problem, generator, drawn)
+        worst_loss = WORST * baseline_loss(problem.task)
         curve: list[Point] = []
         made = 0
         while left := [one for one in trainings if not one.ended]:
@@ -45,62 +78,79 @@ class Population:
             made += 1
             best = min(one.score for one in trainings)
             curve.append(Point(sum(one.flops for one in trainings), best))
-            if made % every == 0 and not any(one.ended for one in trainings):
-                _exploit(generator, trainings, numbers)
+            if any(one.ended for one in trainings):
+                continue
+            losses = [one.reports[-1].valid_loss for one in trainings]
+            capped = np.where(np.isfinite(losses), np.minimum(losses, worst_loss), worst_loss)
+            scores = np.log(capped / baseline_loss(problem.task) + FLOOR)
+            for copy in explorer.copies(made, scores.tolist()):
+                _exploit(trainings[copy.worst], trainings[copy.source], copy.chosen)
         return Outcome(trainings, curve)
+
+    def _explorer(
+        self, problem: Problem, generator: np.random.Generator, drawn: list[Chosen]
+    ) -> Explorer:
+        every = max(round(problem.decisions / frozen()["population"]["rounds"]), 1)
+        if self.explorer == "pbt":
+            return Truncation(generator, drawn, every)
+        from rlagent.baselines import ray_population
+
+        return ray_population.RayExplorer(self.explorer, problem.seed, drawn, every)
 
     def describe(self) -> dict[str, Any]:
         """Its frozen numbers, and the space that it draws from."""
-        space = {name: frozen()["space"][name] for name in EXPLORED}
         return {
             "name": self.name,
+            "explorer": self.explorer,
             "members": self.members,
             **frozen()["population"],
-            "space": space,
+            "space": space(),
             "initial": frozen()["initial"],
         }
 
 
-def _exploit(
-    generator: np.random.Generator, trainings: list[Training], numbers: dict[str, Any]
-) -> None:
-    """The worst members go on from the weights of the best, with settings near theirs."""
-    count = int(len(trainings) * numbers["truncation"])
-    ranked = sorted(trainings, key=lambda one: _loss(one))
-    for worst in ranked[len(ranked) - count :]:
-        source = ranked[int(generator.integers(count))].episode
-        # Batches, books and the best weights so far stay its own: copies do not see the same rows,
-        # and the best of the population is never lost.
-        run = Run(source.run.live, worst.episode.run.books)
-        copy = replace(worst.episode, run=run, at_best=False)
-        worst.episode = episodes.with_settings(copy, _explored(generator, source.settings, numbers))
+@dataclass
+class Truncation:
+    """The worst copy one of the best; settings are explored by factors, or drawn anew."""
+
+    generator: np.random.Generator
+    chosen: list[Chosen]  # of each member; changed
+    every: int  # slices between two rounds
+
+    def copies(self, made: int, scores: Sequence[float]) -> list[Copy]:
+        """The worst quarter copies the best quarter."""
+        if made % self.every:
+            return []
+        count = int(len(scores) * frozen()["population"]["truncation"])
+        ranked = np.argsort(scores, kind="stable").tolist()
+        copies = []
+        for worst in ranked[len(ranked) - count :]:
+            source = ranked[int(self.generator.integers(count))]
+            copies.append(Copy(worst, source, self._explored(self.chosen[source])))
+        for copy in copies:
+            self.chosen[copy.worst] = copy.chosen
+        return copies
+
+    def _explored(self, chosen: Chosen) -> Chosen:
+        numbers = frozen()["population"]
+        fresh = draw(self.generator)
+        explored = {}
+        for name in EXPLORED:
+            factor = float(self.generator.choice(numbers["factors"]))
+            anew = self.generator.random() < numbers["resample"]
+            explored[name] = fresh[name] if anew else chosen[name] * factor
+        return clip(explored)
 
 
-def _loss(training: Training) -> float:
-    """The last validation loss; one that is not finite is worse than any."""
-    loss = training.reports[-1].valid_loss
-    return loss if np.isfinite(loss) else np.inf
+def space() -> dict[str, Any]:
+    """The part of the frozen space that a population explores."""
+    return {name: frozen()["space"][name] for name in EXPLORED}
 
 
-def _explored(
-    generator: np.random.Generator, settings: Settings, numbers: dict[str, Any]
-) -> Settings:
-    """Each setting times a factor, or drawn anew from the space."""
-    values = settings._asdict() | {"damping": 1.0 - settings.momentum}
-    fresh = _drawn(generator)
-    chosen = {}
-    for name in EXPLORED:
-        factor = float(generator.choice(numbers["factors"]))
-        anew = generator.random() < numbers["resample"]
-        chosen[name] = fresh[name] if anew else values[name] * factor
-    return _settings(chosen)
-
-
-def _drawn(generator: np.random.Generator) -> dict[str, float]:
-    """Settings from the frozen space."""
+def draw(generator: np.random.Generator) -> Chosen:
+    """One point of the space."""
     drawn = {}
-    for name in EXPLORED:
-        bounds = frozen()["space"][name]
+    for name, bounds in space().items():
         if bounds["log"]:
             low, high = np.log(bounds["low"]), np.log(bounds["high"])
             drawn[name] = float(np.exp(generator.uniform(low, high)))
@@ -109,7 +159,25 @@ def _drawn(generator: np.random.Generator) -> dict[str, float]:
     return drawn
 
 
-def _settings(chosen: dict[str, float]) -> Settings:
+def settings_of(chosen: Mapping[str, float]) -> Settings:
+    """The settings that a point of the space stands for; the rest is at its default."""
     named = {name: chosen[name] for name in EXPLORED if name != "damping"}
-    settings = DEFAULT._replace(**named, momentum=1.0 - chosen["damping"])
-    return Settings(*np.clip(settings, LOW, HIGH).tolist())
+    return DEFAULT._replace(**named, momentum=1.0 - chosen["damping"])
+
+
+def clip(chosen: Mapping[str, float]) -> Chosen:
+    """The nearest point that settings can have."""
+    clipped = Settings(*np.clip(settings_of(chosen), LOW, HIGH).tolist())
+    return {
+        name: 1.0 - clipped.momentum if name == "damping" else getattr(clipped, name)
+        for name in EXPLORED
+    }
+
+
+def _exploit(worst: Training, source: Training, chosen: Chosen) -> None:
+    """A member goes on from the weights of another."""
+    # Batches, books and the best weights so far stay its own: copies do not see the same rows,
+    # and the best of the population is never lost.
+    run = Run(source.episode.run.live, worst.episode.run.books)
+    copy = replace(worst.episode, run=run, at_best=False)
+    worst.episode = episodes.with_settings(copy, settings_of(chosen))
