@@ -37,6 +37,7 @@ ROUNDS = {"dacbench": 15, "optuna": 5, "ray": 3}
 # Ours and theirs: width, depth and batch of the search, and of DACBench's small data.
 NETWORK = {"width": 64, "depth": 2}
 BATCH = 64
+PLACES = 16  # environments that are stepped together, where there are several
 
 Answer = dict[str, Any]  # what a worker says of a round; see scripts/peers/side.py
 
@@ -61,6 +62,9 @@ class Comparison:
     unit: str  # decisions or updates
     notes: Sequence[str]  # what is equal, and what is not
     at_least: float | None = None
+    processes: int = (
+        1  # of the peer: its rate counts as many times, as if they cost each other nothing
+    )
 
 
 @dataclass(frozen=True)
@@ -160,21 +164,28 @@ def decisions(data: Mapping[str, Path], seconds: float, cores: int) -> Iterator[
         ("full", "an update", 2 * BATCH, 1),
     ):
         shared = {"data": str(data[size]), "seconds": seconds, **NETWORK}
-        theirs = {"batch": batch, "epochs": mode == "an epoch"}
+        theirs = shared | {"batch": batch, "epochs": mode == "an epoch"}
         rows = {"small": "1,280 rows", "full": "48,000 rows"}[size]
-        yield Comparison(
+        one = Comparison(
             part="dacbench",
             what=f"DACBench SGD, {mode} a decision, {rows}",
-            ours=Opponent("rlagent", "our decisions", shared | {"updates": updates}),
+            ours=Opponent("rlagent", "our decisions", shared | {"updates": updates, "places": 1}),
             theirs=[
-                Opponent(
-                    f"{threads} torch threads", "dacbench", shared | theirs | {"threads": threads}
-                )
+                Opponent(f"{threads} torch threads", "dacbench", theirs | {"threads": threads})
                 for threads in dict.fromkeys((1, cores))
             ],
             unit="decisions",
             notes=_DECISION_NOTES,
             at_least=10.0,
+        )
+        yield one
+        many = dict(one.ours.options) | {"places": PLACES}
+        yield replace(
+            one,
+            what=f"{one.what}, {PLACES} environments against {cores} processes",
+            ours=replace(one.ours, options=many),
+            theirs=[one.theirs[0]],
+            processes=cores,
         )
 
 
@@ -188,6 +199,9 @@ _DECISION_NOTES = (
     " in the JSON). rlagent adds dropout (at rate 0), telemetry, a snapshot, and recovery from"
     " divergence. DACBench draws batches without replacement through a DataLoader, rlagent with"
     " replacement on the device.",
+    f"{PLACES} environments: one `gymnasium.make_vec`, as a controller is trained. DACBench can"
+    " only be run side by side in processes; the rate of one process with one thread is multiplied"
+    " by the number of cores, as if they cost each other nothing. Memory is that of one.",
     "DACBench, in its favour: torchvision is replaced by tensors in memory (no decoding, no"
     " transforms); its resets and the evaluation on test data at the end of an episode are not"
     " timed; it is used bare, rlagent as `gymnasium.make` gives it, with Gymnasium's checks.",
@@ -290,15 +304,11 @@ def compare(
     """
     what = f"{comparison.what}: {name}"
     own = rates(ours, comparison.unit, "seconds")
-    yield _figure(
-        what,
-        comparison.unit,
-        own,
-        rates(theirs, comparison.unit, "seconds"),
-        comparison.at_least,
-    )
+    other = [rate * comparison.processes for rate in rates(theirs, comparison.unit, "seconds")]
+    yield _figure(what, comparison.unit, own, other, comparison.at_least)
     if comparison.unit == "decisions" and comparison.what.count("an update"):
         own, other = (rates(each, "updates", "seconds") for each in (ours, theirs))
+        other = [rate * comparison.processes for rate in other]
         yield _figure(f"{what}, by updates", "updates", own, other)
     if comparison.part == "ray":
         whole = rates(theirs, comparison.unit, "seconds", "seconds of ray.init")

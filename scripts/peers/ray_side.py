@@ -30,7 +30,7 @@ class RaySearch:
 
     def round(self) -> Round:
         """A whole search; the time is that of `fit`, Ray's own start is told beside it."""
-        import ray  # type: ignore[import-not-found]
+        import ray
 
         begun = time.perf_counter()
         # A short path, for Ray makes sockets there, whose paths may have about a hundred letters.
