@@ -256,7 +256,7 @@ def _watched(trial: optuna.Trial, training: Training, budget: float) -> Waiting:
             return
         yield from advance([training])
         trial.report(training.score, len(training.reports))
-        training.stopped = not training.ended and trial.should_prune()
+        training.stopped = bool(not training.ended and trial.should_prune())
 
 
 def _next_slice(training: Training) -> float:
