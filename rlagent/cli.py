@@ -73,6 +73,10 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
     add.add_argument("--controller", metavar="NAME|FILE", help="the learned controller to use")
     add.add_argument("--learning-rate", type=float, metavar="RATE", help="at the start")
     add.add_argument("--weight-decay", type=float, metavar="RATE", help="at the start")
+    add.add_argument("--set", action="append", metavar="NAME=VALUE", help="mixup=0.2 and others")
+    add.add_argument("--optimizer", metavar="NAME", help="adamw (default), sgd, lion or muon")
+    add.add_argument("--norm", metavar="NAME", help="of attacks: linf (default) or l2")
+    add.add_argument("--patience", type=int, metavar="K", help="end after K useless decisions")
     add.add_argument("--rung", metavar="WxD", help="width x depth at the start (64x2)")
     add.add_argument("--updates", type=int, metavar="N", help="budget, in updates of that rung")
     add.add_argument("--minutes", type=float, metavar="M", help="budget in time, in its place")
@@ -192,6 +196,10 @@ def tune(args: argparse.Namespace) -> None:
     """Tunes a network; prints the summary or a report."""
     shown = {"run", "json", "quiet"}
     options = {k: v for k, v in vars(args).items() if k not in shown and v is not None}
+    if "set" in options:
+        from rlagent.apply.request import parse_settings
+
+        options["settings"] = parse_settings(options.pop("set"))
     if not {"x", "resume"} & options.keys():
         raise ValueError("name a task or a file, or --resume the folder of a run")
     from rlagent.apply.devices import use_compile_cache

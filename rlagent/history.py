@@ -13,7 +13,7 @@ from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
 from rlagent_envs.episode import Episode
 from rlagent_envs.training.schedules import Schedule, multiplier
-from rlagent_envs.training.settings import Settings
+from rlagent_envs.training.settings import named
 
 Record = dict[str, Any]
 
@@ -31,24 +31,26 @@ def record_of(
     if report.diverged:  # then the episode has gone back to its snapshot already
         edited = episodes.edit(before, action)
         settings = _apply(edited.run.books.settings, action)
-    named = {
+    told = {
         name: float(f"{value:.6g}")
-        for name, value in zip(Settings._fields, np.asarray(settings), strict=True)
+        for name, value in named(np.asarray(settings), before.shape.levers).items()
     }
     # At the beginning of the slice.
     budget = float(before.run.books.budget)
     schedule = Schedule(*before.run.books.schedule)
     decay = multiplier(schedule, before.spent / budget, np)
-    named["learning_rate"] = float(f"{named['learning_rate'] * decay:.6g}")
+    told["learning_rate"] = float(f"{told['learning_rate'] * decay:.6g}")
+    used = knobs.in_use(before.shape.levers)
     record: Record = {
         "decision": after.decisions,
         "updates": int(after.run.books.updates),
         "spent": report.spent / budget,
         "rung": str(edited.shape.rung),
-        "settings": named,
+        "settings": told,
         "action": {
-            name: knob.levels[level]
-            for (name, knob), level in zip(knobs.KNOBS.items(), action, strict=True)
+            name: knobs.KNOBS[name].levels[level]
+            for name, level in zip(knobs.KNOBS, action, strict=True)
+            if name in used
         },
         "train_loss": finite(report.train_loss),
         "valid_loss": finite(report.valid_loss),

@@ -75,7 +75,7 @@ def _only_trained(
         telemetry.EVERY,
         SIGNS,
     )
-    return live, *evaluate(shape, bank, books.slot, live, books.pieces)
+    return live, *evaluate(shape, bank, books.slot, live, books.pieces, settings.activation)
 
 
 def controller(rounds: int) -> Iterator[Figure]:

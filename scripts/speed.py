@@ -14,7 +14,7 @@ import numpy as np
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
 from rlagent_envs.books import RungFacts
-from rlagent_envs.config import KNOB_NAMES
+from rlagent_envs.config import BASIC_KNOBS
 from rlagent_envs.dynamics import Run
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.models import Rung
@@ -54,12 +54,12 @@ class Prepared:
         settings = DEFAULT._replace(dropout=0.1)
         start = Start(0, settings, rung, budget=float(updates), decisions=1)
         for _ in range(5):  # a longer slice affords a larger evaluation, which lengthens it
-            one = episodes.begin(task, bank, start, KNOB_NAMES)
+            one = episodes.begin(task, bank, start, BASIC_KNOBS)
             facts = RungFacts.of(one.shape)
             share = updates + int(one.run.books.pieces) * facts.piece_flops / facts.update_flops
             start = replace(start, budget=200 * share, decisions=200)
         begun = [
-            episodes.begin(task, bank, replace(start, seed=seed), KNOB_NAMES)
+            episodes.begin(task, bank, replace(start, seed=seed), BASIC_KNOBS)
             for seed in range(runs)
         ]
         prepared = cls(task, bank, [episodes.on_device(one) for one in begun])

@@ -12,7 +12,7 @@ import numpy as np
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
 from rlagent_envs.books import RungFacts
-from rlagent_envs.config import KNOB_NAMES, EnvConfig
+from rlagent_envs.config import BASIC_KNOBS, EnvConfig
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.tasks.task import Task
@@ -35,7 +35,7 @@ class Walk(NamedTuple):
 def walk(task: Task, bank: Bank, start: Start) -> Walk:
     """Plays an episode; it grows by one path through the ladder, whatever else it does."""
     generator = np.random.default_rng([start.seed, 9])
-    now = episodes.begin(task, bank, start, KNOB_NAMES)
+    now = episodes.begin(task, bank, start, BASIC_KNOBS)
     shapes, training, evaluation = {now.shape}, 0.0, 0.0
     ended = False
     while not ended:

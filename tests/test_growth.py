@@ -11,6 +11,7 @@ import pytest
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
 from rlagent_envs.books import RungFacts
+from rlagent_envs.config import BASIC_KNOBS
 from rlagent_envs.dynamics import Run
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.growth import grow
@@ -132,9 +133,9 @@ def test_a_way_up_the_ladder_keeps_the_outputs(path: list[Rung]) -> None:
 def test_the_network_of_the_environment_computes_the_same_after_an_edit() -> None:
     live = make_live(Rung(2, 32))
     x, zero = jnp.asarray(inputs()), jnp.float32(0.0)
-    before, _ = MLP.apply(live.params, (), x, zero, None)
+    before, _ = MLP.apply(live.params, (), x, zero, None, None)
     for larger in (Rung(2, 64), Rung(3, 32)):
-        after, _ = MLP.apply(grown(Rung(2, 32), larger, live).params, (), x, zero, None)
+        after, _ = MLP.apply(grown(Rung(2, 32), larger, live).params, (), x, zero, None, None)
         np.testing.assert_allclose(after, before, 1e-6, 1e-6 * float(np.abs(before).max()))
 
 
@@ -211,7 +212,7 @@ def data() -> tuple[Task, Bank]:
 
 def begin(data: tuple[Task, Bank], budget: float = 240.0, decisions: int = 24) -> Episode:
     start = Start(3, Settings(1e-2, 1e-3, 0.1, 0.05, 0.9), SMALL, budget, decisions)
-    return episodes.begin(*data, start, tuple(knobs.KNOBS))
+    return episodes.begin(*data, start, BASIC_KNOBS)
 
 
 def action(**levels: int) -> np.ndarray:

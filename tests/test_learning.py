@@ -32,7 +32,7 @@ CURVATURES = np.array([1.0, 0.05])
 HORIZON = 20
 HIGHEST_RATE = 1.0
 FACTORS = np.array(KNOBS["learning_rate"].levels, float)
-MASK = open_mask(["learning_rate"], "classification")
+MASK = open_mask(["learning_rate"], "classification", ())
 SPREAD = (0.03, 0.3)  # of the noise: its variance is a multiple of the curvature
 LOG_SPREAD = np.log(SPREAD).tolist()
 

@@ -14,7 +14,7 @@ from scipy import stats
 
 from rlagent_envs import batch, draws, dynamics, knobs
 from rlagent_envs import episode as episodes
-from rlagent_envs.config import SCHEDULES
+from rlagent_envs.config import BASIC_KNOBS, SCHEDULES
 from rlagent_envs.dynamics import Measured, Run
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.models import MLP, Rung, ShapeClass
@@ -59,7 +59,7 @@ def begin(
     seed: int = 5,
 ) -> Episode:
     start = Start(seed, settings, rung, budget, decisions, schedule, optimizer)
-    return episodes.begin(task, bank, start, tuple(knobs.KNOBS))
+    return episodes.begin(task, bank, start, BASIC_KNOBS)
 
 
 def train(episode: Episode, bank: Bank, action: np.ndarray = knobs.HOLD) -> tuple[Live, Measured]:
@@ -338,7 +338,7 @@ def test_a_rung_is_a_plain_network(rung: Rung) -> None:
     zero = jnp.float32(0.0)
 
     def ladder_loss(params: Layers) -> Any:
-        outputs, _ = MLP.apply(params, state, x, zero, jnp.uint32(7))
+        outputs, _ = MLP.apply(params, state, x, zero, jnp.uint32(7), None)
         return losses.example_losses(task.kind, outputs, y, jnp.ones(8), zero)[0].mean()
 
     plain = task.train.x[:BATCH_SIZE]
@@ -356,7 +356,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
     ones = Dense(np.zeros((1, width), np.float32), np.ones(width, np.float32))
     show = Dense(np.eye(width, dtype=np.float32), np.zeros(width, np.float32))
     x = jnp.zeros((4000, 1))
-    outputs = np.asarray(MLP.apply((ones, show), (), x, jnp.float32(share), jnp.uint32(3))[0])
+    outputs = np.asarray(MLP.apply((ones, show), (), x, jnp.float32(share), jnp.uint32(3), None)[0])
     kept = outputs != 0.0
     assert set(np.unique(outputs[kept])) == {np.float32(1.0) / (1.0 - np.float32(share))}
     deviation = np.sqrt(share * (1.0 - share) / kept.size)
@@ -373,10 +373,12 @@ def test_dropout_differs_between_layers_and_is_off_in_evaluation() -> None:
     two = (first, Dense(eye, zeros), Dense(eye, zeros))
     x = jnp.zeros((1000, 1))
     share = jnp.float32(0.5)
-    outputs, _ = MLP.apply(two, (), x, share, jnp.uint32(3))
+    outputs, _ = MLP.apply(two, (), x, share, jnp.uint32(3), None)
     # Equal masks would leave one half; independent ones leave a quarter.
     assert np.mean(np.asarray(outputs) > 0.0) == pytest.approx(0.25, abs=0.01)
-    np.testing.assert_array_equal(MLP.apply(two, (), x, share, None)[0], np.ones((1000, width)))
+    np.testing.assert_array_equal(
+        MLP.apply(two, (), x, share, None, None)[0], np.ones((1000, width))
+    )
 
 
 def test_classification_losses_are_as_written_by_hand() -> None:
@@ -422,7 +424,7 @@ def test_an_evaluation_is_that_of_numpy_on_the_same_rows(pieces: int) -> None:
     x = np.maximum(x @ params[0].kernel + params[0].bias, 0.0) @ params[1].kernel + params[1].bias
     log_p = x - np.log(np.sum(np.exp(x), axis=1, keepdims=True))
     loss, hits = batch.evaluate_one(
-        episode.shape, bank, np.int32(0), episode.run.live, np.int32(pieces)
+        episode.shape, bank, np.int32(0), episode.run.live, np.int32(pieces), np.float32(0.0)
     )
     y = task.valid.y[:rows]
     assert float(loss) == pytest.approx(-np.mean(log_p[np.arange(rows), y]), rel=1e-5)

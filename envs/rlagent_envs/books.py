@@ -13,6 +13,7 @@ from flax import struct
 
 from rlagent_envs import observation, reward, telemetry
 from rlagent_envs.models import FAMILIES, ShapeClass
+from rlagent_envs.training.optimizer import optimizer_of
 from rlagent_envs.training.schedules import Schedule
 from rlagent_envs.training.settings import Settings
 
@@ -29,18 +30,40 @@ class RungFacts(NamedTuple):
     update_flops: Any  # floating-point operations of an update
     piece_flops: Any  # floating-point operations of evaluating a piece of validation rows
     weights: Any  # about how many the network has
+    attack_flops: Any  # floating-point operations of a step of an attack on the batch
 
     @classmethod
     @cache
     def of(cls, shape: ShapeClass) -> RungFacts:
         """The facts of a shape class."""
-        forward, both = FAMILIES[shape.family].flops(shape)
+        family, optimizer = FAMILIES[shape.family], optimizer_of(shape.optimizer)
+        forward, both = family.flops(shape)
         batch = shape.batch_size
-        return cls(shape.rung.depth, shape.rung.width, both * batch, forward * batch, forward / 2)
+        params, _ = family.init(np.random.default_rng(0), shape, shape.features)
+        return cls(
+            depth=shape.rung.depth,
+            width=shape.rung.width,
+            update_flops=both * batch + optimizer.flops(params),
+            piece_flops=forward * batch,
+            weights=forward / 2,
+            attack_flops=2.0 * forward * batch,  # forward, and backward to the inputs alone
+        )
 
     def pack(self) -> np.ndarray:
         """The vector `[facts]`, float32."""
         return np.array(self, np.float32)
+
+
+def update_flops(facts: RungFacts, settings: Settings) -> Any:
+    """What an update costs with these settings: attacks are paid for, `[]`.
+
+    All else that a setting does is small beside the passes through the network.
+    """
+    steps = jnp.round(settings.adversarial_steps)
+    # One forward pass for what the attack is measured by; TRADES learns from two batches.
+    attacks = steps * facts.attack_flops + facts.piece_flops
+    attacks += jnp.where(settings.trades > 0, facts.update_flops, 0.0)
+    return facts.update_flops + jnp.where(settings.adversarial_epsilon > 0, attacks, 0.0)
 
 
 class TaskFacts(NamedTuple):

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-KNOB_NAMES = (
-    "learning_rate",
-    "weight_decay",
-    "dropout",
-    "label_smoothing",
-    "momentum",
-    "growth",
-    "restore",
-)
+from rlagent_envs.training.settings import HIGH, LOW, PLAIN, Settings
+
+EDITS = ("growth", "restore")
+KNOB_NAMES = (*Settings._fields, *EDITS)  # all that there are
+BASIC_KNOBS = (*PLAIN, *EDITS)  # those that every program has; the others have a cost
 
 # What each single number of a config may be at most.
 LIMITS = {"plain_start": 1.0, "group_dropout": 0.99, "divergence_penalty": 3.0}
@@ -23,11 +19,14 @@ SCHEDULES = ("constant", "cosine", "one-cycle", "step", "exponential", "warmup-c
 RANGES = {
     "decisions": (1, 100_000),
     "updates_per_decision": (1, 1_000_000),
-    "learning_rate": (1e-8, 1.0),
-    "weight_decay": (1e-6, 1.0),
-    "dropout": (0.0, 0.6),
-    "label_smoothing": (0.0, 0.3),
-    "momentum": (0.5, 0.99),
+    **{name: (getattr(LOW, name), getattr(HIGH, name)) for name in PLAIN},
+}
+
+# The same for `starts`.
+LEVER_RANGES = {
+    name: (getattr(LOW, name), getattr(HIGH, name))
+    for name in Settings._fields
+    if name not in PLAIN
 }
 
 
@@ -39,7 +38,7 @@ class EnvConfig:
     """
 
     task: str = "digits"  # a task's name, or "procedural": a new random task for each episode
-    knobs: tuple[str, ...] = KNOB_NAMES  # the open ones; the others are held
+    knobs: tuple[str, ...] = BASIC_KNOBS  # the open ones; the others are held
     schedule: str = "constant"  # of SCHEDULES: what the learning rate does while it is held
     decisions: tuple[int, int] = (2, 128)  # decisions in an episode, log-uniform
     updates_per_decision: tuple[float, float] = (8.0, 64.0)  # of the base rung, log-uniform
@@ -48,6 +47,8 @@ class EnvConfig:
     dropout: tuple[float, float] = (0.0, 0.3)  # at the start, uniform
     label_smoothing: tuple[float, float] = (0.0, 0.1)  # at the start, uniform
     momentum: tuple[float, float] = (0.8, 0.95)  # at the start, log-uniform in 1 - momentum
+    # Of other settings at the start: (name, lowest, highest), uniform; the rest is at default.
+    starts: tuple[tuple[str, float, float], ...] = ()
     depths: tuple[int, ...] = (1, 2, 3)  # of the base rung, any of them
     widths: tuple[int, ...] = (32, 64, 128)  # of the base rung, any of them
     plain_start: float = 0.0  # probability that all but learning rate and rung are at default
@@ -56,18 +57,13 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the field and its value, if a setting makes no sense."""
-        for name, (lowest, highest) in RANGES.items():
-            low, high = getattr(self, name)
-            if not lowest <= low <= high <= highest:
-                raise ValueError(
-                    f"{name} must be a range within {lowest:g} to {highest:g}, got {(low, high)}"
-                )
+        for name, bounds in RANGES.items():
+            _check_range(name, getattr(self, name), bounds)
         for name in ("depths", "widths", "knobs"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must name at least one, got none")
-        for name in self.knobs:
-            if name not in KNOB_NAMES:
-                raise ValueError(f"unknown knob {name!r}; there are: {', '.join(KNOB_NAMES)}")
+        _check_knobs(self.knobs)
+        _check_starts(self.starts)
         if self.schedule not in SCHEDULES:
             raise ValueError(
                 f"unknown schedule {self.schedule!r}; there are: {', '.join(SCHEDULES)}"
@@ -75,6 +71,27 @@ class EnvConfig:
         for name, highest in LIMITS.items():
             if not 0.0 <= getattr(self, name) <= highest:
                 raise ValueError(f"{name} must be from 0 to {highest:g}, got {getattr(self, name)}")
+
+
+def _check_range(name: str, given: tuple[float, float], bounds: tuple[float, float]) -> None:
+    (low, high), (lowest, highest) = given, bounds
+    if not lowest <= low <= high <= highest:
+        raise ValueError(
+            f"{name} must be a range within {lowest:g} to {highest:g}, got {(low, high)}"
+        )
+
+
+def _check_knobs(names: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in KNOB_NAMES:
+            raise ValueError(f"unknown knob {name!r}; there are: {', '.join(KNOB_NAMES)}")
+
+
+def _check_starts(starts: tuple[tuple[str, float, float], ...]) -> None:
+    for name, low, high in starts:
+        if name not in LEVER_RANGES:
+            raise ValueError(f"starts has no {name!r}; there are: {', '.join(LEVER_RANGES)}")
+        _check_range(name, (low, high), LEVER_RANGES[name])
 
 
 def config_from_dict(values: dict[str, object]) -> EnvConfig:
@@ -87,5 +104,9 @@ def config_from_dict(values: dict[str, object]) -> EnvConfig:
     for name in values:
         if name not in known:
             raise ValueError(f"unknown environment setting {name!r}; there are: {', '.join(known)}")
-    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    plain = {name: _as_tuple(value) for name, value in values.items()}
     return EnvConfig(**plain)  # type: ignore[arg-type]
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value

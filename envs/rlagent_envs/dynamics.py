@@ -9,7 +9,16 @@ import jax.numpy as jnp
 from flax import struct
 
 from rlagent_envs import knobs, observation, reward, telemetry
-from rlagent_envs.books import NO_SCORE, SIGNS, Books, Entries, Memory, RungFacts, TaskFacts
+from rlagent_envs.books import (
+    NO_SCORE,
+    SIGNS,
+    Books,
+    Entries,
+    Memory,
+    RungFacts,
+    TaskFacts,
+    update_flops,
+)
 from rlagent_envs.models import ShapeClass
 from rlagent_envs.observation import Signals
 from rlagent_envs.training.bank import Bank
@@ -70,8 +79,8 @@ def advance(shape: ShapeClass, bank: Bank, run: Run, action: jax.Array) -> tuple
         action: a level for each knob, `[knobs]`, int32.
     """
     books = run.books.entries()
-    updates, cost, evaluation = _plan(books)
     settings = knobs.apply(books.settings, action)
+    updates, cost, evaluation = _plan(books, settings)
     plan = Slice(
         key=books.key,
         first=books.updates,
@@ -91,7 +100,8 @@ def advance(shape: ShapeClass, bank: Bank, run: Run, action: jax.Array) -> tuple
         telemetry.EVERY,
         SIGNS,
     )
-    loss, hits = evaluate(shape, bank, books.slot, live, books.pieces)
+    activation = Settings.unpack(settings).activation
+    loss, hits = evaluate(shape, bank, books.slot, live, books.pieces, activation)
     spent = updates.astype(jnp.float32) * cost + evaluation
     return live, Measured(trace, loss, hits, updates, spent, settings)
 
@@ -123,7 +133,8 @@ def account(kept: Books, measured: Measured, action: jax.Array) -> tuple[Books, 
     change = _changes(books.memory, memory, measured)
     observed = observation.observe(describe(after, action, diverged, change), books.available)
     facts = RungFacts(*rung)
-    least = (facts.update_flops + books.pieces * facts.piece_flops) / books.base_flops
+    update = update_flops(facts, Settings.unpack(settings))
+    least = (update + books.pieces * facts.piece_flops) / books.base_flops
     report = Report(
         reward=reward.reward(books.memory.best_score, memory.best_score, diverged, books.penalty),
         terminated=books.budget - after.spent < least,
@@ -151,10 +162,10 @@ def step(shape: ShapeClass, bank: Bank, run: Run, action: jax.Array) -> tuple[Ru
     return Run(live, books), outcome
 
 
-def _plan(books: Entries) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _plan(books: Entries, settings: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Updates of the slice, what one costs, and what the evaluation costs, in base updates."""
     facts = RungFacts(*books.rung)
-    cost = facts.update_flops / books.base_flops
+    cost = update_flops(facts, Settings.unpack(settings)) / books.base_flops
     evaluation = books.pieces * facts.piece_flops / books.base_flops
     left = books.budget - books.spent
     # Slices end at whole multiples of the share, so that roundings do not add up.
@@ -233,7 +244,7 @@ def _changes(old: Memory, new: Memory, measured: Measured) -> _Changes:
 def describe(books: Entries, action: jax.Array, diverged: jax.Array, change: _Changes) -> Signals:
     """The signals of a run, from which the observation is made."""
     memory, task, facts = books.memory, TaskFacts(*books.task), RungFacts(*books.rung)
-    cost = facts.update_flops / books.base_flops
+    cost = update_flops(facts, Settings.unpack(books.settings)) / books.base_flops
     remaining = jnp.maximum(books.budget - books.spent, 0.0)
     train_score = reward.score(memory.train_loss, task.baseline_loss)
     loss = (jnp.exp(memory.valid_score) - reward.FLOOR) * task.baseline_loss

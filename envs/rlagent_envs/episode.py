@@ -15,11 +15,13 @@ from rlagent_envs.growth import grow
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.observation import GROUPS
 from rlagent_envs.tasks.task import Task
+from rlagent_envs.training.adversarial import L2_BALL, NORMS, Norm
 from rlagent_envs.training.bank import Bank, baseline_loss, loss_ceiling
 from rlagent_envs.training.loop import Live
 from rlagent_envs.training.optimizer import ADAMW, optimizer_of
+from rlagent_envs.training.regularization import no_norms
 from rlagent_envs.training.schedules import SHAPES
-from rlagent_envs.training.settings import DEFAULT, HIGH, LOW, Settings
+from rlagent_envs.training.settings import DEFAULT, HIGH, LEVER_OF, LOW, Settings, levers_of
 
 EVALUATION_AIM = 0.07  # of the FLOPs at the base rung: growth makes evaluation dearer
 MIN_UPDATES_AFTER_GROWTH = 8  # an edit has to leave budget for that many updates
@@ -36,6 +38,7 @@ class Start:
     decisions: int
     schedule: str = "constant"  # of SHAPES: what the learning rate does while it is held
     optimizer: str = ADAMW
+    norm: Norm = "linf"  # of attacks
     base: Rung | None = None  # what the budget is counted in; `rung` where None
     absent: tuple[str, ...] = ()  # groups of features that are not there
     divergence_penalty: float = 0.1
@@ -48,6 +51,8 @@ class Start:
             raise ValueError(f"decisions must be at least 1, got {self.decisions}")
         if self.schedule not in SHAPES:
             raise ValueError(f"unknown schedule {self.schedule!r}; there are: {', '.join(SHAPES)}")
+        if self.norm not in NORMS:
+            raise ValueError(f"unknown norm {self.norm!r}; there are: {', '.join(NORMS)}")
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,11 @@ def draw(config: EnvConfig, seed: int) -> Start:
     )
     if generator.random() < config.plain_start:
         settings = DEFAULT._replace(learning_rate=settings.learning_rate)
+    # A generator of its own: what is not drawn here leaves the rest of an episode as it is.
+    others = np.random.default_rng([seed, 5])
+    settings = settings._replace(
+        **{name: float(others.uniform(low, high)) for name, low, high in config.starts}
+    )
     rung = Rung(int(generator.choice(config.depths)), int(generator.choice(config.widths)))
     absent = tuple(group for group in GROUPS if generator.random() < config.group_dropout)
     return Start(
@@ -133,11 +143,19 @@ def begin(
         outputs,
         task.batch_size,
         start.optimizer,
+        _levers(task, start, open_knobs),
+        task.input_shape,
     )
     params, model_state = family.init(np.random.default_rng([start.seed, 2]), shape, task.features)
     settings = start.settings.pack()
     state = optimizer_of(start.optimizer).init(params, Settings(*settings))
-    live = Live(params, model_state, state)
+    live = Live(
+        params,
+        model_state,
+        state,
+        norms=no_norms() if "clipping" in shape.levers else (),
+        average=params if "averaging" in shape.levers else (),
+    )
     facts, base_facts = RungFacts.of(shape), RungFacts.of(replace(shape, rung=base))
     share = start.budget / start.decisions
     pieces = int(EVALUATION_AIM * share * base_facts.update_flops / base_facts.piece_flops)
@@ -174,7 +192,7 @@ def begin(
         run=Run(live, Books.of(entries)),
         snapshot=live,
         snapshot_shape=shape,
-        open_mask=_open_mask(open_knobs, task.kind, start.absent),
+        open_mask=_open_mask(open_knobs, task, start.absent),
         seed=start.seed,
         decisions=0,
         spent=0.0,
@@ -182,11 +200,21 @@ def begin(
     )
 
 
-def _open_mask(open_knobs: tuple[str, ...], kind: str, absent: tuple[str, ...]) -> np.ndarray:
+def _levers(task: Task, start: Start, open_knobs: tuple[str, ...]) -> tuple[str, ...]:
+    """What the programs of a run have to contain."""
+    useful = tuple(
+        name for name in open_knobs if knobs.meaningful(name, task.kind, task.input_shape)
+    )
+    levers = levers_of(start.settings, useful)
+    return (*levers, L2_BALL) if start.norm == "l2" and "adversarial" in levers else levers
+
+
+def _open_mask(open_knobs: tuple[str, ...], task: Task, absent: tuple[str, ...]) -> np.ndarray:
     """The open levels: an edit that could not be seen in the observation is closed too."""
     closed = {"architecture": "growth", "valid": "restore"}
     hidden = {closed[group] for group in absent if group in closed}
-    return knobs.open_mask([name for name in open_knobs if name not in hidden], kind)
+    seen = [name for name in open_knobs if name not in hidden]
+    return knobs.open_mask(seen, task.kind, task.input_shape)
 
 
 def action_mask(episode: Episode) -> np.ndarray:
@@ -259,6 +287,10 @@ def _restored(episode: Episode, *, settings: bool) -> Episode:
     books = books.changed(rung=books.safe_rung)
     if settings:
         books = books.changed(settings=books.safe_settings)
+    else:  # the activation belongs to the weights
+        numbers = Settings(*np.asarray(books.settings))
+        safe = Settings(*np.asarray(books.safe_settings))
+        books = books.changed(settings=numbers._replace(activation=safe.activation).pack())
     return replace(
         episode,
         shape=episode.snapshot_shape,
@@ -274,6 +306,9 @@ def with_settings(episode: Episode, settings: Settings) -> Episode:
         ValueError: naming the setting that is outside of its bounds.
     """
     settings.check()
+    for name, value, now in zip(Settings._fields, settings, episode.settings, strict=True):
+        if value != now and LEVER_OF[name] not in ("", *episode.shape.levers):
+            raise ValueError(f"{name} cannot be moved in a run that began without it")
     books = episode.run.books.changed(settings=settings.pack())
     return replace(episode, run=Run(episode.run.live, books))
 

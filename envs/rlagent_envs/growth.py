@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import Any
 
@@ -36,17 +37,22 @@ def grow(generator: np.random.Generator, shape: ShapeClass, live: Live, rung: Ru
         for tree in (live.params, live.optimizer.first, live.optimizer.second)
     )
     overall = _mean(jax.tree.leaves(second))
+    again = copy.deepcopy(generator)  # a running mean of the weights gets the same new ones
+    average = jax.tree.map(np.asarray, live.average)
     if rung == family.wider(shape.rung):
         grown, new = family.widen(generator, params, rung.width)
+        average = family.widen(again, average, rung.width)[0] if average else average
         first, second = (family.widen(None, moment, rung.width)[0] for moment in (first, second))
     elif rung == family.deeper(shape.rung):
         grown, new = family.deepen(params)
+        average = family.deepen(average)[0] if average else average
         first, second = (family.deepen(moment)[0] for moment in (first, second))
     else:
         raise ValueError(f"rung {rung} is not one level wider or deeper than {shape.rung}")
     first = jax.tree.map(lambda m, is_new: np.where(is_new, np.float32(0.0), m), first, new)
     second = jax.tree.map(partial(_with_mean, overall), second, new)
-    return live.replace(params=grown, optimizer=live.optimizer.replace(first=first, second=second))
+    optimizer = live.optimizer.replace(first=first, second=second)
+    return live.replace(params=grown, optimizer=optimizer, average=average)
 
 
 def _with_mean(overall: np.float32, second: np.ndarray, is_new: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from rlagent_envs.config import EnvConfig, config_from_dict
 from rlagent_envs.episode import action_mask
 from rlagent_envs.observation import HIGHEST, LOWEST
 from rlagent_envs.pool import PROCEDURAL, Place, Pool, fixed_task
-from rlagent_envs.training.settings import Settings
+from rlagent_envs.training.settings import named
 
 
 class TuningEnv(gym.Env[np.ndarray, np.ndarray]):
@@ -159,6 +159,6 @@ def _state(place: Place) -> dict[str, Any]:
         "spent": place.episode.spent,  # of the budget, in updates of the base rung
         "best_score": float(books.memory.best_score),
         "rung": str(place.episode.shape.rung),
-        "settings": dict(zip(Settings._fields, np.asarray(books.settings).tolist(), strict=True)),
+        "settings": named(books.settings, place.episode.shape.levers),
         "action_mask": action_mask(place.episode),
     }

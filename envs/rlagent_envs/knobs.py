@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlagent_envs.training.settings import HIGH, LOW, Settings
+from rlagent_envs.models.activations import ACTIVATIONS
+from rlagent_envs.training.settings import HIGH, LEAST, LEVER_OF, LOW, Settings
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class Knob:
     name: str
     levels: tuple[float, ...] | tuple[str, ...]
     hold: int  # the level that changes nothing
-    rule: str  # multiply, add, multiply_complement (of 1 - x), or edit
+    # multiply, multiply_or_off (0 is left by a factor above 1, and reached below the least value),
+    # add, multiply_complement (of 1 - x), choose (one of names), or edit
+    rule: str
     meaning: str
 
 
@@ -33,6 +36,23 @@ KNOBS: dict[str, Knob] = {
         Knob("dropout", (-0.1, 0.0, 0.1), 1, "add", "added to the dropout rate"),
         Knob("label_smoothing", (-0.05, 0.0, 0.05), 1, "add", "added to the label smoothing"),
         Knob("momentum", (0.5, 1.0, 2.0), 1, "multiply_complement", "times 1 - momentum"),
+        Knob("focal_gamma", (-0.5, 0.0, 0.5), 1, "add", "added to the gamma of the focal loss"),
+        Knob("class_balance", (-0.25, 0.0, 0.25), 1, "add", "added to the balance of classes"),
+        Knob("huber_delta", (0.25, 0.5, 1.0, 2.0, 4.0), 2, "multiply", "times Huber's delta"),
+        Knob("quantile", (-0.05, 0.0, 0.05), 1, "add", "added to the quantile aimed at"),
+        Knob("l2", (0.25, 1.0, 4.0), 1, "multiply_or_off", "times the L2 penalty"),
+        Knob("l1", (0.25, 1.0, 4.0), 1, "multiply_or_off", "times the L1 penalty"),
+        Knob("clip_quantile", (-0.1, 0.0, 0.1), 1, "add", "added to the quantile of clipping"),
+        Knob("average_decay", (0.5, 1.0, 2.0), 1, "multiply_complement", "times 1 - decay"),
+        Knob("augmentation", (-0.1, 0.0, 0.1), 1, "add", "added to the magnitude"),
+        Knob("mixup", (-0.1, 0.0, 0.1), 1, "add", "added to alpha"),
+        Knob("cutmix", (-0.1, 0.0, 0.1), 1, "add", "added to alpha"),
+        Knob("adversarial_epsilon", (0.5, 1.0, 2.0), 1, "multiply_or_off", "times epsilon"),
+        Knob("adversarial_share", (-0.25, 0.0, 0.25), 1, "add", "added to the share attacked"),
+        Knob("adversarial_steps", (-1.0, 0.0, 1.0), 1, "add", "added to the steps of an attack"),
+        Knob("adversarial_step", (-0.25, 0.0, 0.25), 1, "add", "added to the length of a step"),
+        Knob("trades", (-1.0, 0.0, 1.0), 1, "add", "added to the weight of TRADES"),
+        Knob("activation", ("hold", *ACTIVATIONS), 0, "choose", "this activation from now on"),
         Knob("growth", ("hold", "wider", "deeper"), 0, "edit", "a larger rung, same function"),
         Knob("restore", ("hold", "best"), 0, "edit", "back to the best weights so far"),
     )
@@ -48,9 +68,18 @@ WIDER, DEEPER, BEST = 1, 2, 1  # levels of growth and of restore
 
 # The knobs of settings come first and in the order of `Settings`, so that both share an index.
 _WIDEST = max(LEVELS)
+
+
+def _numbers(knob: Knob) -> list[float]:
+    """The levels of a knob; of one that chooses, what each sets (hold, the first, is not used)."""
+    if knob.rule == "choose":
+        return [0.0, *map(float, range(len(knob.levels) - 1))]
+    return [float(level) for level in knob.levels]
+
+
 _TABLE = np.array(
     [
-        [*KNOBS[name].levels, *[0.0] * (_WIDEST - len(KNOBS[name].levels))]
+        [*_numbers(KNOBS[name]), *[0.0] * (_WIDEST - len(KNOBS[name].levels))]
         for name in Settings._fields
     ],
     np.float32,
@@ -68,8 +97,12 @@ def apply(settings: jax.Array, action: jax.Array) -> jax.Array:
     count = len(Settings._fields)
     chosen = action[:count]
     level = jnp.asarray(_TABLE)[jnp.arange(count), chosen]
+    least = LEAST.pack()
+    product = jnp.where(settings > 0, settings * level, jnp.where(level > 1, least, 0.0))
     candidates = {
         "multiply": settings * level,
+        "multiply_or_off": jnp.where(product < least, 0.0, product),
+        "choose": level,
         "add": settings + level,
         "multiply_complement": 1.0 - (1.0 - settings) * level,
     }
@@ -78,12 +111,33 @@ def apply(settings: jax.Array, action: jax.Array) -> jax.Array:
     return jnp.where(chosen == HOLD[:count], settings, moved)
 
 
-def open_mask(names: Sequence[str], kind: str) -> np.ndarray:
+# What has no meaning for a kind of task, or where the inputs are not images.
+_CLOSED = {
+    "regression": ("label_smoothing", "focal_gamma", "class_balance"),
+    "classification": ("huber_delta", "quantile"),
+    "rows": ("cutmix",),
+}
+
+
+def meaningful(name: str, kind: str, input_shape: tuple[int, ...]) -> bool:
+    """Whether a knob or setting does anything for a task.
+
+    Args:
+        name: of the knob.
+        kind: of the task.
+        input_shape: of its examples; (height, width, channels) for images.
+    """
+    inputs = () if len(input_shape) == 3 else _CLOSED["rows"]
+    return name not in (*_CLOSED[kind], *inputs)
+
+
+def open_mask(names: Sequence[str], kind: str, input_shape: tuple[int, ...]) -> np.ndarray:
     """The flat mask `[levels]` of the knobs that are open: a closed knob can only hold.
 
     Args:
         names: the knobs that are open.
-        kind: of the task; label smoothing has no meaning in regression.
+        kind: of the task: what has no meaning for it stays closed.
+        input_shape: of its examples; (height, width, channels) for images.
 
     Raises:
         ValueError: if a name is unknown or stands twice.
@@ -97,7 +151,7 @@ def open_mask(names: Sequence[str], kind: str) -> np.ndarray:
     for number, (name, knob) in enumerate(KNOBS.items()):
         start = STARTS[number]
         mask[start + knob.hold] = True
-        if name in names and not (name == "label_smoothing" and kind == "regression"):
+        if name in names and meaningful(name, kind, input_shape):
             mask[start : start + len(knob.levels)] = True
     return mask
 
@@ -105,6 +159,11 @@ def open_mask(names: Sequence[str], kind: str) -> np.ndarray:
 def close(mask: np.ndarray, knob: int, level: int) -> None:
     """Forbids one level of one knob, in place."""
     mask[STARTS[knob] + level] = False
+
+
+def in_use(levers: Sequence[str]) -> dict[str, Knob]:
+    """The knobs that a run with these levers can have, whether they are open or not."""
+    return {name: knob for name, knob in KNOBS.items() if LEVER_OF.get(name, "") in ("", *levers)}
 
 
 def check_allowed(action: np.ndarray, mask: np.ndarray) -> None:
@@ -136,8 +195,7 @@ def held(action: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, list[str]]:
     action = np.asarray(action)
     if action.shape != HOLD.shape or action.dtype.kind not in "iu":
         raise ValueError(
-            f"an action is {len(HOLD)} whole numbers, a level for each of "
-            f"{', '.join(_NAMES)}; got {action.tolist()}"
+            f"an action is {len(HOLD)} whole numbers, a level for each knob; got {action.tolist()}"
         )
     allowed, names = HOLD.copy(), []
     for number, (name, level, levels) in enumerate(zip(_NAMES, action, LEVELS, strict=True)):

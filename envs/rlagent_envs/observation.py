@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlagent_envs.knobs import HOLD, KNOBS, LEVELS
-from rlagent_envs.training.settings import HIGH, LOW, Settings
+from rlagent_envs.models.activations import ACTIVATIONS
+from rlagent_envs.training.settings import HIGH, LEAST, LOW, Settings
 
 # A group can be absent, with its bit at 0 and its features at 0: a controller that is trained with
 # groups dropped at random works where there is no validation data or no growth.
@@ -90,6 +91,32 @@ FEATURES: tuple[Feature, ...] = (
     Feature("dropout", 1, "always", "-1 to 1 over its range", -1.0, 1.0),
     Feature("label_smoothing", 1, "always", "-1 to 1 over its range", -1.0, 1.0),
     Feature("momentum", 1, "always", "log10 of 1 - momentum, -1 to 1 over its range", -1.0, 1.0),
+    *(
+        Feature(name, 1, "always", "-1 to 1 over its range", -1.0, 1.0)
+        for name in ("focal_gamma", "class_balance", "quantile", "clip_quantile")
+    ),
+    *(
+        Feature(name, 1, "always", "-1: off; log, to 1 at its highest", -1.0, 1.0)
+        for name in ("l2", "l1", "adversarial_epsilon")
+    ),
+    Feature("huber_delta", 1, "always", "log, -1 to 1 over its range", -1.0, 1.0),
+    Feature("average_decay", 1, "always", "log of 1 - decay, -1: off", -1.0, 1.0),
+    *(
+        Feature(name, 1, "always", "-1 to 1 over its range", -1.0, 1.0)
+        for name in (
+            "augmentation",
+            "mixup",
+            "cutmix",
+            "adversarial_share",
+            "adversarial_steps",
+            "adversarial_step",
+            "trades",
+        )
+    ),
+    *(
+        Feature(f"is_{name}", 1, "always", "1 for this activation", 0.0, 1.0)
+        for name in ACTIVATIONS
+    ),
     Feature("depth", 1, "architecture", "log2 of hidden layers / 2"),
     Feature("width", 1, "architecture", "log2 of width / 64, / 2"),
     Feature("cost", 1, "architecture", "log of an update's cost over the base rung's / 3"),
@@ -167,14 +194,52 @@ def observe(signals: Signals, available: jax.Array) -> jax.Array:
     return vector * jnp.append(available, 1.0)[_GROUP]
 
 
+_LINEAR = (
+    "dropout",
+    "label_smoothing",
+    "focal_gamma",
+    "class_balance",
+    "quantile",
+    "clip_quantile",
+    "augmentation",
+    "mixup",
+    "cutmix",
+    "adversarial_share",
+    "adversarial_steps",
+    "adversarial_step",
+    "trades",
+)
+_OR_OFF = ("l2", "l1", "adversarial_epsilon")
+
+
 def _settings_features(settings: Settings) -> dict[str, Any]:
-    return {
+    activation = jnp.round(settings.activation)
+    features = {name: _range(settings, name) for name in _LINEAR}
+    features |= {name: _log_or_off(settings, name) for name in _OR_OFF}
+    features |= {
+        f"is_{name}": (activation == number).astype(jnp.float32)
+        for number, name in enumerate(ACTIVATIONS)
+    }
+    return features | {
         "learning_rate": (jnp.log10(settings.learning_rate) + 3.0) / 3.0,
         "weight_decay": _log_range(settings.weight_decay, LOW.weight_decay, HIGH.weight_decay),
-        "dropout": 2.0 * settings.dropout / HIGH.dropout - 1.0,
-        "label_smoothing": 2.0 * settings.label_smoothing / HIGH.label_smoothing - 1.0,
         "momentum": _log_range(1.0 - settings.momentum, 1.0 - HIGH.momentum, 1.0 - LOW.momentum),
+        "huber_delta": _log_range(settings.huber_delta, LOW.huber_delta, HIGH.huber_delta),
+        "average_decay": -_log_range(
+            1.0 - settings.average_decay, 1.0 - HIGH.average_decay, 1.0 - LOW.average_decay
+        ),
     }
+
+
+def _range(settings: Settings, name: str) -> jax.Array:
+    low, high = getattr(LOW, name), getattr(HIGH, name)
+    return 2.0 * (getattr(settings, name) - low) / (high - low) - 1.0
+
+
+def _log_or_off(settings: Settings, name: str) -> jax.Array:
+    value, least = getattr(settings, name), getattr(LEAST, name)
+    over_range = _log_range(jnp.maximum(value, least), 0.25 * least, getattr(HIGH, name))
+    return jnp.where(value > 0, over_range, -1.0)
 
 
 def _log_range(x: jax.Array, low: float, high: float) -> jax.Array:

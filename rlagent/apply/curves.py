@@ -26,6 +26,23 @@ SETTINGS = (
     ("momentum", "momentum", False, SKY),
     ("dropout", "dropout", False, ORANGE),
     ("label_smoothing", "label smoothing", False, VERMILION),
+    ("focal_gamma", "focal gamma", False, GREEN),
+    ("class_balance", "class balance", False, PURPLE),
+    ("huber_delta", "Huber delta", True, SKY),
+    ("quantile", "quantile", False, ORANGE),
+    ("l2", "L2", False, VERMILION),
+    ("l1", "L1", False, GREEN),
+    ("clip_quantile", "clip quantile", False, PURPLE),
+    ("average_decay", "average decay", False, SKY),
+    ("augmentation", "augmentation", False, ORANGE),
+    ("mixup", "mixup", False, VERMILION),
+    ("cutmix", "cutmix", False, GREEN),
+    ("adversarial_epsilon", "adversarial epsilon", False, PURPLE),
+    ("adversarial_share", "adversarial share", False, SKY),
+    ("adversarial_steps", "adversarial steps", False, ORANGE),
+    ("adversarial_step", "adversarial step", False, VERMILION),
+    ("trades", "TRADES", False, GREEN),
+    ("activation", "activation", False, PURPLE),
 )
 
 
@@ -94,14 +111,18 @@ def _title(summary: Record) -> str:
 def _constants(history: Sequence[Record], moved: set[str], grows: bool) -> str:
     """What never changed, in words."""
     settings = history[0]["settings"]
-    named = [f"{title} {settings[name]:.2g}" for name, title, _, _ in SETTINGS if name not in moved]
+    named = [
+        f"{title} {settings[name]:.2g}"
+        for name, title, _, _ in SETTINGS
+        if name in settings and name not in moved
+    ]
     named += [] if grows else [f"network {history[0]['rung']}"]
     return f"Unchanged: {', '.join(named)}." if named else ""
 
 
 def _moves(history: Sequence[Record], name: str) -> bool:
     """Whether a setting is worth a panel; the learning rate always is."""
-    values = {record["settings"][name] for record in history}
+    values = {record["settings"].get(name) for record in history}
     return name == "learning_rate" or len(values) > 1
 
 

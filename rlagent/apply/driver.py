@@ -21,6 +21,7 @@ from rlagent_envs import episode as episodes
 from rlagent_envs.episode import Episode
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank
+from rlagent_envs.training.settings import Settings
 
 CHECKPOINT_SECONDS = 3.0  # between two checkpoints, at least
 CHECKPOINT_SHARE = 0.02  # of the time, at most, goes into writing them
@@ -111,6 +112,9 @@ def drive(
         ended = bool(stepped.report.terminated)
         driven.now = Moment(stepped.episode, stepped.observation, history, ended)
         tell(record)
+        waited = float(stepped.episode.run.books.memory.since_best)
+        if plan.patience is not None and waited >= plan.patience:
+            return True
         if plan.deadline is not None and driven.elapsed() > plan.deadline and not ended:
             return False
         if time.monotonic() - saved > wait and not ended:
@@ -123,5 +127,5 @@ def drive(
 
 def best_model(task: Task, episode: Episode) -> Model:
     """The network with the lowest validation loss so far; before there was one, the first."""
-    live = episode.snapshot
-    return model_of(task, episode.snapshot_shape, live.params, live.model_state)
+    activation = float(Settings.unpack(episode.run.books.safe_settings).activation)
+    return model_of(task, episode.snapshot_shape, episode.snapshot, activation)

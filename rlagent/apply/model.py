@@ -14,9 +14,11 @@ import numpy as np
 
 from rlagent.storage import read_arrays, write_arrays
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
+from rlagent_envs.models.activations import ACTIVATIONS
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.targets import RegressionTarget
 from rlagent_envs.tasks.task import Kind, Split, Task
+from rlagent_envs.training.loop import Live, judged
 
 FORMAT_VERSION = 1
 ROWS_AT_ONCE = 1024  # one compiled program for any number of rows: the last piece is padded
@@ -35,6 +37,7 @@ class Model:
     preprocessing: Preprocessing | None  # None: rows come, and predictions go, as they are
     params: Any
     model_state: Any
+    activation: str = "relu"  # of hidden units
 
     @property
     def shape(self) -> ShapeClass:
@@ -59,7 +62,7 @@ class Model:
             piece = x[first : first + ROWS_AT_ONCE]
             padded = np.zeros((ROWS_AT_ONCE, self.features), np.float32)
             padded[: len(piece)] = piece
-            outputs = _forward(self.shape, self.params, self.model_state, padded)
+            outputs = _forward(self.shape, self.activation, self.params, self.model_state, padded)
             made[first : first + len(piece)] = np.asarray(outputs)[: len(piece)]
         return made
 
@@ -106,8 +109,16 @@ class Model:
         return self.preprocessing.decode_target(standardised)
 
 
-def model_of(task: Task, shape: ShapeClass, params: Any, model_state: Any) -> Model:
-    """The model of a network that was trained on a task."""
+def model_of(task: Task, shape: ShapeClass, live: Live, activation: float) -> Model:
+    """The model of a network that was trained on a task.
+
+    Args:
+        task: the data set.
+        shape: of the network.
+        live: the network.
+        activation: number of its activation, as the settings have it.
+    """
+    params = judged(shape, live)
     return Model(
         task=task.name,
         kind=task.kind,
@@ -117,7 +128,8 @@ def model_of(task: Task, shape: ShapeClass, params: Any, model_state: Any) -> Mo
         outputs=task.outputs,
         preprocessing=task.preprocessing,
         params=jax.tree.map(np.asarray, params),
-        model_state=jax.tree.map(np.asarray, model_state),
+        model_state=jax.tree.map(np.asarray, live.model_state),
+        activation=ACTIVATIONS[round(activation)],
     )
 
 
@@ -132,6 +144,7 @@ def save_model(model: Model, path: Path) -> None:
         "rung": list(model.rung),
         "features": model.features,
         "outputs": model.outputs,
+        "activation": model.activation,
         "classes": model.classes,
         "preprocessing": None if stored is None else stored.to_json(),
     }
@@ -167,6 +180,9 @@ def _assembled(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
     if entry["kind"] not in get_args(Kind):
         raise ValueError(f"kind is {entry['kind']!r}")
     features, outputs = int(entry["features"]), int(entry["outputs"])
+    activation = str(entry.get("activation", "relu"))
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation is {activation!r}; there are: {', '.join(ACTIVATIONS)}")
     shape = ShapeClass(family.name, rung, entry["kind"], features, outputs, ROWS_AT_ONCE)
     form = family.init(np.random.default_rng(0), shape, features)
     expected = _named(*form)
@@ -195,6 +211,7 @@ def _assembled(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         preprocessing,
         params,
         model_state,
+        activation,
     )
 
 
@@ -209,9 +226,14 @@ def _named(params: Any, model_state: Any) -> dict[str, np.ndarray]:
     return named
 
 
-@partial(jax.jit, static_argnums=0)
-def _forward(shape: ShapeClass, params: Any, model_state: Any, x: jax.Array) -> jax.Array:
-    outputs, _ = FAMILIES[shape.family].apply(params, model_state, x, jnp.float32(0.0), None)
+@partial(jax.jit, static_argnums=(0, 1))
+def _forward(
+    shape: ShapeClass, activation: str, params: Any, model_state: Any, x: jax.Array
+) -> jax.Array:
+    number = None if activation == "relu" else jnp.float32(ACTIVATIONS.index(activation))
+    outputs, _ = FAMILIES[shape.family].apply(
+        params, model_state, x, jnp.float32(0.0), None, number
+    )
     return outputs
 
 

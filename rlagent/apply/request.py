@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 from rlagent_envs.config import SCHEDULES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rlagent_envs.episode import Start
     from rlagent_envs.models import Rung
     from rlagent_envs.tasks.task import Task
+    from rlagent_envs.training.adversarial import Norm
+    from rlagent_envs.training.settings import Settings
 
 DEFAULT_CONTROLLER = "default"
 LEAST_UPDATES_PER_DECISION = 8  # of the base rung, where the number of decisions is ours to choose
@@ -29,6 +33,10 @@ class Request:
     controller: str | None = None  # a name or a path
     learning_rate: float | None = None
     weight_decay: float | None = None
+    settings: dict[str, float | str] | None = None  # of all others at the start, by name
+    optimizer: str | None = None
+    norm: str | None = None  # of attacks: linf or l2
+    patience: int | None = None  # decisions without improvement after which the run ends
     rung: str = "64x2"  # width x depth at the start
     updates: int | None = None  # of the base rung
     minutes: float | None = None  # in the place of updates
@@ -51,7 +59,7 @@ class Request:
             raise ValueError(f"controller is for the method controller, not for {self.method}")
         if self.updates is not None and self.minutes is not None:
             raise ValueError("give updates or minutes, not both")
-        for name in ("updates", "decisions", "batch_size"):
+        for name in ("updates", "decisions", "batch_size", "patience"):
             value = getattr(self, name)
             if value is not None and (value != int(value) or value < 1):
                 raise ValueError(f"{name} must be a whole number from 1 up, got {value}")
@@ -71,11 +79,10 @@ class Plan:
     decisions: int
     depth: int  # of the base rung
     width: int
-    learning_rate: float
-    weight_decay: float
-    dropout: float
-    label_smoothing: float
-    momentum: float
+    settings: dict[str, float]  # at the start, all of them
+    optimizer: str
+    norm: Norm  # of attacks
+    patience: int | None  # decisions without improvement after which the run ends
     schedule: str  # what the learning rate does while it is held
     knobs: tuple[str, ...]  # that the controller may move
     score: str
@@ -90,11 +97,13 @@ class Plan:
 
         return Start(
             seed=self.seed,
-            settings=Settings(**{name: getattr(self, name) for name in Settings._fields}),
+            settings=Settings(**self.settings),
             rung=Rung(self.depth, self.width),
             budget=float(self.updates),
             decisions=self.decisions,
             schedule=self.schedule,
+            optimizer=self.optimizer,
+            norm=self.norm,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -146,7 +155,6 @@ def make_plan(
     from rlagent.apply.scores import check_score
     from rlagent.baselines.frozen import learning_rate
     from rlagent_envs.models import FAMILIES
-    from rlagent_envs.training.settings import DEFAULT
 
     rung = parse_rung(request.rung)
     FAMILIES[task.family].check(rung)
@@ -154,8 +162,9 @@ def make_plan(
     if rate is None:
         learned = request.method == "controller"
         rate = CONTROLLER_LEARNING_RATE if learned else learning_rate(request.method)
-    decay = DEFAULT.weight_decay if request.weight_decay is None else request.weight_decay
-    settings = DEFAULT._replace(learning_rate=float(rate), weight_decay=float(decay))
+    settings = _settings(request.settings or {}, task)._replace(learning_rate=float(rate))
+    if request.weight_decay is not None:
+        settings = settings._replace(weight_decay=float(request.weight_decay))
     settings.check()
     updates = request.updates or default_updates(len(task.train.x), task.batch_size)
     if request.decisions is not None and request.minutes is None:
@@ -165,13 +174,77 @@ def make_plan(
         decisions=request.decisions or default_decisions(updates),
         depth=rung.depth,
         width=rung.width,
-        **settings._asdict(),
+        settings=settings._asdict(),
+        optimizer=_optimizer(request),
+        norm=_norm(request),
+        patience=request.patience,
         schedule=schedule or request.method,
         knobs=knobs,
         score=check_score(request.score, task.kind),
         seed=int(request.seed),
         deadline=None if request.minutes is None else 60.0 * request.minutes,
     )
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, float | str]:
+    """The settings of texts such as `mixup=0.2`; ValueError for other texts."""
+    found: dict[str, float | str] = {}
+    for text in texts:
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not (name and sign and value):
+            raise ValueError(f"set takes NAME=VALUE, for instance mixup=0.2, got {text!r}")
+        if name in found:
+            raise ValueError(f"set names {name} twice")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _settings(given: dict[str, float | str], task: Task) -> Settings:
+    """The settings at the start, those that are not given at their defaults."""
+    from rlagent_envs.knobs import meaningful
+    from rlagent_envs.models.activations import ACTIVATIONS
+    from rlagent_envs.training.settings import DEFAULT, Settings
+
+    own = ("learning_rate", "weight_decay")  # options of their own
+    names = [name for name in Settings._fields if name not in own]
+    chosen: dict[str, float] = {}
+    for name, value in given.items():
+        if name not in names:
+            raise ValueError(f"unknown setting {name!r}; there are: {', '.join(names)}")
+        if not meaningful(name, task.kind, task.input_shape):
+            what = task.kind if name != "cutmix" else "inputs that are not images"
+            raise ValueError(f"{name} has no meaning for {what}")
+        if name == "activation":
+            if value not in ACTIVATIONS:
+                raise ValueError(
+                    f"unknown activation {value!r}; there are: {', '.join(ACTIVATIONS)}"
+                )
+            value = ACTIVATIONS.index(value)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+        chosen[name] = float(value)
+    return DEFAULT._replace(**chosen)
+
+
+def _optimizer(request: Request) -> str:
+    from rlagent_envs.training.optimizer import ADAMW, TUNABLE
+
+    name = request.optimizer or ADAMW
+    if name not in TUNABLE:
+        raise ValueError(f"unknown optimizer {name!r}; there are: {', '.join(TUNABLE)}")
+    return name
+
+
+def _norm(request: Request) -> Norm:
+    from rlagent_envs.training.adversarial import NORMS
+
+    for norm in NORMS:
+        if norm == (request.norm or NORMS[0]):
+            return norm
+    raise ValueError(f"unknown norm {request.norm!r}; there are: {', '.join(NORMS)}")
 
 
 def with_budget(plan: Plan, request: Request, updates: int) -> Plan:

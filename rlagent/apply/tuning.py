@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -75,6 +75,14 @@ def tune(
     controller: str | Path | Controller | None = None,
     learning_rate: float | None = None,
     weight_decay: float | None = None,
+    settings: Mapping[str, float | str] | None = None,
+    optimizer: str | None = None,
+    norm: str | None = None,
+    patience: int | None = None,
+    settings: Mapping[str, float | str] | None = None,
+    optimizer: str | None = None,
+    norm: str | None = None,
+    patience: int | None = None,
     rung: str = "64x2",
     updates: int | None = None,
     minutes: float | None = None,
@@ -104,6 +112,11 @@ def tune(
         learning_rate: at the start, 1e-8 to 1; where None 1e-3 for a controller, else that of the
             reference.
         weight_decay: at the start, 1e-6 to 1; 1e-4 where None.
+        settings: others at the start by name, such as {"mixup": 0.2, "activation": "gelu"}; see
+            docs/levers.md. A controller moves those that it has learned to move.
+        optimizer: adamw (where None), sgd, lion or muon.
+        norm: of adversarial training: linf (where None) or l2.
+        patience: end the run after so many decisions without improvement; never where None.
         rung: width x depth at the start; a controller may grow it.
         updates: the budget, in updates of that rung; a larger rung gets fewer. Where None,
             `default_updates` of the number of rows.
@@ -142,6 +155,10 @@ def tune(
         controller=None if controller is None else _controller_name(controller),
         learning_rate=learning_rate,
         weight_decay=weight_decay,
+        settings=None if settings is None else dict(settings),
+        optimizer=optimizer,
+        norm=norm,
+        patience=patience,
         rung=rung,
         updates=updates,
         minutes=minutes,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-# How the level of a knob is written; `{}` is the level.
+# How the level of a knob is written, `{}` is the level; of all others it is added.
 _ACTIONS = {
     "learning_rate": "learning rate x {:g}",
     "weight_decay": "weight decay x {:g}",
-    "dropout": "dropout {:+g}",
-    "label_smoothing": "label smoothing {:+g}",
     "momentum": "1 - momentum x {:g}",
+    "huber_delta": "huber delta x {:g}",
+    "l2": "l2 x {:g}",
+    "l1": "l1 x {:g}",
+    "average_decay": "1 - average decay x {:g}",
+    "adversarial_epsilon": "adversarial epsilon x {:g}",
+    "activation": "{} from now on",
     "growth": "{}",
     "restore": "back to the {}",
 }
-_HOLD = {"dropout": 0.0, "label_smoothing": 0.0, "growth": "hold", "restore": "hold"}
 
 
 def number(value: float | None) -> str:
@@ -29,13 +32,17 @@ def settings_in_words(record: dict[str, Any]) -> str:
     return "   ".join(named[:2]) + "\n" + "   ".join(named[2:])
 
 
+def _in_words(name: str, level: float | str) -> str:
+    """What a level does; nothing for hold."""
+    if name not in _ACTIONS:
+        return f"{name.replace('_', ' ')} {level:+g}" if level else ""
+    return "" if level in (1.0, "hold") else _ACTIONS[name].format(level)
+
+
 def actions_in_words(record: dict[str, Any]) -> str:
     """What the decision changed, empty if nothing; with what came of it, if that was special."""
-    parts = [
-        _ACTIONS[name].format(level)
-        for name, level in record["action"].items()
-        if level != _HOLD.get(name, 1.0)
-    ]
+    parts = [_in_words(name, level) for name, level in record["action"].items()]
+    parts = [part for part in parts if part]
     if record["diverged"]:
         parts.append("diverged, so back to the best")
     return ", ".join(parts)

@@ -11,12 +11,13 @@ import numpy as np
 
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
-from rlagent_envs.config import KNOB_NAMES
+from rlagent_envs.config import BASIC_KNOBS
 from rlagent_envs.dynamics import Report
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.reward import FLOOR
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank, baseline_loss, validation_bank
+from rlagent_envs.training.settings import Settings
 
 # (observations [runs, features], masks [runs, levels]) -> levels [runs, knobs]
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -39,7 +40,7 @@ def play(
     bank: Bank,
     starts: Sequence[Start],
     act: Act = hold,
-    open_knobs: tuple[str, ...] = KNOB_NAMES,
+    open_knobs: tuple[str, ...] = BASIC_KNOBS,
     mode: batch.Mode | None = None,
 ) -> list[Finished]:
     """Trains a run from each start to the end of its budget.
@@ -83,7 +84,10 @@ def score_on(task: Task, bank: Bank, episode: Episode) -> tuple[float, float]:
     run = episode.run.replace(live=episode.snapshot)
     # A slot of its own: the run may be one of many in a bank.
     pieces = np.int32(-(-len(task.valid.x) // task.batch_size))
-    loss, hits = batch.evaluate_one(episode.snapshot_shape, bank, np.int32(0), run.live, pieces)
+    activation = Settings.unpack(run.books.safe_settings).activation
+    loss, hits = batch.evaluate_one(
+        episode.snapshot_shape, bank, np.int32(0), run.live, pieces, activation
+    )
     score = float(np.log(float(loss) / baseline_loss(task) + FLOOR))
     if task.kind == "regression":
         return score, 1.0 - float(loss) / max(float(np.var(task.valid.y)), 1e-12)

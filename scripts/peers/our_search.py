@@ -10,7 +10,7 @@ import numpy as np
 
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
-from rlagent_envs.config import KNOB_NAMES
+from rlagent_envs.config import BASIC_KNOBS
 from rlagent_envs.episode import Start
 from rlagent_envs.models import Rung
 from rlagent_envs.training.bank import make_bank
@@ -41,7 +41,7 @@ class OurSearch:
         generator = np.random.default_rng(self.searches)
         self.searches += 1
         running = [
-            episodes.begin(self.task, self.bank, self._start(generator, number), KNOB_NAMES)
+            episodes.begin(self.task, self.bank, self._start(generator, number), BASIC_KNOBS)
             for number in range(trials)
         ]
         left, updates = list(range(trials)), 0

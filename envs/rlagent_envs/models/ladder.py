@@ -35,6 +35,8 @@ class ShapeClass:
     outputs: int  # outputs of the network, padding included
     batch_size: int  # examples per update, and rows of one piece of an evaluation
     optimizer: str = "adamw"  # see training/optimizer.py
+    levers: tuple[str, ...] = ()  # what the program contains besides the plain update
+    input_shape: tuple[int, ...] = ()  # of an example: (height, width, channels); (): a flat row
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,11 @@ class Family:
     # (generator, shape class, true number of features) -> params, model state
     init: Callable[[np.random.Generator, ShapeClass, int], tuple[Params, ModelState]]
     # (params, model state, x [batch, features], dropout rate [], start of the random numbers or
-    # None) -> outputs [batch, outputs], model state; None: as in evaluation, nothing is random
+    # None, number of the activation [] or None) -> outputs [batch, outputs], model state; no start:
+    # as in evaluation, nothing is random; no activation: ReLU
     apply: Callable[
-        [Params, ModelState, jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, ModelState]
+        [Params, ModelState, jax.Array, jax.Array, jax.Array | None, jax.Array | None],
+        tuple[jax.Array, ModelState],
     ]
     # (shape class) -> multiplications and additions of a forward pass of one example, and of the
     # forward and backward pass together

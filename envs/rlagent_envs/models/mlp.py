@@ -1,7 +1,8 @@
-"""The multilayer perceptron: 4 depths x 4 widths, ReLU, dropout after each hidden layer."""
+"""The multilayer perceptron: 4 depths x 4 widths, dropout after each hidden layer."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlagent_envs import draws
+from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.ladder import Family, ShapeClass
 
 
@@ -56,6 +58,7 @@ def apply(
     x: jax.Array,
     dropout: jax.Array,
     start: jax.Array | None,
+    activation: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[()]]:
     """The outputs `[batch, outputs]` for inputs `[batch, features]`.
 
@@ -66,10 +69,12 @@ def apply(
         dropout: share of hidden units to drop, `[]`.
         start: of the random numbers that choose them, `[]`, uint32; None: as in evaluation, none
             is dropped.
+        activation: number of the activation, `[]`; None: ReLU.
     """
+    activate = relu if activation is None else partial(chosen, activation)
     *hidden, last = params
     for number, layer in enumerate(hidden):
-        x = jax.nn.relu(x @ layer.kernel + layer.bias[None, :])
+        x = activate(x @ layer.kernel + layer.bias[None, :])
         if start is not None:
             kept = draws.uniform(draws.mix(start + np.uint32(number)), x.shape) >= dropout
             x = jnp.where(kept, x / (1.0 - dropout), 0.0)

@@ -36,6 +36,7 @@ class Task:
     outputs: int  # classes, or 1 for regression
     batch_size: int  # examples per update
     family: str = "mlp"
+    input_shape: tuple[int, ...] = ()  # of an example: (height, width, channels); (): a flat row
     preprocessing: Preprocessing | None = None  # None: the rows come as they are
     context: tuple[float, ...] = ()  # what only the critic may know, of a procedural task
 

@@ -28,6 +28,8 @@ class Bank(struct.PyTreeNode):
     valid_y: Any  # [slots, rows]
     valid_rows: Any  # [slots], int32
     classes: Any  # [slots, outputs], float32: 1 for an output that is in use, 0 for padding
+    shares: Any  # [slots, outputs], float32: of each class among the rows to train on
+    features: Any  # [slots], int32: columns that are not padding
 
 
 def make_bank(task: Task, *, padded: bool) -> Bank:
@@ -61,7 +63,7 @@ def make_bank(task: Task, *, padded: bool) -> Bank:
         valid_x=valid.x[None],
         valid_y=valid.y[None],
         valid_rows=np.array([len(task.valid.x)], np.int32),
-        classes=(np.arange(outputs) < task.outputs).astype(np.float32)[None],
+        **_facts(task, outputs),
     )
 
 
@@ -82,7 +84,7 @@ def validation_bank(task: Task, features: int, outputs: int) -> Bank:
         valid_x=valid.x[None],
         valid_y=valid.y[None],
         valid_rows=np.array([len(task.valid.x)], np.int32),
-        classes=(np.arange(outputs) < task.outputs).astype(np.float32)[None],
+        **_facts(task, outputs),
     )
 
 
@@ -115,6 +117,19 @@ def loss_ceiling(task: Task) -> float:
     # A fresh network is about as bad as a guess among all classes, however unequal they are.
     start = float(np.log(task.outputs)) if task.kind == "classification" else 1.0
     return 4.0 * max(baseline_loss(task), start)
+
+
+def _facts(task: Task, outputs: int) -> dict[str, np.ndarray]:
+    """What a bank knows of its task besides rows."""
+    shares = np.zeros(outputs, np.float32)
+    if task.kind == "classification":
+        shares[: task.outputs] = np.bincount(task.train.y, minlength=task.outputs)
+        shares /= shares.sum()
+    return {
+        "classes": (np.arange(outputs) < task.outputs).astype(np.float32)[None],
+        "shares": shares[None],
+        "features": np.array([task.features], np.int32),
+    }
 
 
 def _pad(split: Split, rows: int, features: int) -> Split:

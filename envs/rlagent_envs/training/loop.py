@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +12,15 @@ from flax import struct
 
 from rlagent_envs import draws
 from rlagent_envs.models import FAMILIES, ShapeClass
-from rlagent_envs.training import losses
+from rlagent_envs.training import adversarial, losses, regularization
+from rlagent_envs.training.augmentation import augment, mix
 from rlagent_envs.training.bank import Bank
 from rlagent_envs.training.optimizer import optimizer_of
 from rlagent_envs.training.schedules import Schedule, multiplier
 from rlagent_envs.training.settings import Settings
 
 # What the draws of an update are for.
-BATCH, DROPOUT = 0, 1
+BATCH, DROPOUT, AUGMENTATION, MIXING, ATTACK = range(5)
 
 
 # (params, params after the update, gradients, first moment before it, second moment after it)
@@ -33,6 +34,8 @@ class Live(struct.PyTreeNode):
     params: Any
     model_state: Any
     optimizer: Any  # the state of the shape class's optimizer
+    norms: Any = ()  # of the last gradients, with the lever clipping
+    average: Any = ()  # running mean of the params, with the lever averaging
 
 
 class Slice(struct.PyTreeNode):
@@ -91,7 +94,10 @@ def train(
     live = live.replace(optimizer=optimizer.begin(live.optimizer, settings))
     zero = jnp.zeros((), jnp.float32)
     trace = Trace(zero, zero, jnp.zeros(signs, jnp.float32), zero)
-    one = partial(_update, shape, bank, slot, settings, plan)
+    limit = None
+    if "clipping" in shape.levers:
+        limit = regularization.clip_limit(live.norms, settings.clip_quantile)
+    one = partial(_update, shape, bank, slot, settings, plan, limit)
 
     def block(number: jax.Array, carry: _Carry) -> _Carry:
         """An update that is looked at, and those up to the next one that is."""
@@ -112,6 +118,7 @@ def _update(
     slot: jax.Array,
     settings: Settings,
     plan: Slice,
+    limit: jax.Array | None,
     number: jax.Array,
     carry: _Carry,
     measure: Measure | None = None,
@@ -119,18 +126,28 @@ def _update(
     """One update of a slice, its number counted from the slice's first."""
     live, trace = carry.live, carry.trace
     update = (plan.first + number).astype(jnp.uint32)
-    x, y = batch(shape, bank, slot, plan.key, update)
-    start = draws.stream(plan.key, update, DROPOUT)
+    examples, start = draw_examples(shape, bank, slot, settings, plan.key, update)
+    facts = bank.classes[slot], bank.shares[slot]
+    if "adversarial" in shape.levers:
+        attacked = draws.stream(plan.key, update, ATTACK)
+        examples = _attacked(shape, bank, slot, live, settings, facts, examples, attacked)
     grad = jax.value_and_grad(_batch_loss, argnums=1, has_aux=True)
     (loss, (plain, model_state)), gradients = grad(
-        shape, live.params, live.model_state, settings, bank.classes[slot], x, y, start
+        shape, live.params, live.model_state, settings, facts, examples, start
     )
+    if "penalty" in shape.levers:
+        gradients = regularization.penalized(gradients, live.params, settings)
+    norms, average = live.norms, live.average
+    if limit is not None:
+        gradients, norms = regularization.clipped(gradients, norms, limit, update)
     progress = plan.progress + plan.progress_each * number
     learning_rate = settings.learning_rate * multiplier(Schedule(*plan.schedule), progress)
     optimizer = optimizer_of(shape.optimizer)
     params, state = optimizer.update(
         gradients, live.optimizer, live.params, settings, learning_rate, loss
     )
+    if "averaging" in shape.levers:
+        average = regularization.averaged(average, params, settings.average_decay, update)
     if measure is not None:
         first, _ = optimizer.moments(live.optimizer, live.params)
         _, second = optimizer.moments(state, params)
@@ -141,8 +158,7 @@ def _update(
         early_loss=trace.early_loss + jnp.where(early, plain, 0.0),
         late_loss=trace.late_loss + jnp.where(early, 0.0, plain),
     )
-    live = live.replace(params=params, model_state=model_state, optimizer=state)
-    return _Carry(live, trace)
+    return _Carry(Live(params, model_state, state, norms, average), trace)
 
 
 def batch(
@@ -155,27 +171,158 @@ def batch(
     return bank.train_x[slot, rows], bank.train_y[slot, rows]
 
 
+class Examples(NamedTuple):
+    """The batch of an update, as the levers have made it."""
+
+    x: jax.Array  # [batch, features]
+    y: jax.Array  # [batch]
+    # Mixed with others: each example has `share` of its own target, the rest of its partner's.
+    mixture: tuple[jax.Array, jax.Array] | None = None  # partner [batch], share []
+    attacked: jax.Array | None = None  # [batch, features], x where an example is not attacked
+
+
+def draw_examples(
+    shape: ShapeClass,
+    bank: Bank,
+    slot: jax.Array,
+    settings: Settings,
+    key: jax.Array,
+    update: jax.Array,
+) -> tuple[Examples, jax.Array]:
+    """The examples of an update, augmented and mixed, and where its dropout starts."""
+    x, y = batch(shape, bank, slot, key, update)
+    mixture = None
+    if "augmentation" in shape.levers:
+        start = draws.stream(key, update, AUGMENTATION)
+        x = augment(x, settings.augmentation, start, shape.input_shape, bank.features[slot])
+    if "mixing" in shape.levers:
+        start = draws.stream(key, update, MIXING)
+        mixed = mix(x, settings.mixup, settings.cutmix, start, shape.input_shape)
+        x, mixture = mixed.x, (mixed.partner, mixed.share)
+    examples = Examples(x, y, mixture)
+    return examples, draws.stream(key, update, DROPOUT)
+
+
+def _losses(
+    shape: ShapeClass,
+    settings: Settings,
+    facts: tuple[jax.Array, jax.Array],
+    outputs: jax.Array,
+    examples: Examples,
+) -> tuple[jax.Array, jax.Array]:
+    """What training minimises and the plain loss of each example, `[batch]` each."""
+    classes, shares = facts
+
+    def of(y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if "loss" in shape.levers:
+            return losses.designed_losses(shape.kind, outputs, y, classes, shares, settings)
+        return losses.example_losses(shape.kind, outputs, y, classes, settings.label_smoothing)
+
+    own = of(examples.y)
+    if examples.mixture is None:
+        return own
+    partner, share = examples.mixture
+    trained, plain = (
+        share * one + (1.0 - share) * other
+        for one, other in zip(own, of(examples.y[partner]), strict=True)
+    )
+    return trained, plain
+
+
 def _batch_loss(
     shape: ShapeClass,
     params: Any,
     model_state: Any,
     settings: Settings,
-    classes: jax.Array,
-    x: jax.Array,
-    y: jax.Array,
+    facts: tuple[jax.Array, jax.Array],
+    examples: Examples,
     start: jax.Array,
 ) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-    outputs, model_state = FAMILIES[shape.family].apply(
-        params, model_state, x, settings.dropout, start
+    forward = _forward(shape, settings.activation)
+    if examples.attacked is None:
+        outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
+        trained, plain = _losses(shape, settings, facts, outputs, examples)
+        return jnp.mean(trained), (jnp.mean(plain), model_state)
+    attacked, model_state = forward(params, model_state, examples.attacked, settings.dropout, start)
+    # TRADES learns the examples as they are, and that an attack changes nothing.
+    outputs = jax.lax.cond(
+        settings.trades > 0,
+        lambda: forward(params, model_state, examples.x, settings.dropout, start)[0],
+        lambda: attacked,
     )
-    trained, plain = losses.example_losses(
-        shape.kind, outputs, y, classes, settings.label_smoothing
+    trained, plain = _losses(shape, settings, facts, outputs, examples)
+    change = losses.output_change(shape.kind, outputs, attacked, facts[0])
+    return jnp.mean(trained + settings.trades * change), (jnp.mean(plain), model_state)
+
+
+def _attacked(
+    shape: ShapeClass,
+    bank: Bank,
+    slot: jax.Array,
+    live: Live,
+    settings: Settings,
+    facts: tuple[jax.Array, jax.Array],
+    examples: Examples,
+    start: jax.Array,
+) -> Examples:
+    """The examples with the first share of them attacked; the order of a batch is random anyway."""
+    forward = _forward(shape, settings.activation)
+    size = shape.batch_size
+    none = jnp.float32(0.0)
+    by_change = settings.trades > 0
+    # Of no use without TRADES, but then it costs a forward pass only.
+    outputs, _ = forward(live.params, live.model_state, examples.x, none, None)
+
+    def loss(x: jax.Array) -> jax.Array:
+        moved, _ = forward(live.params, live.model_state, x, none, None)
+        trained, _ = _losses(shape, settings, facts, moved, examples)
+        change = losses.output_change(shape.kind, outputs, moved, facts[0])
+        return jnp.sum(jnp.where(by_change, change, trained))
+
+    steps = jnp.round(settings.adversarial_steps).astype(jnp.int32)
+    # At the examples themselves the change has no gradient.
+    inside = (steps > 1) | by_change
+    norm = adversarial.norm_of(shape.levers)
+    open_columns = (jnp.arange(shape.features) < bank.features[slot]).astype(jnp.float32)
+    moved = adversarial.attack(
+        loss,
+        examples.x,
+        settings.adversarial_epsilon,
+        steps,
+        settings.adversarial_step,
+        norm,
+        open_columns,
+        start,
+        inside,
     )
-    return jnp.mean(trained), (jnp.mean(plain), model_state)
+    count = jnp.round(settings.adversarial_share * size)
+    chosen = (jnp.arange(size) < count)[:, None]
+    return examples._replace(attacked=jnp.where(chosen, moved, examples.x))
+
+
+def _forward(shape: ShapeClass, activation: jax.Array) -> Callable[..., tuple[jax.Array, Any]]:
+    """The family's network, with the activation where that is a choice."""
+    apply = FAMILIES[shape.family].apply
+    number = activation if "activation" in shape.levers else None
+    return lambda params, model_state, x, dropout, start: apply(
+        params, model_state, x, dropout, start, number
+    )
+
+
+def judged(shape: ShapeClass, live: Live) -> Any:
+    """The weights that a network is judged by, and that are kept of it."""
+    if "averaging" in shape.levers:
+        return live.average
+    return optimizer_of(shape.optimizer).judged(live.optimizer, live.params)
 
 
 def evaluate(
-    shape: ShapeClass, bank: Bank, slot: jax.Array, live: Live, pieces: jax.Array
+    shape: ShapeClass,
+    bank: Bank,
+    slot: jax.Array,
+    live: Live,
+    pieces: jax.Array,
+    activation: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """The plain loss and the share of right answers on the first pieces of the validation rows.
 
@@ -186,21 +333,21 @@ def evaluate(
         live: the network.
         pieces: how many pieces of `batch_size` rows to look at, `[]`, int32; any number of them
             is a stratified subset, and the same one whenever it is asked for.
+        activation: number of the activation, `[]`.
 
     Returns:
         Mean loss and mean hits, `[]` each.
     """
     size = shape.batch_size
     classes = bank.classes[slot]
-    params = optimizer_of(shape.optimizer).judged(live.optimizer, live.params)
+    params = judged(shape, live)
+    forward = _forward(shape, activation)
 
     def one(number: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         start = number * size
         x = jax.lax.dynamic_slice(bank.valid_x, (slot, start, 0), (1, size, shape.features))[0]
         y = jax.lax.dynamic_slice(bank.valid_y, (slot, start), (1, size))[0]
-        outputs, _ = FAMILIES[shape.family].apply(
-            params, live.model_state, x, jnp.float32(0.0), None
-        )
+        outputs, _ = forward(params, live.model_state, x, jnp.float32(0.0), None)
         _, plain = losses.example_losses(shape.kind, outputs, y, classes, jnp.float32(0.0))
         real = start + jnp.arange(size) < bank.valid_rows[slot]
         hits = losses.example_hits(shape.kind, outputs, y, classes)

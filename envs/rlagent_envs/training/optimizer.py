@@ -1,7 +1,7 @@
 """The optimizers that a run can have, behind one interface; which one is part of its shape class.
 
-AdamW is the agent's own: its moments are what telemetry reads and what growth carries. The others
-are Optax's, for comparison: they promise to need no tuning.
+AdamW, SGD, Lion and Muon are the agent's own: their moments are what telemetry reads and what growth
+carries. The others are Optax's, for comparison: they promise to need no tuning.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from optax import contrib
 
-from rlagent_envs.training import adamw
+from rlagent_envs.training import adamw, momentum
 from rlagent_envs.training.settings import Settings
 
 
@@ -36,17 +36,31 @@ class Optimizer:
     moments: Callable[[Any, Any], tuple[Any, Any]]
     # (state, params) -> the weights that are judged
     judged: Callable[[Any, Any], Any]
+    # (params) -> floating-point operations of an update, where they are not small beside training
+    flops: Callable[[Any], float] = lambda params: 0.0
 
 
-def _adamw() -> Optimizer:
+Update = Callable[[Any, Any, Any, Settings, jax.Array], tuple[Any, Any]]
+
+
+def _own(update: Update, *, summed: bool = False) -> Optimizer:
+    """One of the agent's own; `summed`: its first moment is a sum of gradients, not their mean."""
+
+    def moments(state: Any, params: Any) -> tuple[Any, Any]:
+        if not summed:
+            return state.first, state.second
+        share = 1 - state.momentum
+        return jax.tree.map(lambda m: share * m, state.first), state.second
+
     return Optimizer(
         init=lambda params, settings: adamw.init(params, settings.momentum),
         begin=lambda state, settings: adamw.set_momentum(state, settings.momentum),
-        update=lambda gradients, state, params, settings, learning_rate, loss: adamw.update(
+        update=lambda gradients, state, params, settings, learning_rate, loss: update(
             gradients, state, params, settings, learning_rate
         ),
-        moments=lambda state, params: (state.first, state.second),
+        moments=moments,
         judged=lambda state, params: params,
+        flops=momentum.muon_flops if update is momentum.muon else lambda params: 0.0,
     )
 
 
@@ -105,7 +119,8 @@ def _none(state: Any, params: Any) -> tuple[Any, Any]:
 
 
 ADAMW = "adamw"
-OPTIMIZERS = (ADAMW, *TUNING_FREE)
+TUNABLE = (ADAMW, "sgd", "lion", "muon")
+OPTIMIZERS = (*TUNABLE, *TUNING_FREE)
 
 
 @cache
@@ -113,4 +128,13 @@ def optimizer_of(name: str) -> Optimizer:
     """The optimizer of that name; ValueError with the choices if there is none."""
     if name not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {name!r}; there are: {', '.join(OPTIMIZERS)}")
-    return _adamw() if name == ADAMW else _of_optax(name)
+    match name:
+        case "adamw":
+            return _own(adamw.update)
+        case "sgd":
+            return _own(momentum.sgd, summed=True)
+        case "lion":
+            return _own(momentum.lion)
+        case "muon":
+            return _own(momentum.muon)
+    return _of_optax(name)

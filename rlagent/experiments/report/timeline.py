@@ -17,6 +17,8 @@ _LEVELS = {
     "multiply": "\u00d7{:g}",
     "add": "{:+g}",
     "multiply_complement": "\u00d7{:g}",
+    "multiply_or_off": "\u00d7{:g}",
+    "choose": "{}",
     "edit": "{}",
 }
 _SUBJECTS = {"momentum": "1\u00a0\u2212\u00a0momentum"}
