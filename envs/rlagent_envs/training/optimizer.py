@@ -1,7 +1,7 @@
 """The optimizers that a run can have, behind one interface; which one is part of its shape class.
 
-AdamW, SGD, Lion and Muon are the agent's own: their moments are what telemetry reads and what growth
-carries. The others are Optax's, for comparison: they promise to need no tuning.
+AdamW, SGD, Lion and Muon are the agent's own: their moments are what telemetry reads and what
+growth carries. The others are Optax's, for comparison: they promise to need no tuning.
 """
 
 from __future__ import annotations
