@@ -245,14 +245,15 @@ def _batch_loss(
         return jnp.mean(trained), (jnp.mean(plain), model_state)
     attacked, model_state = forward(params, model_state, examples.attacked, settings.dropout, start)
     # TRADES learns the examples as they are, and that an attack changes nothing.
+    trades = _trades(settings)
     outputs = jax.lax.cond(
-        settings.trades > 0,
+        trades > 0,
         lambda: forward(params, model_state, examples.x, settings.dropout, start)[0],
         lambda: attacked,
     )
     trained, plain = _losses(shape, settings, facts, outputs, examples)
     change = losses.output_change(shape.kind, outputs, attacked, facts[0])
-    return jnp.mean(trained + settings.trades * change), (jnp.mean(plain), model_state)
+    return jnp.mean(trained + trades * change), (jnp.mean(plain), model_state)
 
 
 def _attacked(
@@ -269,7 +270,7 @@ def _attacked(
     forward = _forward(shape, settings.activation)
     size = shape.batch_size
     none = jnp.float32(0.0)
-    by_change = settings.trades > 0
+    by_change = _trades(settings) > 0
     # Of no use without TRADES, but then it costs a forward pass only.
     outputs, _ = forward(live.params, live.model_state, examples.x, none, None)
 
@@ -298,6 +299,11 @@ def _attacked(
     count = jnp.round(settings.adversarial_share * size)
     chosen = (jnp.arange(size) < count)[:, None]
     return examples._replace(attacked=jnp.where(chosen, moved, examples.x))
+
+
+def _trades(settings: Settings) -> jax.Array:
+    """The weight of what an attack changes: of no attack, none."""
+    return jnp.where(settings.adversarial_epsilon > 0, settings.trades, 0.0)
 
 
 def _forward(shape: ShapeClass, activation: jax.Array) -> Callable[..., tuple[jax.Array, Any]]:

@@ -69,7 +69,7 @@ def lion(
 def muon(
     gradients: Any, state: AdamState, params: Any, settings: Settings, learning_rate: jax.Array
 ) -> tuple[Any, AdamState]:
-    """One step of Muon for matrices, of AdamW for all else; arguments and result as of `sgd`.
+    """One step of Muon for matrices, of Nesterov's AdamW for the rest; arguments as of `sgd`.
 
     Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks", as Optax
     computes it.
@@ -82,12 +82,12 @@ def muon(
     squares = 1 - SECOND_DECAY**after.updates
 
     def change(p: jax.Array, g: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
+        looked_ahead = momentum * m / then + (1 - momentum) * g / now
         if p.ndim == 2:
             rows, columns = p.shape
-            looked_ahead = momentum * m / then + (1 - momentum) * g / now
             direction = orthogonal(looked_ahead) * np.sqrt(max(1.0, columns / rows))
         else:
-            direction = (m / now) / (jnp.sqrt(v / squares) + EPSILON)
+            direction = looked_ahead / (jnp.sqrt(v / squares) + EPSILON)
         return p - learning_rate * (direction + settings.weight_decay * p)
 
     return jax.tree.map(change, params, gradients, first, after.second), after
