@@ -31,6 +31,7 @@ from rlagent_envs import batch
 from rlagent_envs.batch import Stepped
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank, make_bank
+from rlagent_envs.training.settings import named
 
 # XLA makes about 450 memory maps for a program, and Linux allows a process 65,530.
 MOST_MAPS = 40_000
@@ -183,8 +184,9 @@ def _finished(lane: Lane, loaded: Loaded, begun: float) -> StoredRun:
 
 def _trial(training: Training, test_score: float) -> Trial:
     start = training.start
+    settings = named(start.settings, training.episode.shape.levers)
     return Trial(
-        settings={k: float(f"{v:.6g}") for k, v in start.settings._asdict().items()},
+        settings={name: float(f"{value:.6g}") for name, value in settings.items()},
         rung=str(start.rung),
         schedule=start.schedule,
         valid_score=_finite(training.score),

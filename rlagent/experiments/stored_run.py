@@ -60,8 +60,14 @@ class StoredRun:
     decisions: list[Record] = field(default_factory=list)  # of methods that train one network
 
 
+def to_plain(run: StoredRun) -> dict[str, Any]:
+    """What JSON can hold, sharing the lists of the run: `dataclasses.asdict` copies all of them."""
+    curve = None if run.curve is None else vars(run.curve)
+    return vars(run) | {"trials": [vars(trial) for trial in run.trials], "curve": curve}
+
+
 def from_plain(plain: dict[str, Any]) -> StoredRun:
-    """What `dataclasses.asdict` gave."""
+    """What `to_plain` gave."""
     curve = plain["curve"]
     return StoredRun(
         **plain

@@ -13,7 +13,7 @@ from typing import Any
 
 from rlagent.experiments.experiment import Cell, Job
 from rlagent.experiments.sources import Source
-from rlagent.experiments.stored_run import StoredRun, from_plain
+from rlagent.experiments.stored_run import StoredRun, from_plain, to_plain
 
 
 class Worker:
@@ -72,7 +72,7 @@ def main() -> None:
     loaded = Loaded()
     for line in sys.stdin:
         (run,) = compute([_job(json.loads(line))], loaded)
-        answers.write(json.dumps(asdict(run), allow_nan=False) + "\n")
+        answers.write(json.dumps(to_plain(run), allow_nan=False) + "\n")
         answers.flush()
 
 
