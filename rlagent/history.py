@@ -12,8 +12,8 @@ from rlagent.controller.deciding import Chances
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
 from rlagent_envs.episode import Episode
+from rlagent_envs.settings import named
 from rlagent_envs.training.schedules import Schedule, multiplier
-from rlagent_envs.training.settings import named
 
 Record = dict[str, Any]
 

@@ -23,9 +23,9 @@ from rlagent_envs.dynamics import Run
 from rlagent_envs.knobs import KNOBS
 from rlagent_envs.models import ShapeClass
 from rlagent_envs.observation import FEATURES
+from rlagent_envs.settings import Settings
 from rlagent_envs.training.bank import Bank
 from rlagent_envs.training.loop import Live, Slice, evaluate, train
-from rlagent_envs.training.settings import Settings
 from scripts.figures import CompileCount, Figure, in_turns, milliseconds, ratio
 from scripts.speed import LARGEST, Prepared, made_task
 

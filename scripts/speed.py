@@ -18,9 +18,9 @@ from rlagent_envs.config import BASIC_KNOBS
 from rlagent_envs.dynamics import Run
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.models import Rung
+from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks.task import Split, Task
 from rlagent_envs.training.bank import Bank, make_bank
-from rlagent_envs.training.settings import DEFAULT
 from scripts import plain_loops
 from scripts.figures import Figure, in_turns, milliseconds, ratio
 from scripts.plain_loops import HASHED, THREEFRY, Data, State, Work

@@ -15,9 +15,9 @@ from rlagent_envs.books import RungFacts
 from rlagent_envs.config import BASIC_KNOBS, EnvConfig
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
+from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank, make_bank
-from rlagent_envs.training.settings import DEFAULT
 from scripts.figures import CompileCount, Figure
 from scripts.speed import made_task
 

@@ -21,10 +21,10 @@ from rlagent.baselines.transferred import configurations, greedy_order
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.models.ladder import Family
 from rlagent_envs.models.mlp import Dense
+from rlagent_envs.settings import HIGH, LOW
 from rlagent_envs.tasks import Task, from_arrays
 from rlagent_envs.tasks.task import Split
 from rlagent_envs.training.bank import Bank, baseline_loss, make_bank
-from rlagent_envs.training.settings import HIGH, LOW
 
 UPDATES, DECISIONS = 800, 16
 NOISE = 0.3

@@ -24,9 +24,9 @@ from rlagent_envs.observation import HIGHEST, LOWEST
 from rlagent_envs.observation import NAMES as FEATURE_NAMES
 from rlagent_envs.pool import Pool, fixed_task
 from rlagent_envs.reward import FLOOR
+from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks import TASKS
 from rlagent_envs.tasks.task import Split
-from rlagent_envs.training.settings import DEFAULT
 from rlagent_envs.vector_env import TuningVectorEnv
 
 ID = "rlagent/Tuning-v0"

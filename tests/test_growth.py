@@ -17,11 +17,11 @@ from rlagent_envs.episode import Episode, Start
 from rlagent_envs.growth import grow
 from rlagent_envs.models import MLP, Rung, ShapeClass
 from rlagent_envs.models.mlp import Layers
+from rlagent_envs.settings import Settings
 from rlagent_envs.tasks.task import Split, Task
 from rlagent_envs.training import adamw
 from rlagent_envs.training.bank import Bank, make_bank
 from rlagent_envs.training.loop import Live
-from rlagent_envs.training.settings import Settings
 
 FEATURES, PADDED, OUTPUTS = 20, 32, 8
 SMALL = Rung(1, 32)

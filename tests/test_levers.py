@@ -21,12 +21,12 @@ from rlagent_envs.config import BASIC_KNOBS, KNOB_NAMES, EnvConfig
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.models import MLP, Rung, ShapeClass
 from rlagent_envs.models.activations import ACTIVATIONS, chosen
+from rlagent_envs.settings import DEFAULT, HIGH, LEVERS, LOW, Settings, levers_of
 from rlagent_envs.tasks.task import Split, Task
 from rlagent_envs.training import adversarial, augmentation, loop, losses, regularization
 from rlagent_envs.training.bank import Bank, make_bank
 from rlagent_envs.training.loop import judged
 from rlagent_envs.training.optimizer import optimizer_of
-from rlagent_envs.training.settings import DEFAULT, HIGH, LEVERS, LOW, Settings, levers_of
 
 ROWS, FEATURES, CLASSES, BATCH_SIZE = 200, 32, 4, 32
 IMAGE = (4, 8, 1)

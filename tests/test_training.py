@@ -19,6 +19,7 @@ from rlagent_envs.dynamics import Measured, Run
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.models import MLP, Rung, ShapeClass
 from rlagent_envs.models.mlp import Dense, Layers
+from rlagent_envs.settings import Settings
 from rlagent_envs.tasks.task import Split, Task
 from rlagent_envs.training import adamw as own_adamw
 from rlagent_envs.training import loop, losses
@@ -26,7 +27,6 @@ from rlagent_envs.training.bank import Bank, make_bank
 from rlagent_envs.training.loop import BATCH, Live
 from rlagent_envs.training.optimizer import TUNING_FREE
 from rlagent_envs.training.schedules import SHAPES, multiplier
-from rlagent_envs.training.settings import Settings
 
 BATCH_SIZE, TRAIN_ROWS, VALID_ROWS = 32, 200, 90
 PLAIN = Settings(3e-3, 1e-2, 0.0, 0.0, 0.9)

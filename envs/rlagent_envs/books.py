@@ -13,9 +13,9 @@ from flax import struct
 
 from rlagent_envs import observation, reward, telemetry
 from rlagent_envs.models import FAMILIES, ShapeClass
+from rlagent_envs.settings import Settings
 from rlagent_envs.training.optimizer import optimizer_of
 from rlagent_envs.training.schedules import Schedule
-from rlagent_envs.training.settings import Settings
 
 SIGNS = len(telemetry.Telemetry._fields)
 RECENT = 8  # scores that the running rank looks at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from rlagent_envs.training.settings import HIGH, LOW, PLAIN, Settings
+from rlagent_envs.settings import HIGH, LOW, PLAIN, Settings
 
 EDITS = ("growth", "restore")
 KNOB_NAMES = (*Settings._fields, *EDITS)  # all that there are

@@ -21,9 +21,9 @@ from rlagent_envs.books import (
 )
 from rlagent_envs.models import ShapeClass
 from rlagent_envs.observation import Signals
+from rlagent_envs.settings import Settings
 from rlagent_envs.training.bank import Bank
 from rlagent_envs.training.loop import Live, Slice, Trace, evaluate, train
-from rlagent_envs.training.settings import Settings
 
 EVALUATION_SHARE = 0.14  # of a slice's FLOPs, at the most: a costlier evaluation lengthens it
 

@@ -14,6 +14,7 @@ from rlagent_envs.dynamics import Report, Run
 from rlagent_envs.growth import grow
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.observation import GROUPS
+from rlagent_envs.settings import DEFAULT, HIGH, LEVER_OF, LOW, Settings, levers_of
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.adversarial import L2_BALL, NORMS, Norm
 from rlagent_envs.training.bank import Bank, baseline_loss, loss_ceiling
@@ -21,7 +22,6 @@ from rlagent_envs.training.loop import Live
 from rlagent_envs.training.optimizer import ADAMW, optimizer_of
 from rlagent_envs.training.regularization import no_norms
 from rlagent_envs.training.schedules import SHAPES
-from rlagent_envs.training.settings import DEFAULT, HIGH, LEVER_OF, LOW, Settings, levers_of
 
 EVALUATION_AIM = 0.07  # of the FLOPs at the base rung: growth makes evaluation dearer
 MIN_UPDATES_AFTER_GROWTH = 8  # an edit has to leave budget for that many updates

@@ -15,7 +15,7 @@ from rlagent_envs.config import EnvConfig, config_from_dict
 from rlagent_envs.episode import action_mask
 from rlagent_envs.observation import HIGHEST, LOWEST
 from rlagent_envs.pool import PROCEDURAL, Place, Pool, fixed_task
-from rlagent_envs.training.settings import named
+from rlagent_envs.settings import named
 
 
 class TuningEnv(gym.Env[np.ndarray, np.ndarray]):

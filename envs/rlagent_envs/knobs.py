@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlagent_envs.models.activations import ACTIVATIONS
-from rlagent_envs.training.settings import HIGH, LEAST, LEVER_OF, LOW, Settings
+from rlagent_envs.settings import HIGH, LEAST, LEVER_OF, LOW, Settings
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from rlagent_envs.knobs import HOLD, KNOBS, LEVELS
 from rlagent_envs.models.activations import ACTIVATIONS
-from rlagent_envs.training.settings import HIGH, LEAST, LOW, Settings
+from rlagent_envs.settings import HIGH, LEAST, LOW, Settings
 
 # A group can be absent, with its bit at 0 and its features at 0: a controller that is trained with
 # groups dropped at random works where there is no validation data or no growth.

@@ -19,9 +19,9 @@ from rlagent.history import Record, record_of
 from rlagent_envs import batch, saving
 from rlagent_envs import episode as episodes
 from rlagent_envs.episode import Episode
+from rlagent_envs.settings import Settings
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank
-from rlagent_envs.training.settings import Settings
 
 CHECKPOINT_SECONDS = 3.0  # between two checkpoints, at least
 CHECKPOINT_SHARE = 0.02  # of the time, at most, goes into writing them

@@ -62,7 +62,8 @@ def parameters(run: Mapping[str, Any]) -> Parameters:
         "method": asked["method"],
         "controller": asked["controller"],
         "batch_size": asked["batch_size"],
-        **run["plan"],
+        **{name: value for name, value in run["plan"].items() if name != "settings"},
+        **run["plan"]["settings"],
         "knobs": ", ".join(run["plan"]["knobs"]) or None,
     }
     return {name: value for name, value in chosen.items() if value is not None}

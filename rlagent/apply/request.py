@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from rlagent_envs.episode import Start
     from rlagent_envs.models import Rung
+    from rlagent_envs.settings import Settings
     from rlagent_envs.tasks.task import Task
     from rlagent_envs.training.adversarial import Norm
-    from rlagent_envs.training.settings import Settings
 
 DEFAULT_CONTROLLER = "default"
 LEAST_UPDATES_PER_DECISION = 8  # of the base rung, where the number of decisions is ours to choose
@@ -93,7 +93,7 @@ class Plan:
         """What the episode begins with."""
         from rlagent_envs.episode import Start
         from rlagent_envs.models import Rung
-        from rlagent_envs.training.settings import Settings
+        from rlagent_envs.settings import Settings
 
         return Start(
             seed=self.seed,
@@ -206,7 +206,7 @@ def _settings(given: dict[str, float | str], task: Task) -> Settings:
     """The settings at the start, those that are not given at their defaults."""
     from rlagent_envs.knobs import meaningful
     from rlagent_envs.models.activations import ACTIVATIONS
-    from rlagent_envs.training.settings import DEFAULT, Settings
+    from rlagent_envs.settings import DEFAULT, Settings
 
     own = ("learning_rate", "weight_decay")  # options of their own
     names = [name for name in Settings._fields if name not in own]

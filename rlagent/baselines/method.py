@@ -23,9 +23,9 @@ from rlagent_envs.batch import Stepped
 from rlagent_envs.books import RungFacts
 from rlagent_envs.dynamics import Report
 from rlagent_envs.episode import Episode, Start, flops_spent
+from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank
-from rlagent_envs.training.settings import DEFAULT, Settings
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from rlagent.baselines.method import Outcome, Point, Problem, Steps, Training, a
 from rlagent_envs import episode as episodes
 from rlagent_envs.dynamics import Run
 from rlagent_envs.reward import FLOOR
+from rlagent_envs.settings import DEFAULT, HIGH, LOW, Settings
 from rlagent_envs.training.bank import baseline_loss
-from rlagent_envs.training.settings import DEFAULT, HIGH, LOW, Settings
 
 EXPLORED = ("learning_rate", "weight_decay", "dropout", "label_smoothing", "damping")
 WORST = 10.0  # a validation loss above this many times the baseline's counts as that

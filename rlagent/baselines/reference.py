@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlagent.baselines.frozen import initial_rung, learning_rate
 from rlagent_envs.episode import Start
-from rlagent_envs.training.settings import DEFAULT
+from rlagent_envs.settings import DEFAULT
 
 REFERENCE_LEARNING_RATE = learning_rate("cosine")
 REFERENCE_RUNG = initial_rung()

@@ -15,9 +15,9 @@ from rlagent_envs.config import BASIC_KNOBS
 from rlagent_envs.dynamics import Report
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.reward import FLOOR
+from rlagent_envs.settings import Settings
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank, baseline_loss, validation_bank
-from rlagent_envs.training.settings import Settings
 
 # (observations [runs, features], masks [runs, levels]) -> levels [runs, knobs]
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -22,7 +22,7 @@ from rlagent.baselines.method import (
     one_by_one,
 )
 from rlagent_envs.models import Rung
-from rlagent_envs.training.settings import DEFAULT, Settings
+from rlagent_envs.settings import DEFAULT, Settings
 
 if TYPE_CHECKING:
     import optuna

@@ -16,8 +16,8 @@ from rlagent.baselines.method import Problem, Steps, Training, advance, begin, f
 from rlagent.controller.deciding import decide_by
 from rlagent.controller.file import Controller
 from rlagent_envs import episode as episodes
+from rlagent_envs.settings import DEFAULT, HIGH, LOW
 from rlagent_envs.training.optimizer import ADAMW
-from rlagent_envs.training.settings import DEFAULT, HIGH, LOW
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from rlagent.experiments.sources import Source
 from rlagent.experiments.stored_run import Curve, StoredRun, Trial
 from rlagent_envs import batch
 from rlagent_envs.batch import Stepped
+from rlagent_envs.settings import named
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank, make_bank
-from rlagent_envs.training.settings import named
 
 # XLA makes about 450 memory maps for a program, and Linux allows a process 65,530.
 MOST_MAPS = 40_000

@@ -13,8 +13,8 @@ from rlagent_envs import episode as episodes
 from rlagent_envs.config import BASIC_KNOBS
 from rlagent_envs.episode import Start
 from rlagent_envs.models import Rung
+from rlagent_envs.settings import DEFAULT
 from rlagent_envs.training.bank import make_bank
-from rlagent_envs.training.settings import DEFAULT
 from scripts.peers import search_plan
 from scripts.peers.side import Round
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from rlagent_envs.training.settings import Settings
+from rlagent_envs.settings import Settings
 
 SECOND_DECAY = 0.999  # Adam's b2
 EPSILON = 1e-8

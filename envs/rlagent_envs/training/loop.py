@@ -12,12 +12,12 @@ from flax import struct
 
 from rlagent_envs import draws
 from rlagent_envs.models import FAMILIES, ShapeClass
+from rlagent_envs.settings import Settings
 from rlagent_envs.training import adversarial, losses, regularization
 from rlagent_envs.training.augmentation import augment, mix
 from rlagent_envs.training.bank import Bank
 from rlagent_envs.training.optimizer import optimizer_of
 from rlagent_envs.training.schedules import Schedule, multiplier
-from rlagent_envs.training.settings import Settings
 
 # What the draws of an update are for.
 BATCH, DROPOUT, AUGMENTATION, MIXING, ATTACK = range(5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from rlagent_envs.training.settings import Settings
+from rlagent_envs.settings import Settings
 
 # Added to the logits of classes that are padding: their probability becomes an exact zero.
 FORBIDDEN = -1e9

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlagent_envs.settings import Settings
 from rlagent_envs.training.adamw import EPSILON, SECOND_DECAY, AdamState
-from rlagent_envs.training.settings import Settings
 
 LION_DECAY = 0.99  # of what Lion keeps; what it steps by has the momentum of the settings
 # Newton and Schulz's iteration.

@@ -17,8 +17,8 @@ import numpy as np
 import optax
 from optax import contrib
 
+from rlagent_envs.settings import Settings
 from rlagent_envs.training import adamw, momentum
-from rlagent_envs.training.settings import Settings
 
 
 @dataclass(frozen=True)

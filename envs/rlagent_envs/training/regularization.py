@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlagent_envs.training.settings import Settings
+from rlagent_envs.settings import Settings
 
 NORMS = 64  # gradient norms that clipping remembers
 UNKNOWN = -1.0  # stands for a norm that there was not yet
