@@ -72,6 +72,7 @@ LINEAR = Family(
     flops=lambda shape: (2.0 * shape.features, 4.0 * shape.features),
     widen=lambda generator, params, width: (params, params),
     deepen=lambda params: (params, params),
+    narrow=lambda params, width: lambda tree: tree,
 )
 
 

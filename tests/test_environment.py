@@ -25,7 +25,7 @@ from rlagent_envs.observation import NAMES as FEATURE_NAMES
 from rlagent_envs.pool import Pool, fixed_task
 from rlagent_envs.reward import FLOOR
 from rlagent_envs.settings import DEFAULT
-from rlagent_envs.tasks import TASKS
+from rlagent_envs.tasks import TASKS, load_task
 from rlagent_envs.tasks.task import Split
 from rlagent_envs.vector_env import TuningVectorEnv
 
@@ -229,7 +229,7 @@ def test_wrong_calls_are_answered_with_a_sentence() -> None:
 
 
 def test_a_masked_level_holds_and_is_named() -> None:
-    mask = knobs.open_mask(("learning_rate", "restore"), "classification", ())
+    mask = knobs.open_mask(("learning_rate", "restore"), load_task("iris"))
     knobs.close(mask, knobs.RESTORE, knobs.BEST)
     wanted = action(learning_rate=8, dropout=2, restore=1)
     allowed, names = knobs.held(wanted, mask)

@@ -788,7 +788,7 @@ def test_the_controller_of_the_default_sizes_is_below_2_mb(
 def test_the_shipped_config_means_what_it_says() -> None:
     config = read_config(training.SHIPPED_CONFIG)
     said = tomllib.loads(training.SHIPPED_CONFIG.read_text())
-    assert said.pop("name") == config.name == "default"
+    assert said.pop("name") == config.name == "basic"
     for part, values in said.items():
         for name, value in values.items():
             expected = tuple(value) if isinstance(value, list) else value

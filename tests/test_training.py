@@ -423,8 +423,9 @@ def test_an_evaluation_is_that_of_numpy_on_the_same_rows(pieces: int) -> None:
     params = episode.run.live.params
     x = np.maximum(x @ params[0].kernel + params[0].bias, 0.0) @ params[1].kernel + params[1].bias
     log_p = x - np.log(np.sum(np.exp(x), axis=1, keepdims=True))
-    loss, hits = batch.evaluate_one(
-        episode.shape, bank, np.int32(0), episode.run.live, np.int32(pieces), np.float32(0.0)
+    off = np.float32(0.0)
+    loss, hits, *_ = batch.evaluate_one(
+        episode.shape, bank, np.int32(0), episode.run.live, np.int32(pieces), off, off
     )
     y = task.valid.y[:rows]
     assert float(loss) == pytest.approx(-np.mean(log_p[np.arange(rows), y]), rel=1e-5)
@@ -451,7 +452,7 @@ def test_padding_changes_nothing() -> None:
     assert int(measured.updates) == int(expected.updates) > 20
     assert_close(measured.trace.early_loss, expected.trace.early_loss, 1e-6)
     assert_close(measured.trace.late_loss, expected.trace.late_loss, 1e-6)
-    assert_close(measured.valid_loss, expected.valid_loss, 1e-6)
+    assert_close(measured.judged.loss, expected.judged.loss, 1e-6)
     for large, small in zip(
         jax.tree.leaves(live.params), jax.tree.leaves(expected_live.params), strict=True
     ):

@@ -37,6 +37,31 @@ def step_many(
     return jax.vmap(partial(dynamics.step, shape, bank))(runs, actions)
 
 
+# Linux lets a process have 65,530 memory maps, XLA makes hundreds for a program, and one that finds
+# no more dies without a word.
+MOST_MAPS = 45_000
+_shapes: set[ShapeClass] = set()  # whose programs there are
+
+
+def make_room(shape: ShapeClass) -> None:
+    """Drops all programs before one for a new shape class would be one too many."""
+    if shape in _shapes:
+        return
+    if _memory_maps() > MOST_MAPS:
+        jax.clear_caches()  # type: ignore[no-untyped-call]
+        _shapes.clear()
+    _shapes.add(shape)
+
+
+def _memory_maps() -> int:
+    """The memory maps of this process; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/maps", "rb") as lines:
+            return sum(1 for _ in lines)
+    except OSError:
+        return 0
+
+
 class Stepped(NamedTuple):
     """What a decision gave one run."""
 
@@ -59,6 +84,7 @@ def step_one(
     shape: ShapeClass, bank: Bank, run: Run, action: np.ndarray
 ) -> tuple[Run, dynamics.Outcome]:
     """`dynamics.step`, as its two compiled parts."""
+    make_room(shape)
     live, measured = advance_one(shape, bank, run, action)
     books, outcome = account_one(run.books, measured, action)
     return Run(live, books), outcome
@@ -108,6 +134,7 @@ def _grouped(
         groups.setdefault((one.shape, id(banks[number])), []).append(number)
     results: dict[int, tuple[Run, dynamics.Outcome]] = {}
     for (shape, _), members in groups.items():
+        make_room(shape)
         size = 1 << (len(members) - 1).bit_length()
         padded = members + [members[0]] * (size - len(members))
         runs = _stack([running[number].run for number in padded])

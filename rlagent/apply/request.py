@@ -214,8 +214,8 @@ def _settings(given: dict[str, float | str], task: Task) -> Settings:
     for name, value in given.items():
         if name not in names:
             raise ValueError(f"unknown setting {name!r}; there are: {', '.join(names)}")
-        if not meaningful(name, task.kind, task.input_shape):
-            what = task.kind if name != "cutmix" else "inputs that are not images"
+        if not meaningful(name, task):
+            what = _without_meaning(name, task)
             raise ValueError(f"{name} has no meaning for {what}")
         if name == "activation":
             if value not in ACTIVATIONS:
@@ -227,6 +227,14 @@ def _settings(given: dict[str, float | str], task: Task) -> Settings:
             raise ValueError(f"{name} must be a number, got {value!r}")
         chosen[name] = float(value)
     return DEFAULT._replace(**chosen)
+
+
+def _without_meaning(name: str, task: Task) -> str:
+    if name == "cutmix":
+        return "inputs that are not images"
+    if task.attackable:
+        return task.kind
+    return f"{task.name}, which has no continuous inputs that an attack could move"
 
 
 def _optimizer(request: Request) -> str:

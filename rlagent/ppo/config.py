@@ -93,6 +93,7 @@ class TrainConfig:
     """A training of a controller."""
 
     name: str = "controller"
+    begin_from: str = ""  # a controller, by name or file, whose policy the training begins with
     checkpoint_minutes: float = 2.0  # at most this much is lost to a kill
     ppo: PPOConfig = field(default_factory=PPOConfig)
     environment: EnvConfig = field(default_factory=lambda: EnvConfig(task="procedural"))

@@ -68,6 +68,14 @@ class Family:
     # (params) -> params with one more hidden layer, and the same kind of tree
     deepen: Callable[[Params], tuple[Params, Any]]
 
+    # (params, new width) -> picks the units that are kept out of any tree of the form of params
+    narrow: Callable[[Params, int], Callable[[Any], Any]]
+
+    def narrower(self, rung: Rung) -> Rung | None:
+        """The next rung with narrower layers, or None at the narrowest."""
+        earlier = [width for width in self.widths if width < rung.width]
+        return Rung(rung.depth, earlier[-1]) if earlier else None
+
     def wider(self, rung: Rung) -> Rung | None:
         """The next rung with wider layers, or None at the widest."""
         later = [width for width in self.widths if width > rung.width]

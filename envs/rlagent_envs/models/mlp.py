@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -154,6 +156,41 @@ def deepen(params: Layers) -> tuple[Layers, Layers]:
     return layers, new
 
 
+def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
+    """Chooses the `width` units of each hidden layer that are used the most.
+
+    The use of a unit is the product of the norms of its incoming and its outgoing weights: one
+    that hears nothing or is not heard has none, and goes without a change of the outputs.
+
+    Args:
+        params: the layers, which decide.
+        width: units of each hidden layer that stay, at most the present width.
+
+    Returns:
+        What makes the narrower form of the params, and of moments or averages of their form.
+
+    Raises:
+        ValueError: if `width` is above the present width.
+    """
+    present = params[0].kernel.shape[1]
+    if width > present:
+        raise ValueError(f"width must be at most the present width {present}, got {width}")
+    kept = []
+    for layer, after in pairwise(params):
+        heard = np.sqrt(np.square(layer.kernel).sum(axis=0) + np.square(layer.bias))
+        use = heard * np.sqrt(np.square(after.kernel).sum(axis=1))
+        kept.append(np.sort(np.argsort(-use, kind="stable")[:width]))
+
+    def pick(layers: Layers) -> Layers:
+        ends = [slice(None), *kept, slice(None)]
+        return tuple(
+            Dense(layer.kernel[rows][:, columns], layer.bias[columns])
+            for layer, rows, columns in zip(layers, ends[:-1], ends[1:], strict=True)
+        )
+
+    return pick
+
+
 def _normal(generator: np.random.Generator, size: tuple[int, int], variance: float) -> np.ndarray:
     return generator.standard_normal(size, np.float32) * np.float32(np.sqrt(variance))
 
@@ -167,4 +204,5 @@ MLP = Family(
     flops=flops,
     widen=widen,
     deepen=deepen,
+    narrow=narrow,
 )

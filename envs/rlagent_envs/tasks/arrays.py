@@ -128,4 +128,5 @@ def _make_task(name: str, kind: Kind, parts: dict[str, Part], batch_size: int | 
         outputs=preprocessing.outputs,
         batch_size=default_batch_size(len(train.y)) if batch_size is None else batch_size,
         preprocessing=preprocessing,
+        continuous=np.array(preprocessing.inputs.continuous),
     )

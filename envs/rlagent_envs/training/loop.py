@@ -284,7 +284,6 @@ def _attacked(
     # At the examples themselves the change has no gradient.
     inside = (steps > 1) | by_change
     norm = adversarial.norm_of(shape.levers)
-    open_columns = (jnp.arange(shape.features) < bank.features[slot]).astype(jnp.float32)
     moved = adversarial.attack(
         loss,
         examples.x,
@@ -292,7 +291,7 @@ def _attacked(
         steps,
         settings.adversarial_step,
         norm,
-        open_columns,
+        bank.continuous[slot],
         start,
         inside,
     )
@@ -322,6 +321,15 @@ def judged(shape: ShapeClass, live: Live) -> Any:
     return optimizer_of(shape.optimizer).judged(live.optimizer, live.params)
 
 
+class Judgement(NamedTuple):
+    """What validation rows say of a network; each `[]`, float32."""
+
+    loss: Any  # mean plain loss; with the lever robust the mean of that and `robust_loss`
+    hits: Any  # share of right answers, in the same way; 0 for regression
+    robust_loss: Any  # of the rows under attack; 0 without the lever
+    robust_hits: Any
+
+
 def evaluate(
     shape: ShapeClass,
     bank: Bank,
@@ -329,8 +337,11 @@ def evaluate(
     live: Live,
     pieces: jax.Array,
     activation: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+    robust_epsilon: jax.Array,
+) -> Judgement:
     """The plain loss and the share of right answers on the first pieces of the validation rows.
+
+    With the lever robust each row counts twice: as it is, and attacked by PGD within a ball.
 
     Args:
         shape: what the program is specialised to.
@@ -340,30 +351,43 @@ def evaluate(
         pieces: how many pieces of `batch_size` rows to look at, `[]`, int32; any number of them
             is a stratified subset, and the same one whenever it is asked for.
         activation: number of the activation, `[]`.
-
-    Returns:
-        Mean loss and mean hits, `[]` each.
+        robust_epsilon: radius of the ball, `[]`; of no use without the lever.
     """
     size = shape.batch_size
     classes = bank.classes[slot]
     params = judged(shape, live)
     forward = _forward(shape, activation)
 
-    def one(number: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def row_losses(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        outputs, _ = forward(params, live.model_state, x, jnp.float32(0.0), None)
+        _, plain = losses.example_losses(shape.kind, outputs, y, classes, jnp.float32(0.0))
+        return plain, losses.example_hits(shape.kind, outputs, y, classes)
+
+    def one(number: jax.Array, sums: jax.Array) -> jax.Array:
         start = number * size
         x = jax.lax.dynamic_slice(bank.valid_x, (slot, start, 0), (1, size, shape.features))[0]
         y = jax.lax.dynamic_slice(bank.valid_y, (slot, start), (1, size))[0]
-        outputs, _ = forward(params, live.model_state, x, jnp.float32(0.0), None)
-        _, plain = losses.example_losses(shape.kind, outputs, y, classes, jnp.float32(0.0))
         real = start + jnp.arange(size) < bank.valid_rows[slot]
-        hits = losses.example_hits(shape.kind, outputs, y, classes)
-        loss_sum, hit_sum = sums
-        return (
-            loss_sum + jnp.sum(jnp.where(real, plain, 0.0)),
-            hit_sum + jnp.sum(jnp.where(real, hits, 0.0)),
-        )
+        told = [*row_losses(x, y)]
+        if robust:
+            moved = adversarial.attack(
+                lambda moved: jnp.sum(row_losses(moved, y)[0]),
+                x,
+                robust_epsilon,
+                jnp.int32(adversarial.JUDGE_STEPS),
+                jnp.float32(adversarial.JUDGE_STEP),
+                adversarial.norm_of(shape.levers),
+                bank.continuous[slot],
+                draws.mix(number.astype(jnp.uint32)),
+                jnp.bool_(True),
+            )
+            told += row_losses(moved, y)
+        return sums + jnp.stack([jnp.sum(jnp.where(real, of_rows, 0.0)) for of_rows in told])
 
-    zero = jnp.zeros((), jnp.float32)
-    loss_sum, hit_sum = jax.lax.fori_loop(0, pieces, one, (zero, zero))
-    rows = jnp.minimum(pieces * size, bank.valid_rows[slot]).astype(jnp.float32)
-    return loss_sum / rows, hit_sum / rows
+    robust = adversarial.ROBUST in shape.levers
+    sums = jax.lax.fori_loop(0, pieces, one, jnp.zeros(4 if robust else 2, jnp.float32))
+    means = sums / jnp.minimum(pieces * size, bank.valid_rows[slot]).astype(jnp.float32)
+    if not robust:
+        return Judgement(means[0], means[1], jnp.float32(0.0), jnp.float32(0.0))
+    loss, hits, robust_loss, robust_hits = means
+    return Judgement((loss + robust_loss) / 2, (hits + robust_hits) / 2, robust_loss, robust_hits)
