@@ -15,6 +15,7 @@ LIMITS = {
     "plain_start": 1.0,
     "group_dropout": 0.99,
     "robust_share": 1.0,
+    "architecture_share": 1.0,
     "divergence_penalty": 3.0,
 }
 
@@ -59,6 +60,7 @@ class EnvConfig:
     widths: tuple[int, ...] = (32, 64, 128)  # of the base rung, any of them
     plain_start: float = 0.0  # probability that all but learning rate and rung are at default
     canvases: bool = False  # procedural pictures are images of 8x8 or 16x16, not flat rows
+    architecture_share: float = 1.0  # of episodes in which the network may grow or shrink
     robust_share: float = 0.0  # of episodes that are judged under attack
     robust_epsilon: tuple[float, float] = (0.02, 0.5)  # of those attacks, log-uniform
     group_dropout: float = 0.0  # probability that a group of features is absent in an episode

@@ -25,6 +25,7 @@ from rlagent_envs.training.regularization import no_norms
 from rlagent_envs.training.schedules import SHAPES
 
 EVALUATION_AIM = 0.07  # of the FLOPs at the base rung: growth makes evaluation dearer
+ARCHITECTURE = ("growth", "shrink")  # knobs that move a run to another rung
 MIN_UPDATES_AFTER_GROWTH = 8  # an edit has to leave budget for that many updates
 
 
@@ -43,6 +44,7 @@ class Start:
     robust_epsilon: float = 0.0  # validation rows are judged under attacks within it; 0: not
     base: Rung | None = None  # what the budget is counted in; `rung` where None
     absent: tuple[str, ...] = ()  # groups of features that are not there
+    held: tuple[str, ...] = ()  # open knobs that may not be moved all the same
     divergence_penalty: float = 0.1
 
     def __post_init__(self) -> None:
@@ -116,6 +118,7 @@ def draw(config: EnvConfig, seed: int) -> Start:
         )
     rung = Rung(int(generator.choice(config.depths)), int(generator.choice(config.widths)))
     absent = tuple(group for group in GROUPS if generator.random() < config.group_dropout)
+    edits = others.random() < config.architecture_share
     return Start(
         seed=seed,
         settings=settings,
@@ -125,6 +128,7 @@ def draw(config: EnvConfig, seed: int) -> Start:
         schedule=config.schedule,
         robust_epsilon=robust_epsilon,
         absent=absent,
+        held=() if edits else ARCHITECTURE,
         divergence_penalty=config.divergence_penalty,
     )
 
@@ -210,7 +214,7 @@ def begin(
         run=Run(live, Books.of(entries)),
         snapshot=live,
         snapshot_shape=shape,
-        open_mask=_open_mask(open_knobs, task, start.absent),
+        open_mask=_open_mask(open_knobs, task, start),
         seed=start.seed,
         decisions=0,
         spent=0.0,
@@ -228,10 +232,10 @@ def _levers(task: Task, start: Start, open_knobs: tuple[str, ...]) -> tuple[str,
     return (*levers, L2_BALL) if start.norm == "l2" and attacked else levers
 
 
-def _open_mask(open_knobs: tuple[str, ...], task: Task, absent: tuple[str, ...]) -> np.ndarray:
+def _open_mask(open_knobs: tuple[str, ...], task: Task, start: Start) -> np.ndarray:
     """The open levels: an edit that could not be seen in the observation is closed too."""
-    closed = {"architecture": ("growth", "shrink"), "valid": ("restore",)}
-    hidden = {name for group in absent for name in closed.get(group, ())}
+    closed = {"architecture": ARCHITECTURE, "valid": ("restore",)}
+    hidden = {*start.held, *(name for group in start.absent for name in closed.get(group, ()))}
     seen = [name for name in open_knobs if name not in hidden]
     return knobs.open_mask(seen, task)
 
