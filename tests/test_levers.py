@@ -286,6 +286,13 @@ def _mix(x: Any, mixup: Any, cutmix: Any, start: Any) -> augmentation.Mixture:
     return augmentation.mix(x, mixup, cutmix, start, IMAGE)
 
 
+def test_cutmix_leaves_rows_of_a_table_as_they_are() -> None:
+    x = jnp.asarray(np.random.default_rng(8).standard_normal((6, 32)), jnp.float32)
+    mixed = augmentation.mix(x, jnp.float32(0.0), jnp.float32(1.0), jnp.uint32(3), ())
+    np.testing.assert_array_equal(mixed.x, x)
+    assert float(mixed.share) == 1.0
+
+
 def test_the_share_of_a_cutmix_is_that_of_its_pixels() -> None:
     x = jnp.stack([jnp.zeros(32), jnp.ones(32)])
     for start in range(40):

@@ -130,10 +130,13 @@ def _update(
     facts = bank.classes[slot], bank.shares[slot]
     if "adversarial" in shape.levers:
         attacked = draws.stream(plan.key, update, ATTACK)
-        examples = _attacked(shape, bank, slot, live, settings, facts, examples, attacked)
-    grad = jax.value_and_grad(_batch_loss, argnums=1, has_aux=True)
-    (loss, (plain, model_state)), gradients = grad(
-        shape, live.params, live.model_state, settings, facts, examples, start
+        examples = jax.lax.cond(
+            settings.adversarial_epsilon > 0,
+            lambda: _attacked(shape, bank, slot, live, settings, facts, examples, attacked),
+            lambda: examples._replace(attacked=examples.x),
+        )
+    (loss, (plain, model_state)), gradients = _gradients(
+        shape, live, settings, facts, examples, start
     )
     if "penalty" in shape.levers:
         gradients = regularization.penalized(gradients, live.params, settings)
@@ -229,6 +232,37 @@ def _losses(
     return trained, plain
 
 
+# Of a batch: the loss that training minimises, and beside it the plain loss and the model state.
+_BatchLoss = tuple[jax.Array, tuple[jax.Array, Any]]
+
+
+def _gradients(
+    shape: ShapeClass,
+    live: Live,
+    settings: Settings,
+    facts: tuple[jax.Array, jax.Array],
+    examples: Examples,
+    start: jax.Array,
+) -> tuple[_BatchLoss, Any]:
+    """The loss of a batch and its gradients."""
+
+    def of(loss: Callable[..., _BatchLoss], learned: Examples) -> tuple[_BatchLoss, Any]:
+        grad = jax.value_and_grad(loss, argnums=1, has_aux=True)
+        made: tuple[_BatchLoss, Any] = grad(
+            shape, live.params, live.model_state, settings, facts, learned, start
+        )
+        return made
+
+    attacked = examples.attacked
+    if attacked is None:
+        return of(_batch_loss, examples)
+    return jax.lax.cond(
+        _trades(settings) > 0,
+        lambda: of(_trades_loss, examples),
+        lambda: of(_batch_loss, examples._replace(x=attacked)),
+    )
+
+
 def _batch_loss(
     shape: ShapeClass,
     params: Any,
@@ -237,23 +271,29 @@ def _batch_loss(
     facts: tuple[jax.Array, jax.Array],
     examples: Examples,
     start: jax.Array,
-) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+) -> _BatchLoss:
     forward = _forward(shape, settings.activation)
-    if examples.attacked is None:
-        outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
-        trained, plain = _losses(shape, settings, facts, outputs, examples)
-        return jnp.mean(trained), (jnp.mean(plain), model_state)
-    attacked, model_state = forward(params, model_state, examples.attacked, settings.dropout, start)
-    # TRADES learns the examples as they are, and that an attack changes nothing.
-    trades = _trades(settings)
-    outputs = jax.lax.cond(
-        trades > 0,
-        lambda: forward(params, model_state, examples.x, settings.dropout, start)[0],
-        lambda: attacked,
-    )
+    outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
+    trained, plain = _losses(shape, settings, facts, outputs, examples)
+    return jnp.mean(trained), (jnp.mean(plain), model_state)
+
+
+def _trades_loss(
+    shape: ShapeClass,
+    params: Any,
+    model_state: Any,
+    settings: Settings,
+    facts: tuple[jax.Array, jax.Array],
+    examples: Examples,
+    start: jax.Array,
+) -> _BatchLoss:
+    """TRADES learns the examples as they are, and that an attack changes nothing."""
+    forward = _forward(shape, settings.activation)
+    attacked, _ = forward(params, model_state, examples.attacked, settings.dropout, start)
+    outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
     trained, plain = _losses(shape, settings, facts, outputs, examples)
     change = losses.output_change(shape.kind, outputs, attacked, facts[0])
-    return jnp.mean(trained + trades * change), (jnp.mean(plain), model_state)
+    return jnp.mean(trained + settings.trades * change), (jnp.mean(plain), model_state)
 
 
 def _attacked(
@@ -270,7 +310,7 @@ def _attacked(
     forward = _forward(shape, settings.activation)
     size = shape.batch_size
     none = jnp.float32(0.0)
-    by_change = _trades(settings) > 0
+    by_change = settings.trades > 0
     # Of no use without TRADES, but then it costs a forward pass only.
     outputs, _ = forward(live.params, live.model_state, examples.x, none, None)
 
