@@ -76,6 +76,7 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
     add.add_argument("--set", action="append", metavar="NAME=VALUE", help="mixup=0.2 and others")
     add.add_argument("--optimizer", metavar="NAME", help="adamw (default), sgd, lion or muon")
     add.add_argument("--norm", metavar="NAME", help="of attacks: linf (default) or l2")
+    add.add_argument("--robust-epsilon", type=float, metavar="E", help="judge under attack, too")
     add.add_argument("--patience", type=int, metavar="K", help="end after K useless decisions")
     add.add_argument("--rung", metavar="WxD", help="width x depth at the start (64x2)")
     add.add_argument("--updates", type=int, metavar="N", help="budget, in updates of that rung")

@@ -36,6 +36,7 @@ class Request:
     settings: dict[str, float | str] | None = None  # of all others at the start, by name
     optimizer: str | None = None
     norm: str | None = None  # of attacks: linf or l2
+    robust_epsilon: float | None = None  # judge under attacks within it, too
     patience: int | None = None  # decisions without improvement after which the run ends
     rung: str = "64x2"  # width x depth at the start
     updates: int | None = None  # of the base rung
@@ -88,6 +89,7 @@ class Plan:
     score: str
     seed: int
     deadline: float | None  # seconds after which the run ends early
+    robust_epsilon: float = 0.0  # of attacks that validation rows are judged under; 0: none
 
     def start(self) -> Start:
         """What the episode begins with."""
@@ -104,6 +106,7 @@ class Plan:
             schedule=self.schedule,
             optimizer=self.optimizer,
             norm=self.norm,
+            robust_epsilon=self.robust_epsilon,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -183,6 +186,7 @@ def make_plan(
         score=check_score(request.score, task.kind),
         seed=int(request.seed),
         deadline=None if request.minutes is None else 60.0 * request.minutes,
+        robust_epsilon=_robust_epsilon(request, task),
     )
 
 
@@ -253,6 +257,25 @@ def _norm(request: Request) -> Norm:
         if norm == (request.norm or NORMS[0]):
             return norm
     raise ValueError(f"unknown norm {request.norm!r}; there are: {', '.join(NORMS)}")
+
+
+def _robust_epsilon(request: Request, task: Task) -> float:
+    from rlagent_envs.settings import HIGH
+
+    epsilon = request.robust_epsilon
+    if epsilon is None:
+        return 0.0
+    if not 0.0 < epsilon <= HIGH.adversarial_epsilon:
+        raise ValueError(
+            f"robust_epsilon must be more than 0 and at most {HIGH.adversarial_epsilon:g}, "
+            f"got {epsilon:g}"
+        )
+    if not task.attackable:
+        raise ValueError(
+            f"robust_epsilon has no meaning for {task.name}, which has no continuous inputs that "
+            f"an attack could move"
+        )
+    return float(epsilon)
 
 
 def with_budget(plan: Plan, request: Request, updates: int) -> Plan:

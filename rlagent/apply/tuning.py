@@ -78,6 +78,7 @@ def tune(
     settings: Mapping[str, float | str] | None = None,
     optimizer: str | None = None,
     norm: str | None = None,
+    robust_epsilon: float | None = None,
     patience: int | None = None,
     rung: str = "64x2",
     updates: int | None = None,
@@ -111,7 +112,10 @@ def tune(
         settings: others at the start by name, such as {"mixup": 0.2, "activation": "gelu"}; see
             docs/levers.md. A controller moves those that it has learned to move.
         optimizer: adamw (where None), sgd, lion or muon.
-        norm: of adversarial training: linf (where None) or l2.
+        norm: of attacks: linf (where None) or l2.
+        robust_epsilon: judge and select by validation rows as they are and, to an equal share,
+            attacked within this distance, in standard deviations of the inputs; and tell how the
+            model does under attack at the end. See `rlagent.apply.robustness`.
         patience: end the run after so many decisions without improvement; never where None.
         rung: width x depth at the start; a controller may grow it.
         updates: the budget, in updates of that rung; a larger rung gets fewer. Where None,
@@ -154,6 +158,7 @@ def tune(
         settings=None if settings is None else dict(settings),
         optimizer=optimizer,
         norm=norm,
+        robust_epsilon=robust_epsilon,
         patience=patience,
         rung=rung,
         updates=updates,
