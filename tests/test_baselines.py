@@ -53,12 +53,14 @@ def linear_init(
 
 
 def linear_apply(
+    shape: ShapeClass,
     params: Dense,
     model_state: Any,
     x: jax.Array,
     dropout: jax.Array,
     start: jax.Array | None,
     activation: jax.Array | None = None,
+    stochastic_depth: jax.Array | None = None,
 ) -> tuple[jax.Array, Any]:
     return x @ params.kernel + params.bias[None, :], model_state
 

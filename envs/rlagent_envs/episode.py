@@ -203,7 +203,9 @@ def begin(
 def _levers(task: Task, start: Start, open_knobs: tuple[str, ...]) -> tuple[str, ...]:
     """What the programs of a run have to contain."""
     useful = tuple(
-        name for name in open_knobs if knobs.meaningful(name, task.kind, task.input_shape)
+        name
+        for name in open_knobs
+        if knobs.meaningful(name, task.kind, task.input_shape, task.family)
     )
     levers = levers_of(start.settings, useful)
     return (*levers, L2_BALL) if start.norm == "l2" and "adversarial" in levers else levers
@@ -214,7 +216,7 @@ def _open_mask(open_knobs: tuple[str, ...], task: Task, absent: tuple[str, ...])
     closed = {"architecture": "growth", "valid": "restore"}
     hidden = {closed[group] for group in absent if group in closed}
     seen = [name for name in open_knobs if name not in hidden]
-    return knobs.open_mask(seen, task.kind, task.input_shape)
+    return knobs.open_mask(seen, task.kind, task.input_shape, task.family)
 
 
 def action_mask(episode: Episode) -> np.ndarray:

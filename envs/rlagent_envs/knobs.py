@@ -53,6 +53,7 @@ KNOBS: dict[str, Knob] = {
         Knob("adversarial_step", (-0.25, 0.0, 0.25), 1, "add", "added to the length of a step"),
         Knob("trades", (-1.0, 0.0, 1.0), 1, "add", "added to the weight of TRADES"),
         Knob("activation", ("hold", *ACTIVATIONS), 0, "choose", "this activation from now on"),
+        Knob("stochastic_depth", (-0.1, 0.0, 0.1), 1, "add", "added to the share skipped"),
         Knob("growth", ("hold", "wider", "deeper"), 0, "edit", "a larger rung, same function"),
         Knob("restore", ("hold", "best"), 0, "edit", "back to the best weights so far"),
     )
@@ -111,33 +112,38 @@ def apply(settings: jax.Array, action: jax.Array) -> jax.Array:
     return jnp.where(chosen == HOLD[:count], settings, moved)
 
 
-# What has no meaning for a kind of task, or where the inputs are not images.
+# What has no meaning for a kind of task, where the inputs are not images, or for a family.
 _CLOSED = {
     "regression": ("label_smoothing", "focal_gamma", "class_balance"),
     "classification": ("huber_delta", "quantile"),
     "rows": ("cutmix",),
+    "mlp": ("stochastic_depth",),
 }
 
 
-def meaningful(name: str, kind: str, input_shape: tuple[int, ...]) -> bool:
+def meaningful(name: str, kind: str, input_shape: tuple[int, ...], family: str = "mlp") -> bool:
     """Whether a knob or setting does anything for a task.
 
     Args:
         name: of the knob.
         kind: of the task.
         input_shape: of its examples; (height, width, channels) for images.
+        family: of the network.
     """
     inputs = () if len(input_shape) == 3 else _CLOSED["rows"]
-    return name not in (*_CLOSED[kind], *inputs)
+    return name not in (*_CLOSED[kind], *inputs, *_CLOSED.get(family, ()))
 
 
-def open_mask(names: Sequence[str], kind: str, input_shape: tuple[int, ...]) -> np.ndarray:
+def open_mask(
+    names: Sequence[str], kind: str, input_shape: tuple[int, ...], family: str = "mlp"
+) -> np.ndarray:
     """The flat mask `[levels]` of the knobs that are open: a closed knob can only hold.
 
     Args:
         names: the knobs that are open.
         kind: of the task: what has no meaning for it stays closed.
         input_shape: of its examples; (height, width, channels) for images.
+        family: of the network.
 
     Raises:
         ValueError: if a name is unknown or stands twice.
@@ -151,7 +157,7 @@ def open_mask(names: Sequence[str], kind: str, input_shape: tuple[int, ...]) -> 
     for number, (name, knob) in enumerate(KNOBS.items()):
         start = STARTS[number]
         mask[start + knob.hold] = True
-        if name in names and meaningful(name, kind, input_shape):
+        if name in names and meaningful(name, kind, input_shape, family):
             mask[start : start + len(knob.levels)] = True
     return mask
 

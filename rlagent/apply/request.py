@@ -37,7 +37,8 @@ class Request:
     optimizer: str | None = None
     norm: str | None = None  # of attacks: linf or l2
     patience: int | None = None  # decisions without improvement after which the run ends
-    rung: str = "64x2"  # width x depth at the start
+    family: str | None = None  # mlp or cnn
+    rung: str | None = None  # width x depth at the start
     updates: int | None = None  # of the base rung
     minutes: float | None = None  # in the place of updates
     decisions: int | None = None
@@ -156,8 +157,9 @@ def make_plan(
     from rlagent.baselines.frozen import learning_rate
     from rlagent_envs.models import FAMILIES
 
-    rung = parse_rung(request.rung)
-    FAMILIES[task.family].check(rung)
+    family = FAMILIES[task.family]
+    rung = family.default if request.rung is None else parse_rung(request.rung)
+    family.check(rung)
     rate = request.learning_rate
     if rate is None:
         learned = request.method == "controller"
@@ -214,8 +216,11 @@ def _settings(given: dict[str, float | str], task: Task) -> Settings:
     for name, value in given.items():
         if name not in names:
             raise ValueError(f"unknown setting {name!r}; there are: {', '.join(names)}")
-        if not meaningful(name, task.kind, task.input_shape):
-            what = task.kind if name != "cutmix" else "inputs that are not images"
+        if not meaningful(name, task.kind, task.input_shape, task.family):
+            what = {
+                "cutmix": "inputs that are not images",
+                "stochastic_depth": f"the family {task.family}",
+            }.get(name, task.kind)
             raise ValueError(f"{name} has no meaning for {what}")
         if name == "activation":
             if value not in ACTIVATIONS:

@@ -79,7 +79,8 @@ def tune(
     optimizer: str | None = None,
     norm: str | None = None,
     patience: int | None = None,
-    rung: str = "64x2",
+    family: str | None = None,
+    rung: str | None = None,
     updates: int | None = None,
     minutes: float | None = None,
     decisions: int | None = None,
@@ -113,7 +114,10 @@ def tune(
         optimizer: adamw (where None), sgd, lion or muon.
         norm: of adversarial training: linf (where None) or l2.
         patience: end the run after so many decisions without improvement; never where None.
-        rung: width x depth at the start; a controller may grow it.
+        family: mlp (where None), or cnn for images: arrays `[rows, height, width]`, or with 1, 3
+            or 4 channels behind.
+        rung: width x depth at the start; a controller may grow it. 64x2 where None, 16x2 (channels
+            x blocks) for cnn.
         updates: the budget, in updates of that rung; a larger rung gets fewer. Where None,
             `default_updates` of the number of rows.
         minutes: in the place of `updates`: as many as fit into the time, by a short calibration.
@@ -155,6 +159,7 @@ def tune(
         optimizer=optimizer,
         norm=norm,
         patience=patience,
+        family=family,
         rung=rung,
         updates=updates,
         minutes=minutes,

@@ -16,8 +16,8 @@ ModelState = Any  # a pytree of arrays that training changes without gradients; 
 class Rung(NamedTuple):
     """One architecture of a family."""
 
-    depth: int  # hidden layers
-    width: int  # units of a hidden layer
+    depth: int  # hidden layers, or residual blocks
+    width: int  # units of a hidden layer, or channels
 
     def __str__(self) -> str:
         """As people write it, for instance `64x2`: width x depth."""
@@ -52,11 +52,21 @@ class Family:
     widths: tuple[int, ...]
     # (generator, shape class, true number of features) -> params, model state
     init: Callable[[np.random.Generator, ShapeClass, int], tuple[Params, ModelState]]
-    # (params, model state, x [batch, features], dropout rate [], start of the random numbers or
-    # None, number of the activation [] or None) -> outputs [batch, outputs], model state; no start:
-    # as in evaluation, nothing is random; no activation: ReLU
+    # (shape class, params, model state, x [batch, features], dropout rate [], start of the random
+    # numbers or None, number of the activation [] or None, share of examples that skip the last
+    # residual block [] or None) -> outputs [batch, outputs], model state; no start: as in
+    # evaluation, nothing is random; no activation: ReLU; no share: none is skipped
     apply: Callable[
-        [Params, ModelState, jax.Array, jax.Array, jax.Array | None, jax.Array | None],
+        [
+            ShapeClass,
+            Params,
+            ModelState,
+            jax.Array,
+            jax.Array,
+            jax.Array | None,
+            jax.Array | None,
+            jax.Array | None,
+        ],
         tuple[jax.Array, ModelState],
     ]
     # (shape class) -> multiplications and additions of a forward pass of one example, and of the
@@ -67,6 +77,8 @@ class Family:
     widen: Callable[[np.random.Generator | None, Params, int], tuple[Params, Any]]
     # (params) -> params with one more hidden layer, and the same kind of tree
     deepen: Callable[[Params], tuple[Params, Any]]
+    default: Rung = Rung(2, 64)  # of a run that names none
+    images: bool = False  # its inputs have to be images; it has residual blocks
 
     def wider(self, rung: Rung) -> Rung | None:
         """The next rung with wider layers, or None at the widest."""

@@ -53,16 +53,19 @@ def init(
 
 
 def apply(
+    shape: ShapeClass,
     params: Layers,
     model_state: tuple[()],
     x: jax.Array,
     dropout: jax.Array,
     start: jax.Array | None,
     activation: jax.Array | None = None,
+    stochastic_depth: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[()]]:
     """The outputs `[batch, outputs]` for inputs `[batch, features]`.
 
     Args:
+        shape: not needed: the layers have it.
         params: the layers.
         model_state: empty: this family has no state.
         x: the inputs.
@@ -70,6 +73,7 @@ def apply(
         start: of the random numbers that choose them, `[]`, uint32; None: as in evaluation, none
             is dropped.
         activation: number of the activation, `[]`; None: ReLU.
+        stochastic_depth: not used: this family has no residual blocks.
     """
     activate = relu if activation is None else partial(chosen, activation)
     *hidden, last = params
