@@ -69,6 +69,7 @@ LINEAR = Family(
     name="linear",
     depths=(1, 2, 3, 4),
     widths=(32, 64, 128, 256),
+    default=Rung(1, 32),
     init=linear_init,
     apply=linear_apply,
     flops=lambda shape: (2.0 * shape.features, 4.0 * shape.features),

@@ -145,11 +145,20 @@ def _normalised(x: jax.Array, norm: Norm) -> jax.Array:
         x: `[channels, height, width, batch]`.
         norm: of these channels.
     """
-    grouped = x.reshape(-1, GROUP, *x.shape[1:])
-    centred = grouped - jnp.mean(grouped, axis=(1, 2, 3), keepdims=True)
-    variance = jnp.mean(jnp.square(centred), axis=(1, 2, 3), keepdims=True)
-    normal = (centred * jax.lax.rsqrt(variance + EPSILON)).reshape(x.shape)
-    return normal * (1.0 + norm.scale)[:, None, None, None] + norm.bias[:, None, None, None]
+    channels, height, width, batch = x.shape
+    groups, count = channels // GROUP, GROUP * height * width
+
+    def total(values: jax.Array) -> jax.Array:
+        """The sum of each group, `[groups, 1, batch]`."""
+        of_channels = jnp.sum(values, axis=(1, 2)).reshape(groups, GROUP, batch)
+        return jnp.sum(of_channels, axis=1, keepdims=True)
+
+    mean = total(x) / count
+    # By the mean of squares, as Flax does it: one pass over the images in the place of two.
+    variance = jnp.maximum(total(jnp.square(x)) / count - jnp.square(mean), 0.0)
+    scale = jax.lax.rsqrt(variance + EPSILON) * (1.0 + norm.scale).reshape(groups, GROUP, 1)
+    bias = norm.bias.reshape(groups, GROUP, 1) - mean * scale
+    return x * scale.reshape(channels, 1, 1, batch) + bias.reshape(channels, 1, 1, batch)
 
 
 def _halved(x: jax.Array) -> jax.Array:

@@ -77,7 +77,7 @@ class Family:
     widen: Callable[[np.random.Generator | None, Params, int], tuple[Params, Any]]
     # (params) -> params with one more hidden layer, and the same kind of tree
     deepen: Callable[[Params], tuple[Params, Any]]
-    default: Rung = Rung(2, 64)  # of a run that names none
+    default: Rung  # of a run that names none
     images: bool = False  # its inputs have to be images; it has residual blocks
 
     def wider(self, rung: Rung) -> Rung | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from rlagent_envs import draws
 from rlagent_envs.models.activations import chosen, relu
-from rlagent_envs.models.ladder import Family, ShapeClass
+from rlagent_envs.models.ladder import Family, Rung, ShapeClass
 
 
 class Dense(NamedTuple):
@@ -166,6 +166,7 @@ MLP = Family(
     name="mlp",
     depths=(1, 2, 3, 4),
     widths=(32, 64, 128, 256),
+    default=Rung(2, 64),
     init=init,
     apply=apply,
     flops=flops,
