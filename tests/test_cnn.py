@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,7 @@ def plain_pool(x: jax.Array) -> jax.Array:
     return jax.lax.reduce_window(x, 0.0, jax.lax.add, window, window, "VALID") / 4.0
 
 
+@partial(jax.jit, static_argnums=(2, 3))
 def plain_network(
     params: Layers, x: jax.Array, input_shape: tuple[int, ...], activation: Any = jax.nn.relu
 ) -> jax.Array:
@@ -199,28 +201,25 @@ def test_operations_are_counted_one_by_one() -> None:
     for rung, input_shape in ((Rung(1, 8), (4, 5, 3)), (Rung(3, 16), (33, 20, 1))):
         shape = shape_of(rung, input_shape)
         params = make_params(shape)
-        count, pixels = 0, []
-
-        def counted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            nonlocal count
-            pixels.append(x.shape[1] * x.shape[2])  # noqa: B023
-            count += pixels[-1] * kernel.size  # noqa: B023
-            return original(x, kernel)
-
-        original = plain_convolution
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(globals(), "plain_convolution", counted)
-            plain_network(params, jnp.asarray(inputs(shape, 1)), input_shape)
+        images, pixels = inputs(shape, 1).reshape(1, *input_shape), []
+        for kernel in (params.stem, *(k for block in params.blocks for k in block[::2])):
+            pixels.append((images.shape[1] * images.shape[2], kernel.size))
+            images = np.zeros((*images.shape[:3], rung.width))
+            while len(pixels) == 1 and min(images.shape[1:3]) > 16:
+                images = images[:, 1::2, 1::2]
+            if len(pixels) == 3 and min(images.shape[1:3]) >= 8:
+                images = images[:, 1::2, 1::2]
+        count = sum(size * each for size, each in pixels)
         assert len(pixels) == 1 + 2 * rung.depth
         count += params.last.kernel.size
-        first = pixels[0] * params.stem.size
+        first = pixels[0][0] * params.stem.size
         assert CNN.flops(shape) == (2.0 * count, 6.0 * count - 2.0 * first)
     kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
     assert RungFacts.of(shape).weights == sum(leaf.size for leaf in kernels)
 
 
 def test_training_is_a_plain_loop_of_optax(data: tuple[Task, Bank]) -> None:
-    task, bank = data
+    _, bank = data
     rate, decay = 3e-3, 1e-2
     settings = DEFAULT._replace(learning_rate=rate, weight_decay=decay, activation=1.0)
     episode = begin(data, settings, rung=Rung(2, 8))
@@ -338,9 +337,7 @@ def make_live(shape: ShapeClass) -> Live:
     return Live(params, (), state.replace(first=moments[0], second=moments[1]), average=params)
 
 
-@pytest.mark.parametrize(
-    "way", ["wwwddd", "dddwww", "wdwdwd", "dwwdwd", "dwdwdw"], ids=lambda way: way
-)
+@pytest.mark.parametrize("way", ["wwwddd", "dddwww", "wdwdwd"])
 def test_any_way_up_the_ladder_keeps_the_outputs(way: str) -> None:
     shape = shape_of(SMALL)
     live = make_live(shape)
