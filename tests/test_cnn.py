@@ -23,7 +23,7 @@ from rlagent_envs import episode as episodes
 from rlagent_envs.books import RungFacts
 from rlagent_envs.config import BASIC_KNOBS, KNOB_NAMES
 from rlagent_envs.episode import Episode, Start
-from rlagent_envs.growth import grow
+from rlagent_envs.growth import grow, shrink
 from rlagent_envs.models import CNN, Rung, ShapeClass
 from rlagent_envs.models.cnn import Layers
 from rlagent_envs.models.convolution import by_lax, by_patches, convolution
@@ -358,6 +358,26 @@ def test_any_way_up_the_ladder_keeps_the_outputs(way: str) -> None:
             after = plain_network(params, x, shape.input_shape)
             assert np.abs(after - before).max() <= 1e-5 * size
     assert shape.rung == LADDER[-1]
+
+
+@pytest.mark.parametrize("rung", [SMALL, Rung(3, 16)])
+def test_narrowing_undoes_widening(rung: Rung) -> None:
+    """New channels are not heard by anyone, so that they go first: in whole groups."""
+    shape = shape_of(rung)
+    live = make_live(shape)
+    wider = CNN.wider(rung)
+    assert wider is not None
+    grown = grow(np.random.default_rng(1), shape, live, wider)
+    back = shrink(replace(shape, rung=wider), grown, rung)
+    for before, after in (
+        (live.params, back.params),
+        (live.average, back.average),
+        (live.optimizer.first, back.optimizer.first),
+        (live.optimizer.second, back.optimizer.second),
+    ):
+        jax.tree.map(np.testing.assert_array_equal, after, before)
+    with pytest.raises(ValueError, match=r"^width must be at most the present width 8, got 16$"):
+        CNN.narrow(make_params(shape_of(SMALL)), 16)
 
 
 def test_an_edit_knows_what_is_new() -> None:
