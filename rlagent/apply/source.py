@@ -34,8 +34,8 @@ def of_family(task: Task, family: str) -> Task:
         raise ValueError(f"unknown family {family!r}; there are: {', '.join(FAMILIES)}")
     if FAMILIES[family].images and not task.input_shape:
         raise ValueError(
-            f"{family} needs images, [rows, height, width] of at least 4 x 4 pixels or with 1, 3 or "
-            f"4 channels behind, but those of {task.name} are none"
+            f"{family} needs images, [rows, height, width] of at least 4 x 4 pixels or with 1, 3 "
+            f"or 4 channels behind, but those of {task.name} are none"
         )
     return replace(task, family=family)
 
