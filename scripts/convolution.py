@@ -127,7 +127,7 @@ def in_torch(shape: ShapeClass, updates: int, x: Any, y: Any, layout: torch.memo
     def run() -> None:
         for image, target in zip(images, targets, strict=True):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(network(image), target).backward()
+            nn.functional.cross_entropy(network(image), target).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
     return run

@@ -253,7 +253,7 @@ def test_dropout_is_before_the_last_layer() -> None:
     params = make_params(shape)._replace()
     last = params.last._replace(kernel=np.ones((64, 3), np.float32), bias=np.zeros(3, np.float32))
     params = params._replace(last=last)
-    x = np.repeat(inputs(shape, 1), 2000, axis=0)
+    x = jnp.asarray(np.repeat(inputs(shape, 1), 2000, axis=0))
     share = jnp.float32(0.3)
     plain, _ = CNN.apply(shape, params, (), x[:1], share, None, None, None)
     dropped, _ = CNN.apply(shape, params, (), x, share, jnp.uint32(3), None, None)
@@ -271,7 +271,7 @@ def test_blocks_are_skipped_in_proportion_to_their_depth() -> None:
     depth, rows, share = 2, 4000, 0.5
     shape = shape_of(Rung(depth, 8), (4, 4, 1))
     params = make_params(shape)
-    x = np.repeat(inputs(shape, 1), rows, axis=0)
+    x = jnp.asarray(np.repeat(inputs(shape, 1), rows, axis=0))
     zero = jnp.float32(0.0)
 
     def outputs(start: Any, share: Any) -> np.ndarray:
@@ -531,7 +531,9 @@ def test_images_are_tuned_saved_and_predicted(tmp_path: Path) -> None:
     expected = plain_network(model.params, standardised, (8, 8, 1))
     np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-4)
     assert np.mean(model.labels(model.values(raw)) == y[500:]) > 0.85
-    np.testing.assert_array_equal(raw, rlagent.load_run(tmp_path / "run").model.raw(standardised))
+    np.testing.assert_array_equal(
+        raw, rlagent.load_run(tmp_path / "run").model.raw(np.asarray(standardised))
+    )
 
 
 def test_a_model_whose_images_do_not_fit_is_damaged(
