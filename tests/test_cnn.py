@@ -253,7 +253,7 @@ def test_dropout_is_before_the_last_layer() -> None:
     params = make_params(shape)._replace()
     last = params.last._replace(kernel=np.ones((64, 3), np.float32), bias=np.zeros(3, np.float32))
     params = params._replace(last=last)
-    x = np.repeat(inputs(shape, 1), 2000, axis=0)
+    x = jnp.asarray(np.repeat(inputs(shape, 1), 2000, axis=0))
     share = jnp.float32(0.3)
     plain, _ = CNN.apply(shape, params, (), jnp.asarray(x[:1]), share, None, None, None)
     dropped, _ = CNN.apply(shape, params, (), jnp.asarray(x), share, jnp.uint32(3), None, None)
@@ -551,7 +551,9 @@ def test_images_are_tuned_saved_and_predicted(tmp_path: Path) -> None:
     expected = plain_network(model.params, jnp.asarray(standardised), (8, 8, 1))
     np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-4)
     assert np.mean(model.labels(model.values(raw)) == y[500:]) > 0.85
-    np.testing.assert_array_equal(raw, rlagent.load_run(tmp_path / "run").model.raw(standardised))
+    np.testing.assert_array_equal(
+        raw, rlagent.load_run(tmp_path / "run").model.raw(np.asarray(standardised))
+    )
 
 
 def test_a_model_whose_images_do_not_fit_is_damaged(
