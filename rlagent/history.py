@@ -13,6 +13,7 @@ from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
 from rlagent_envs.episode import Episode
 from rlagent_envs.settings import named
+from rlagent_envs.training.adversarial import ROBUST
 from rlagent_envs.training.schedules import Schedule, multiplier
 
 Record = dict[str, Any]
@@ -60,6 +61,10 @@ def record_of(
     }
     if before.shape.kind == "classification":
         record["valid_accuracy"] = finite(report.valid_hits)
+    if ROBUST in before.shape.levers:
+        record["robust_loss"] = finite(report.robust_loss)
+        if before.shape.kind == "classification":
+            record["robust_accuracy"] = finite(report.robust_hits)
     if chances is not None:
         record["probabilities"] = chances
     return record

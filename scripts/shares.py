@@ -29,7 +29,7 @@ from rlagent_envs.training.loop import Live, Slice, evaluate, train
 from scripts.figures import CompileCount, Figure, in_turns, milliseconds, ratio
 from scripts.speed import LARGEST, Prepared, made_task
 
-SHIPPED = PRETRAINED / "default.safetensors"
+SHIPPED = PRETRAINED / "basic.safetensors"
 
 
 def any_controller() -> Controller:
@@ -75,7 +75,8 @@ def _only_trained(
         telemetry.EVERY,
         SIGNS,
     )
-    return live, *evaluate(shape, bank, books.slot, live, books.pieces, settings.activation)
+    judged = evaluate(shape, bank, books.slot, live, books.pieces, settings.activation, zero)
+    return live, judged.loss, judged.hits
 
 
 def controller(rounds: int) -> Iterator[Figure]:
@@ -196,7 +197,7 @@ def _train(rollouts: int, places: int, rollout: int) -> tuple[Watch, float]:
         def _on_step(self) -> bool:
             return True
 
-    settings = read_config(Path(PRETRAINED / "default.toml"))
+    settings = read_config(Path(PRETRAINED / "basic.toml"))
     size = min(settings.ppo.batch_size, places * rollout)
     options = replace(settings.ppo, places=places, rollout=rollout, batch_size=size)
     torch.set_num_threads(1)  # as rlagent.ppo.training does

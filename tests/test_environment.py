@@ -14,9 +14,9 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import rlagent_envs  # noqa: F401 (registers the environment)
-from rlagent_envs import knobs
+from rlagent_envs import batch, knobs
 from rlagent_envs.batch import Stepped
-from rlagent_envs.config import BASIC_KNOBS, EnvConfig
+from rlagent_envs.config import BASIC_KNOBS, KNOB_NAMES, EnvConfig
 from rlagent_envs.episode import draw, flops_spent
 from rlagent_envs.gym_env import TuningEnv
 from rlagent_envs.models import FAMILIES, MLP, Rung, ShapeClass
@@ -25,7 +25,7 @@ from rlagent_envs.observation import NAMES as FEATURE_NAMES
 from rlagent_envs.pool import Pool, fixed_task
 from rlagent_envs.reward import FLOOR
 from rlagent_envs.settings import DEFAULT
-from rlagent_envs.tasks import TASKS
+from rlagent_envs.tasks import TASKS, load_task
 from rlagent_envs.tasks.task import Split
 from rlagent_envs.vector_env import TuningVectorEnv
 
@@ -225,11 +225,58 @@ def test_wrong_calls_are_answered_with_a_sentence() -> None:
         TuningVectorEnv(0)
 
 
+# --- what an episode may be
+
+
+def test_a_share_of_episodes_is_judged_under_attack_or_may_change_its_architecture() -> None:
+    config = EnvConfig(
+        "iris",
+        KNOB_NAMES,
+        depths=(1,),
+        widths=(32,),
+        robust_share=0.3,
+        robust_epsilon=(0.1, 0.2),
+        architecture_share=0.4,
+    )
+    starts = [draw(config, seed) for seed in range(400)]
+    robust = [one.robust_epsilon for one in starts if one.robust_epsilon]
+    assert 0.2 < len(robust) / 400 < 0.4
+    assert 0.1 <= min(robust) < max(robust) <= 0.2
+    free = [one for one in starts if not one.held]
+    assert 0.3 < len(free) / 400 < 0.5
+    env = TuningEnv(config)
+    for seed in range(12):
+        env.reset(seed=seed)
+        place = env.pool.place(0)
+        assert place.episode.open_mask[knobs.STARTS[knobs.GROWTH] + knobs.WIDER] == (
+            not place.start.held
+        )
+
+
+def test_programs_are_dropped_before_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else Linux would end the process without a word."""
+    cleared = []
+    monkeypatch.setattr(jax, "clear_caches", lambda: cleared.append(True))
+    monkeypatch.setattr(batch, "_shapes", set())
+    shape = ShapeClass("mlp", Rung(1, 32), "classification", 4, 3, 32)
+    monkeypatch.setattr(batch, "_most_memory_maps", lambda: 1000.0)
+    monkeypatch.setattr(batch, "_memory_maps", lambda: 800)
+    batch.make_room(shape)
+    assert not cleared
+    monkeypatch.setattr(batch, "_memory_maps", lambda: 801)
+    batch.make_room(shape)  # there is one already
+    assert not cleared
+    other = replace(shape, features=5)
+    batch.make_room(other)
+    assert len(cleared) == 1
+    assert batch._shapes == {other}
+
+
 # --- masks
 
 
 def test_a_masked_level_holds_and_is_named() -> None:
-    mask = knobs.open_mask(("learning_rate", "restore"), "classification", ())
+    mask = knobs.open_mask(("learning_rate", "restore"), load_task("iris"))
     knobs.close(mask, knobs.RESTORE, knobs.BEST)
     wanted = action(learning_rate=8, dropout=2, restore=1)
     allowed, names = knobs.held(wanted, mask)

@@ -11,13 +11,13 @@ import pytest
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
 from rlagent_envs.books import RungFacts
-from rlagent_envs.config import BASIC_KNOBS
+from rlagent_envs.config import BASIC_KNOBS, KNOB_NAMES
 from rlagent_envs.dynamics import Run
 from rlagent_envs.episode import Episode, Start
-from rlagent_envs.growth import grow
+from rlagent_envs.growth import grow, shrink
 from rlagent_envs.models import MLP, Rung, ShapeClass
 from rlagent_envs.models.mlp import Layers
-from rlagent_envs.settings import Settings
+from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.tasks.task import Split, Task
 from rlagent_envs.training import adamw
 from rlagent_envs.training.bank import Bank, make_bank
@@ -133,9 +133,10 @@ def test_a_way_up_the_ladder_keeps_the_outputs(path: list[Rung]) -> None:
 def test_the_network_of_the_environment_computes_the_same_after_an_edit() -> None:
     live = make_live(Rung(2, 32))
     x, zero = jnp.asarray(inputs()), jnp.float32(0.0)
-    before, _ = MLP.apply(live.params, (), x, zero, None, None)
+    before, _ = MLP.apply(shape_of(Rung(2, 32)), live.params, (), x, zero, None, None)
     for larger in (Rung(2, 64), Rung(3, 32)):
-        after, _ = MLP.apply(grown(Rung(2, 32), larger, live).params, (), x, zero, None, None)
+        wide = grown(Rung(2, 32), larger, live).params
+        after, _ = MLP.apply(shape_of(larger), wide, (), x, zero, None, None)
         np.testing.assert_allclose(after, before, 1e-6, 1e-6 * float(np.abs(before).max()))
 
 
@@ -283,7 +284,75 @@ def test_new_units_are_heard_after_one_update(data: tuple[Task, Bank]) -> None:
     np.testing.assert_array_equal(np.asarray(live.optimizer.first[0].kernel)[:, 32:], 0.0)
 
 
+# --- shrinking
+
+
+@pytest.mark.parametrize("rung", [SMALL, Rung(3, 32), Rung(2, 64)])
+def test_what_widening_added_goes_first(rung: Rung) -> None:
+    """New units are not heard by anyone: without them the network is what it was, bit for bit."""
+    before = make_live(rung)
+    wider = MLP.wider(rung)
+    assert wider is not None
+    after = shrink(shape_of(wider), grown(rung, wider, before), rung)
+    assert_bitwise_equal(after.params, before.params)
+    assert_bitwise_equal(after.optimizer.first, before.optimizer.first)
+    assert_bitwise_equal(after.optimizer.second, before.optimizer.second)
+
+
+def test_the_least_used_units_go() -> None:
+    """On average they change the outputs less than as many others would; measured, not bounded."""
+    rung, narrow = Rung(2, 64), Rung(2, 32)
+    changes = {"least": 0.0, "any": 0.0}
+    for seed in range(5):
+        live = make_live(rung, seed)
+        generator = np.random.default_rng(seed)
+        for layer in live.params[1:]:  # some units are heard more than others
+            layer.kernel[:] *= np.exp(generator.standard_normal((64, 1)))
+        outputs = forward(live.params, inputs())
+        pruned = shrink(shape_of(rung), live, narrow).params
+        chosen = np.sort(generator.permutation(64)[:32])
+        first, second, last = live.params
+        others = (
+            type(first)(first.kernel[:, chosen], first.bias[chosen]),
+            type(first)(second.kernel[chosen][:, chosen], second.bias[chosen]),
+            type(first)(last.kernel[chosen], last.bias),
+        )
+        changes["least"] += np.abs(forward(pruned, inputs()) - outputs).mean()
+        changes["any"] += np.abs(forward(others, inputs()) - outputs).mean()
+    assert changes["least"] < 0.7 * changes["any"]
+
+
+def test_a_run_that_shrinks_pays_less_and_goes_on(data: tuple[Task, Bank]) -> None:
+    task, bank = data
+    start = Start(0, DEFAULT._replace(learning_rate=0.01), Rung(1, 64), 60.0, 3)
+    episode = episodes.begin(task, bank, start, KNOB_NAMES)
+    mask = episodes.action_mask(episode)
+    assert mask[knobs.STARTS[knobs.SHRINK] + knobs.NARROWER]
+    (later,) = batch.step([bank], [episode], action(shrink=knobs.NARROWER)[None], "sequential")
+    assert later.episode.shape.rung == SMALL
+    assert later.report.updates > 20  # a third of a budget that is counted in updates of 64x1
+    assert np.isfinite(later.report.valid_loss)
+    # The narrowest rung can shrink no more; what grew and shrinks in one decision is the same rung.
+    assert not episodes.action_mask(later.episode)[knobs.STARTS[knobs.SHRINK] + knobs.NARROWER]
+    both = episodes.edit(episode, action(shrink=knobs.NARROWER, growth=knobs.WIDER))
+    assert both.shape.rung == Rung(1, 64)
+
+
+def test_shrinking_needs_the_knob(data: tuple[Task, Bank]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^level 1 of shrink \(narrower\) is masked in this state$"
+    ):
+        episodes.edit(begin(data), action(shrink=knobs.NARROWER))
+
+
 # --- errors
+
+
+def test_shrinking_to_another_rung_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^rung 32x2 is not one level narrower than 128x2$"):
+        shrink(shape_of(Rung(2, 128)), make_live(Rung(2, 128)), Rung(2, 32))
+    with pytest.raises(ValueError, match=r"^width must be at most the present width 32, got 64$"):
+        MLP.narrow(make_live(SMALL).params, 64)
 
 
 def test_an_edit_of_more_than_one_level_is_refused() -> None:
@@ -311,3 +380,4 @@ def test_a_rung_that_the_ladder_lacks_is_named_with_the_choices() -> None:
 def test_the_ladder_ends() -> None:
     assert MLP.wider(Rung(1, 256)) is None
     assert MLP.deeper(Rung(4, 32)) is None
+    assert MLP.narrower(Rung(4, 32)) is None

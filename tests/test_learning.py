@@ -27,12 +27,13 @@ from stable_baselines3.common.vec_env import VecEnv
 from rlagent.ppo.config import read_config
 from rlagent.ppo.training import SHIPPED_CONFIG, make_model
 from rlagent_envs.knobs import HOLD, KNOBS, LEVELS, open_mask
+from rlagent_envs.tasks import load_task
 
 CURVATURES = np.array([1.0, 0.05])
 HORIZON = 20
 HIGHEST_RATE = 1.0
 FACTORS = np.array(KNOBS["learning_rate"].levels, float)
-MASK = open_mask(["learning_rate"], "classification", ())
+MASK = open_mask(["learning_rate"], load_task("iris"))
 SPREAD = (0.03, 0.3)  # of the noise: its variance is a multiple of the curvature
 LOG_SPREAD = np.log(SPREAD).tolist()
 

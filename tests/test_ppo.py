@@ -25,9 +25,10 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
     EventAccumulator,
 )
 
-from rlagent.controller.file import bind, load_controller
+from rlagent.controller.file import Controller, bind, load_controller
 from rlagent.controller.policy import choose, log_probabilities
 from rlagent.ppo import training
+from rlagent.ppo.beginning import begin_from
 from rlagent.ppo.callbacks import Bar, Keeper
 from rlagent.ppo.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
 from rlagent.ppo.config import TrainConfig, plain_values, read_config, train_config
@@ -782,13 +783,75 @@ def test_the_controller_of_the_default_sizes_is_below_2_mb(
     assert keeper.controller_file.stat().st_size < 2e6
 
 
+# --- a training that begins from a controller --------------------------------------------------
+
+
+def controller_of(config: TrainConfig, folder: Path) -> Controller:
+    """The controller of an untrained policy."""
+    model = make(config)
+    return Keeper(config, env_of(model), folder)._controller(model)
+
+
+def test_a_training_begins_with_the_policy_of_a_controller_that_had_fewer_knobs(
+    tmp_path: Path, config: TrainConfig
+) -> None:
+    controller = controller_of(config, tmp_path)
+    assert set(controller.knobs) == set(config.environment.knobs)
+    wider = replace(
+        config,
+        environment=replace(config.environment, knobs=KNOB_NAMES),
+        ppo=replace(config.ppo, seed=9, hold_bias=4.0),
+    )
+    fresh = make(wider)
+    before = {name: value.clone() for name, value in fresh.policy.state_dict().items()}
+    begin_from(fresh, controller)
+    binding = bind(controller, FEATURES, KNOBS)
+    mixup = STARTS[list(KNOBS).index("mixup")]
+    for observations, masks in real_decisions(config, 2):
+        told: Any = fresh.policy.get_distribution(
+            {name: torch.as_tensor(value) for name, value in observations.items()}
+        )
+        for number, mask in enumerate(masks):
+            own = np.ones_like(binding.own_mask(mask))
+            expected = log_probabilities(
+                controller.policy, observations["observation"][number], own
+            )
+            logits = [one.logits[number].detach().numpy() for one in told.distributions]
+            ours = np.concatenate(logits)
+            np.testing.assert_allclose(ours[binding.level_indices], expected, atol=1e-5)
+            assert np.exp(ours[mixup + 1]) > 0.8  # what the controller did not move is near hold
+    after = fresh.policy.state_dict()
+    for name, value in before.items():
+        if "value_net" in name:  # the critic begins anew
+            np.testing.assert_array_equal(after[name], value)
+
+
+def test_a_controller_of_another_size_cannot_begin_a_training(
+    tmp_path: Path, config: TrainConfig
+) -> None:
+    larger = replace(config, ppo=replace(config.ppo, hidden=(16, 32)))
+    with pytest.raises(
+        ValueError,
+        match=r"^begin_from needs a controller with hidden layers of \[16, 32\], but tiny has "
+        r"\[16, 16\]$",
+    ):
+        begin_from(make(larger), controller_of(config, tmp_path))
+
+
+def test_the_config_of_the_full_controller_makes_sense() -> None:
+    config = read_config(training.SHIPPED_CONFIG.with_name("full.toml"))
+    assert set(config.environment.knobs) == set(KNOB_NAMES)
+    assert config.begin_from == "basic"
+    assert train_config(json.loads(json.dumps(plain_values(config)))) == config
+
+
 # --- the config ------------------------------------------------------------------------------
 
 
 def test_the_shipped_config_means_what_it_says() -> None:
     config = read_config(training.SHIPPED_CONFIG)
     said = tomllib.loads(training.SHIPPED_CONFIG.read_text())
-    assert said.pop("name") == config.name == "default"
+    assert said.pop("name") == config.name == "basic"
     for part, values in said.items():
         for name, value in values.items():
             expected = tuple(value) if isinstance(value, list) else value

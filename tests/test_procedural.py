@@ -41,6 +41,22 @@ def test_a_seed_is_a_task_bit_for_bit(seed: int) -> None:
     assert (first.context, first.outputs, first.kind) == (again.context, again.outputs, again.kind)
 
 
+def test_pictures_on_a_canvas_are_the_same_pictures() -> None:
+    shapes = set()
+    for seed in range(40):
+        flat, task = tasks()[seed], sample_task(seed, canvases=True)
+        np.testing.assert_array_equal(task.train.y, flat.train.y)
+        if not task.input_shape:
+            np.testing.assert_array_equal(task.train.x, flat.train.x)
+            continue
+        height, width, channels = task.input_shape
+        shapes.add(task.input_shape)
+        assert (height, channels, height * width) == (width, 1, task.features)
+        drawn = task.train.x[:, task.train.x.any(axis=0)]
+        np.testing.assert_array_equal(drawn, flat.train.x)
+    assert shapes == {(8, 8, 1), (16, 16, 1)}
+
+
 def test_seeds_differ() -> None:
     assert len({task.train.x.tobytes() for task in tasks()}) == len(SEEDS)
     assert len({task.context for task in tasks()}) == len(SEEDS)

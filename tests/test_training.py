@@ -338,15 +338,15 @@ def test_a_rung_is_a_plain_network(rung: Rung) -> None:
     zero = jnp.float32(0.0)
 
     def ladder_loss(params: Layers) -> Any:
-        outputs, _ = MLP.apply(params, state, x, zero, jnp.uint32(7), None)
+        outputs, _ = MLP.apply(shape, params, state, x, zero, jnp.uint32(7), None)
         return losses.example_losses(task.kind, outputs, y, jnp.ones(8), zero)[0].mean()
 
     plain = task.train.x[:BATCH_SIZE]
     for layer in params[:-1]:
         plain = np.maximum(plain @ layer.kernel + layer.bias, 0.0)
     plain = plain @ params[-1].kernel + params[-1].bias
-    outputs, _ = jax.jit(MLP.apply, static_argnums=(1, 4))(params, state, x, zero, None)
-    np.testing.assert_allclose(outputs, plain, 1e-5, 1e-5)
+    computed, _ = jax.jit(MLP.apply, static_argnums=(0, 2, 5))(shape, params, state, x, zero, None)
+    np.testing.assert_allclose(computed, plain, 1e-5, 1e-5)
     assert_close(jax.jit(jax.grad(ladder_loss))(params), plain_gradient(params, x, y), 1e-6)
 
 
@@ -356,7 +356,9 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
     ones = Dense(np.zeros((1, width), np.float32), np.ones(width, np.float32))
     show = Dense(np.eye(width, dtype=np.float32), np.zeros(width, np.float32))
     x = jnp.zeros((4000, 1))
-    outputs = np.asarray(MLP.apply((ones, show), (), x, jnp.float32(share), jnp.uint32(3), None)[0])
+    shape = ShapeClass("mlp", Rung(1, width), "classification", 1, width, len(x))
+    made, _ = MLP.apply(shape, (ones, show), (), x, jnp.float32(share), jnp.uint32(3), None)
+    outputs = np.asarray(made)
     kept = outputs != 0.0
     assert set(np.unique(outputs[kept])) == {np.float32(1.0) / (1.0 - np.float32(share))}
     deviation = np.sqrt(share * (1.0 - share) / kept.size)
@@ -373,12 +375,12 @@ def test_dropout_differs_between_layers_and_is_off_in_evaluation() -> None:
     two = (first, Dense(eye, zeros), Dense(eye, zeros))
     x = jnp.zeros((1000, 1))
     share = jnp.float32(0.5)
-    outputs, _ = MLP.apply(two, (), x, share, jnp.uint32(3), None)
+    shape = ShapeClass("mlp", Rung(2, width), "classification", 1, width, len(x))
+    outputs, _ = MLP.apply(shape, two, (), x, share, jnp.uint32(3), None)
     # Equal masks would leave one half; independent ones leave a quarter.
     assert np.mean(np.asarray(outputs) > 0.0) == pytest.approx(0.25, abs=0.01)
-    np.testing.assert_array_equal(
-        MLP.apply(two, (), x, share, None, None)[0], np.ones((1000, width))
-    )
+    outputs, _ = MLP.apply(shape, two, (), x, share, None, None)
+    np.testing.assert_array_equal(outputs, np.ones((1000, width)))
 
 
 def test_classification_losses_are_as_written_by_hand() -> None:
@@ -423,8 +425,9 @@ def test_an_evaluation_is_that_of_numpy_on_the_same_rows(pieces: int) -> None:
     params = episode.run.live.params
     x = np.maximum(x @ params[0].kernel + params[0].bias, 0.0) @ params[1].kernel + params[1].bias
     log_p = x - np.log(np.sum(np.exp(x), axis=1, keepdims=True))
-    loss, hits = batch.evaluate_one(
-        episode.shape, bank, np.int32(0), episode.run.live, np.int32(pieces), np.float32(0.0)
+    off = np.float32(0.0)
+    loss, hits, *_ = batch.evaluate_one(
+        episode.shape, bank, np.int32(0), episode.run.live, np.int32(pieces), off, off
     )
     y = task.valid.y[:rows]
     assert float(loss) == pytest.approx(-np.mean(log_p[np.arange(rows), y]), rel=1e-5)
@@ -451,7 +454,7 @@ def test_padding_changes_nothing() -> None:
     assert int(measured.updates) == int(expected.updates) > 20
     assert_close(measured.trace.early_loss, expected.trace.early_loss, 1e-6)
     assert_close(measured.trace.late_loss, expected.trace.late_loss, 1e-6)
-    assert_close(measured.valid_loss, expected.valid_loss, 1e-6)
+    assert_close(measured.judged.loss, expected.judged.loss, 1e-6)
     for large, small in zip(
         jax.tree.leaves(live.params), jax.tree.leaves(expected_live.params), strict=True
     ):

@@ -266,7 +266,7 @@ def options(request: pytest.FixtureRequest) -> dict[str, Any]:
         return {"method": "cosine", **SMALL}
     if request.param == "settings":
         return {"controller": SETTINGS_ONLY, **SMALL}
-    return {"controller": random_controller(4), "seed": 2, **SMALL}
+    return {"controller": random_controller(6), "seed": 2, **SMALL}
 
 
 @pytest.mark.parametrize("decision", [1, 4])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -37,6 +39,39 @@ def step_many(
     return jax.vmap(partial(dynamics.step, shape, bank))(runs, actions)
 
 
+# Linux lets a process have 65,530 memory maps if it is not told otherwise, XLA makes about a
+# thousand for a program, and a process that finds no more dies without a word.
+MAPS_SHARE = 0.8  # of those that the system allows
+_shapes: set[ShapeClass] = set()  # whose programs there are
+
+
+def make_room(shape: ShapeClass) -> None:
+    """Drops all programs before one for a new shape class would be one too many."""
+    if shape in _shapes:
+        return
+    if _memory_maps() > MAPS_SHARE * _most_memory_maps():
+        jax.clear_caches()  # type: ignore[no-untyped-call]
+        _shapes.clear()
+    _shapes.add(shape)
+
+
+@cache
+def _most_memory_maps() -> float:
+    """How many a process may have; infinity where the system does not tell."""
+    try:
+        return float(Path("/proc/sys/vm/max_map_count").read_text())
+    except OSError:
+        return math.inf
+
+
+def _memory_maps() -> int:
+    """The memory maps of this process; 0 where the system does not tell."""
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
 class Stepped(NamedTuple):
     """What a decision gave one run."""
 
@@ -59,6 +94,7 @@ def step_one(
     shape: ShapeClass, bank: Bank, run: Run, action: np.ndarray
 ) -> tuple[Run, dynamics.Outcome]:
     """`dynamics.step`, as its two compiled parts."""
+    make_room(shape)
     live, measured = advance_one(shape, bank, run, action)
     books, outcome = account_one(run.books, measured, action)
     return Run(live, books), outcome
@@ -108,6 +144,7 @@ def _grouped(
         groups.setdefault((one.shape, id(banks[number])), []).append(number)
     results: dict[int, tuple[Run, dynamics.Outcome]] = {}
     for (shape, _), members in groups.items():
+        make_room(shape)
         size = 1 << (len(members) - 1).bit_length()
         padded = members + [members[0]] * (size - len(members))
         runs = _stack([running[number].run for number in padded])

@@ -14,6 +14,7 @@ from flax import struct
 from rlagent_envs import observation, reward, telemetry
 from rlagent_envs.models import FAMILIES, ShapeClass
 from rlagent_envs.settings import Settings
+from rlagent_envs.training.adversarial import JUDGE_STEPS, ROBUST
 from rlagent_envs.training.optimizer import optimizer_of
 from rlagent_envs.training.schedules import Schedule
 
@@ -29,7 +30,7 @@ class RungFacts(NamedTuple):
     width: Any
     update_flops: Any  # floating-point operations of an update
     piece_flops: Any  # floating-point operations of evaluating a piece of validation rows
-    weights: Any  # about how many the network has
+    weights: Any  # of the network, without biases and the like
     attack_flops: Any  # floating-point operations of a step of an attack on the batch
 
     @classmethod
@@ -40,13 +41,17 @@ class RungFacts(NamedTuple):
         forward, both = family.flops(shape)
         batch = shape.batch_size
         params, _ = family.init(np.random.default_rng(0), shape, shape.features)
+        attack = 2.0 * forward * batch  # forward, and backward to the inputs alone
+        judging = forward * batch
+        if ROBUST in shape.levers:
+            judging += JUDGE_STEPS * attack + forward * batch
         return cls(
             depth=shape.rung.depth,
             width=shape.rung.width,
             update_flops=both * batch + optimizer.flops(params),
-            piece_flops=forward * batch,
-            weights=forward / 2,
-            attack_flops=2.0 * forward * batch,  # forward, and backward to the inputs alone
+            piece_flops=judging,
+            weights=float(sum(np.size(x) for x in jax.tree.leaves(params) if np.ndim(x) > 1)),
+            attack_flops=attack,
         )
 
     def pack(self) -> np.ndarray:
@@ -61,7 +66,7 @@ def update_flops(facts: RungFacts, settings: Settings) -> Any:
     """
     steps = jnp.round(settings.adversarial_steps)
     # One forward pass for what the attack is measured by; TRADES learns from two batches.
-    attacks = steps * facts.attack_flops + facts.piece_flops
+    attacks = (steps + 0.5) * facts.attack_flops
     attacks += jnp.where(settings.trades > 0, facts.update_flops, 0.0)
     return facts.update_flops + jnp.where(settings.adversarial_epsilon > 0, attacks, 0.0)
 
@@ -74,6 +79,7 @@ class TaskFacts(NamedTuple):
     regression: Any  # 1 for regression, 0 for classification
     baseline_loss: Any  # L0, of the best constant predictor
     loss_ceiling: Any  # a validation loss above it counts as divergence
+    robust_epsilon: Any = 0.0  # of the attacks that validation rows are judged under; 0: none
 
     def pack(self) -> np.ndarray:
         """The vector `[facts]`, float32."""

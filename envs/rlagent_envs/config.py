@@ -6,12 +6,18 @@ from dataclasses import dataclass, fields
 
 from rlagent_envs.settings import HIGH, LOW, PLAIN, Settings
 
-EDITS = ("growth", "restore")
+EDITS = ("growth", "restore", "shrink")
 KNOB_NAMES = (*Settings._fields, *EDITS)  # all that there are
-BASIC_KNOBS = (*PLAIN, *EDITS)  # those that every program has; the others have a cost
+BASIC_KNOBS = (*PLAIN, "growth", "restore")  # what the controller `basic` moves
 
 # What each single number of a config may be at most.
-LIMITS = {"plain_start": 1.0, "group_dropout": 0.99, "divergence_penalty": 3.0}
+LIMITS = {
+    "plain_start": 1.0,
+    "group_dropout": 0.99,
+    "robust_share": 1.0,
+    "architecture_share": 1.0,
+    "divergence_penalty": 3.0,
+}
 
 SCHEDULES = ("constant", "cosine", "one-cycle", "step", "exponential", "warmup-cosine")
 
@@ -19,6 +25,7 @@ SCHEDULES = ("constant", "cosine", "one-cycle", "step", "exponential", "warmup-c
 RANGES = {
     "decisions": (1, 100_000),
     "updates_per_decision": (1, 1_000_000),
+    "robust_epsilon": (0.0, HIGH.adversarial_epsilon),
     **{name: (getattr(LOW, name), getattr(HIGH, name)) for name in PLAIN},
 }
 
@@ -47,11 +54,15 @@ class EnvConfig:
     dropout: tuple[float, float] = (0.0, 0.3)  # at the start, uniform
     label_smoothing: tuple[float, float] = (0.0, 0.1)  # at the start, uniform
     momentum: tuple[float, float] = (0.8, 0.95)  # at the start, log-uniform in 1 - momentum
-    # Of other settings at the start: (name, lowest, highest), uniform; the rest is at default.
+    # Of other settings at the start, unless it is plain: (name, lowest, highest), uniform.
     starts: tuple[tuple[str, float, float], ...] = ()
     depths: tuple[int, ...] = (1, 2, 3)  # of the base rung, any of them
     widths: tuple[int, ...] = (32, 64, 128)  # of the base rung, any of them
     plain_start: float = 0.0  # probability that all but learning rate and rung are at default
+    canvases: bool = False  # procedural pictures are images of 8x8 or 16x16, not flat rows
+    architecture_share: float = 1.0  # of episodes in which the network may grow or shrink
+    robust_share: float = 0.0  # of episodes that are judged under attack
+    robust_epsilon: tuple[float, float] = (0.02, 0.5)  # of those attacks, log-uniform
     group_dropout: float = 0.0  # probability that a group of features is absent in an episode
     divergence_penalty: float = 0.1  # taken from the reward at each divergence
 

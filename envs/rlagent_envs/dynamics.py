@@ -23,7 +23,7 @@ from rlagent_envs.models import ShapeClass
 from rlagent_envs.observation import Signals
 from rlagent_envs.settings import Settings
 from rlagent_envs.training.bank import Bank
-from rlagent_envs.training.loop import Live, Slice, Trace, evaluate, train
+from rlagent_envs.training.loop import Judgement, Live, Slice, Trace, evaluate, train
 
 EVALUATION_SHARE = 0.14  # of a slice's FLOPs, at the most: a costlier evaluation lengthens it
 
@@ -39,8 +39,7 @@ class Measured(struct.PyTreeNode):
     """What a slice of training tells of itself."""
 
     trace: Trace
-    valid_loss: Any  # []
-    valid_hits: Any  # []
+    judged: Judgement
     updates: Any  # [], int32
     spent: Any  # [], of the budget, by this slice
     settings: Any  # [settings], that were in force
@@ -53,12 +52,14 @@ class Report(NamedTuple):
     terminated: Any  # 1: the budget is spent
     diverged: Any  # 1: the run has to go back to its snapshot
     improved: Any  # 1: these are the best weights so far
-    valid_loss: Any  # plain loss on the fixed subset
+    valid_loss: Any  # plain loss on the fixed subset, or what a robust run is judged by
     valid_hits: Any  # share of right answers on it; 0 for regression
     train_loss: Any  # mean plain batch loss of the slice
     updates: Any  # made in this slice
     spent: Any  # of the budget, in updates of the base rung
     best_score: Any
+    robust_loss: Any  # on attacked rows of the subset; 0 where that is not asked for
+    robust_hits: Any
 
 
 class Outcome(struct.PyTreeNode):
@@ -101,9 +102,10 @@ def advance(shape: ShapeClass, bank: Bank, run: Run, action: jax.Array) -> tuple
         SIGNS,
     )
     activation = Settings.unpack(settings).activation
-    loss, hits = evaluate(shape, bank, books.slot, live, books.pieces, activation)
+    epsilon = TaskFacts(*books.task).robust_epsilon
+    judged = evaluate(shape, bank, books.slot, live, books.pieces, activation, epsilon)
     spent = updates.astype(jnp.float32) * cost + evaluation
-    return live, Measured(trace, loss, hits, updates, spent, settings)
+    return live, Measured(trace, judged, updates, spent, settings)
 
 
 def account(kept: Books, measured: Measured, action: jax.Array) -> tuple[Books, Outcome]:
@@ -114,7 +116,7 @@ def account(kept: Books, measured: Measured, action: jax.Array) -> tuple[Books, 
     """
     books = kept.entries()
     task = TaskFacts(*books.task)
-    diverged = ~(measured.valid_loss <= task.loss_ceiling)
+    diverged = ~(measured.judged.loss <= task.loss_ceiling)
     memory = _remember(books, measured, task.baseline_loss, diverged)
     improved = ~diverged & (memory.best_score < books.memory.best_score)
     settings = jnp.where(diverged, books.safe_settings, measured.settings)
@@ -140,12 +142,14 @@ def account(kept: Books, measured: Measured, action: jax.Array) -> tuple[Books, 
         terminated=books.budget - after.spent < least,
         diverged=diverged,
         improved=improved,
-        valid_loss=measured.valid_loss,
-        valid_hits=measured.valid_hits,
+        valid_loss=measured.judged.loss,
+        valid_hits=measured.judged.hits,
         train_loss=_mean_loss(measured),
         updates=measured.updates,
         spent=after.spent,
         best_score=memory.best_score,
+        robust_loss=measured.judged.robust_loss,
+        robust_hits=measured.judged.robust_hits,
     )
     return Books.of(after), Outcome(
         observed, jnp.stack([jnp.asarray(x, jnp.float32) for x in report])
@@ -199,7 +203,7 @@ def _remember(
     begun = books.decisions > 0
     train_loss = _mean_loss(measured)
     train_score = reward.score(train_loss, baseline)
-    score = reward.score(measured.valid_loss, baseline)
+    score = reward.score(measured.judged.loss, baseline)
     best = jnp.minimum(old.best_score, score)
     signs = trace.telemetry / jnp.maximum(trace.looks, 1.0)
     new = Memory(
@@ -270,6 +274,7 @@ def describe(books: Entries, action: jax.Array, diverged: jax.Array, change: _Ch
         telemetry=memory.telemetry,
         gradient_change=change.gradient_change,
         settings=books.settings,
+        robust_epsilon=task.robust_epsilon,
         depth=facts.depth,
         width=facts.width,
         cost=cost,

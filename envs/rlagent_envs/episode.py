@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -11,12 +12,12 @@ from rlagent_envs import knobs
 from rlagent_envs.books import Books, Entries, RungFacts, TaskFacts, fresh_memory
 from rlagent_envs.config import EnvConfig
 from rlagent_envs.dynamics import Report, Run
-from rlagent_envs.growth import grow
+from rlagent_envs.growth import grow, shrink
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.observation import GROUPS
 from rlagent_envs.settings import DEFAULT, HIGH, LEVER_OF, LOW, Settings, levers_of
 from rlagent_envs.tasks.task import Task
-from rlagent_envs.training.adversarial import L2_BALL, NORMS, Norm
+from rlagent_envs.training.adversarial import L2_BALL, NORMS, ROBUST, Norm
 from rlagent_envs.training.bank import Bank, baseline_loss, loss_ceiling
 from rlagent_envs.training.loop import Live
 from rlagent_envs.training.optimizer import ADAMW, optimizer_of
@@ -24,6 +25,7 @@ from rlagent_envs.training.regularization import no_norms
 from rlagent_envs.training.schedules import SHAPES
 
 EVALUATION_AIM = 0.07  # of the FLOPs at the base rung: growth makes evaluation dearer
+ARCHITECTURE = ("growth", "shrink")  # knobs that move a run to another rung
 MIN_UPDATES_AFTER_GROWTH = 8  # an edit has to leave budget for that many updates
 
 
@@ -39,8 +41,10 @@ class Start:
     schedule: str = "constant"  # of SHAPES: what the learning rate does while it is held
     optimizer: str = ADAMW
     norm: Norm = "linf"  # of attacks
+    robust_epsilon: float = 0.0  # validation rows are judged under attacks within it; 0: not
     base: Rung | None = None  # what the budget is counted in; `rung` where None
     absent: tuple[str, ...] = ()  # groups of features that are not there
+    held: tuple[str, ...] = ()  # open knobs that may not be moved all the same
     divergence_penalty: float = 0.1
 
     def __post_init__(self) -> None:
@@ -53,6 +57,11 @@ class Start:
             raise ValueError(f"unknown schedule {self.schedule!r}; there are: {', '.join(SHAPES)}")
         if self.norm not in NORMS:
             raise ValueError(f"unknown norm {self.norm!r}; there are: {', '.join(NORMS)}")
+        if not 0.0 <= self.robust_epsilon <= HIGH.adversarial_epsilon:
+            raise ValueError(
+                f"robust_epsilon must be from 0 to {HIGH.adversarial_epsilon:g}, "
+                f"got {self.robust_epsilon:g}"
+            )
 
 
 @dataclass(frozen=True)
@@ -77,13 +86,16 @@ class Episode:
         return Settings(*np.clip(numbers, LOW, HIGH).tolist())
 
 
+def log_uniform_of(generator: np.random.Generator, bounds: tuple[float, float]) -> float:
+    """A number whose logarithm is uniform between those of the bounds."""
+    return float(np.exp(generator.uniform(np.log(bounds[0]), np.log(bounds[1]))))
+
+
 def draw(config: EnvConfig, seed: int) -> Start:
     """The start of an episode, drawn from the ranges of a config; the same for the same seed."""
     generator = np.random.default_rng([seed, 1])
 
-    def log_uniform(bounds: tuple[float, float]) -> float:
-        return float(np.exp(generator.uniform(np.log(bounds[0]), np.log(bounds[1]))))
-
+    log_uniform = partial(log_uniform_of, generator)
     decisions = round(log_uniform(config.decisions))
     low, high = config.momentum
     settings = Settings(
@@ -93,15 +105,20 @@ def draw(config: EnvConfig, seed: int) -> Start:
         label_smoothing=float(generator.uniform(*config.label_smoothing)),
         momentum=1.0 - log_uniform((1.0 - high, 1.0 - low)),
     )
-    if generator.random() < config.plain_start:
+    plain = generator.random() < config.plain_start
+    if plain:
         settings = DEFAULT._replace(learning_rate=settings.learning_rate)
     # A generator of its own: what is not drawn here leaves the rest of an episode as it is.
     others = np.random.default_rng([seed, 5])
-    settings = settings._replace(
-        **{name: float(others.uniform(low, high)) for name, low, high in config.starts}
-    )
+    robust = others.random() < config.robust_share
+    robust_epsilon = log_uniform_of(others, config.robust_epsilon) if robust else 0.0
+    if not plain:
+        settings = settings._replace(
+            **{name: float(others.uniform(low, high)) for name, low, high in config.starts}
+        )
     rung = Rung(int(generator.choice(config.depths)), int(generator.choice(config.widths)))
     absent = tuple(group for group in GROUPS if generator.random() < config.group_dropout)
+    edits = others.random() < config.architecture_share
     return Start(
         seed=seed,
         settings=settings,
@@ -109,7 +126,9 @@ def draw(config: EnvConfig, seed: int) -> Start:
         budget=decisions * log_uniform(config.updates_per_decision),
         decisions=decisions,
         schedule=config.schedule,
+        robust_epsilon=robust_epsilon,
         absent=absent,
+        held=() if edits else ARCHITECTURE,
         divergence_penalty=config.divergence_penalty,
     )
 
@@ -130,6 +149,8 @@ def begin(
         ValueError: if the family lacks a rung, or a knob or the optimizer is unknown.
     """
     family = FAMILIES[task.family]
+    if not task.attackable and (start.robust_epsilon or start.settings.adversarial_epsilon):
+        raise ValueError(f"{task.name} has no continuous inputs that an attack could move")
     base = start.rung if start.base is None else start.base
     for rung in (start.rung, base):
         family.check(rung)
@@ -182,6 +203,7 @@ def begin(
             regression=task.kind == "regression",
             baseline_loss=baseline,
             loss_ceiling=loss_ceiling(task),
+            robust_epsilon=start.robust_epsilon,
         ).pack(),
         rung=facts.pack(),
         safe_settings=settings,
@@ -192,7 +214,7 @@ def begin(
         run=Run(live, Books.of(entries)),
         snapshot=live,
         snapshot_shape=shape,
-        open_mask=_open_mask(open_knobs, task, start.absent),
+        open_mask=_open_mask(open_knobs, task, start),
         seed=start.seed,
         decisions=0,
         spent=0.0,
@@ -202,19 +224,20 @@ def begin(
 
 def _levers(task: Task, start: Start, open_knobs: tuple[str, ...]) -> tuple[str, ...]:
     """What the programs of a run have to contain."""
-    useful = tuple(
-        name for name in open_knobs if knobs.meaningful(name, task.kind, task.input_shape)
-    )
+    useful = tuple(name for name in open_knobs if knobs.meaningful(name, task))
     levers = levers_of(start.settings, useful)
-    return (*levers, L2_BALL) if start.norm == "l2" and "adversarial" in levers else levers
+    if start.robust_epsilon:
+        levers = (*levers, ROBUST)
+    attacked = {"adversarial", ROBUST} & set(levers)
+    return (*levers, L2_BALL) if start.norm == "l2" and attacked else levers
 
 
-def _open_mask(open_knobs: tuple[str, ...], task: Task, absent: tuple[str, ...]) -> np.ndarray:
+def _open_mask(open_knobs: tuple[str, ...], task: Task, start: Start) -> np.ndarray:
     """The open levels: an edit that could not be seen in the observation is closed too."""
-    closed = {"architecture": "growth", "valid": "restore"}
-    hidden = {closed[group] for group in absent if group in closed}
+    closed = {"architecture": ARCHITECTURE, "valid": ("restore",)}
+    hidden = {*start.held, *(name for group in start.absent for name in closed.get(group, ()))}
     seen = [name for name in open_knobs if name not in hidden]
-    return knobs.open_mask(seen, task.kind, task.input_shape)
+    return knobs.open_mask(seen, task)
 
 
 def action_mask(episode: Episode) -> np.ndarray:
@@ -225,6 +248,8 @@ def action_mask(episode: Episode) -> np.ndarray:
     for level, larger in ((knobs.WIDER, family.wider(rung)), (knobs.DEEPER, family.deeper(rung))):
         if larger is None or not _affords(episode, larger):
             knobs.close(mask, knobs.GROWTH, level)
+    if family.narrower(rung) is None:
+        knobs.close(mask, knobs.SHRINK, knobs.NARROWER)
     if episode.at_best:
         knobs.close(mask, knobs.RESTORE, knobs.BEST)
     return mask
@@ -247,18 +272,27 @@ def edit(episode: Episode, action: np.ndarray) -> Episode:
     knobs.check_allowed(action, action_mask(episode))
     if action[knobs.RESTORE] == knobs.BEST:
         episode = _restored(episode, settings=False)
+    # A return to a snapshot of another rung and an edit in one action start from the snapshot.
+    family = FAMILIES[episode.shape.family]
+    if action[knobs.SHRINK] == knobs.NARROWER:
+        rung = family.narrower(episode.shape.rung)
+        if rung is not None:
+            episode = _moved(episode, rung, shrink(episode.shape, episode.run.live, rung))
     if action[knobs.GROWTH]:
-        family = FAMILIES[episode.shape.family]
         larger = family.wider if action[knobs.GROWTH] == knobs.WIDER else family.deeper
         rung = larger(episode.shape.rung)
         if rung is not None:
-            # A return to a smaller snapshot and a growth in one action start from the snapshot.
             generator = np.random.default_rng([episode.seed, 4, episode.decisions])
             live = grow(generator, episode.shape, episode.run.live, rung)
-            shape = replace(episode.shape, rung=rung)
-            books = episode.run.books.changed(rung=RungFacts.of(shape).pack())
-            episode = replace(episode, shape=shape, run=Run(live, books), at_best=False)
+            episode = _moved(episode, rung, live)
     return episode
+
+
+def _moved(episode: Episode, rung: Rung, live: Live) -> Episode:
+    """The episode on another rung."""
+    shape = replace(episode.shape, rung=rung)
+    books = episode.run.books.changed(rung=RungFacts.of(shape).pack())
+    return replace(episode, shape=shape, run=Run(live, books), at_best=False)
 
 
 def settle(episode: Episode, run: Run, report: Report) -> Episode:

@@ -55,6 +55,32 @@ def grow(generator: np.random.Generator, shape: ShapeClass, live: Live, rung: Ru
     return live.replace(params=grown, optimizer=optimizer, average=average)
 
 
+def shrink(shape: ShapeClass, live: Live, rung: Rung) -> Live:
+    """The network on the next narrower rung, without the units that are used the least.
+
+    The outputs change by what those units gave; nothing is drawn, and moments are carried.
+
+    Args:
+        shape: of the present rung.
+        live: the network and its optimizer on that rung.
+        rung: the next narrower one.
+
+    Raises:
+        ValueError: if it is another one.
+    """
+    family = FAMILIES[shape.family]
+    if rung != family.narrower(shape.rung):
+        raise ValueError(f"rung {rung} is not one level narrower than {shape.rung}")
+    params, first, second, average = (
+        jax.tree.map(np.asarray, tree)
+        for tree in (live.params, live.optimizer.first, live.optimizer.second, live.average)
+    )
+    pick = family.narrow(params, rung.width)
+    optimizer = live.optimizer.replace(first=pick(first), second=pick(second))
+    average = pick(average) if average else average
+    return live.replace(params=pick(params), optimizer=optimizer, average=average)
+
+
 def _with_mean(overall: np.float32, second: np.ndarray, is_new: np.ndarray) -> np.ndarray:
     """New entries get the mean of the old ones of their layer, or of the network."""
     if is_new.all():

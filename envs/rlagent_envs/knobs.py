@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,9 @@ import numpy as np
 
 from rlagent_envs.models.activations import ACTIVATIONS
 from rlagent_envs.settings import HIGH, LEAST, LEVER_OF, LOW, Settings
+
+if TYPE_CHECKING:
+    from rlagent_envs.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,10 @@ KNOBS: dict[str, Knob] = {
         Knob("adversarial_step", (-0.25, 0.0, 0.25), 1, "add", "added to the length of a step"),
         Knob("trades", (-1.0, 0.0, 1.0), 1, "add", "added to the weight of TRADES"),
         Knob("activation", ("hold", *ACTIVATIONS), 0, "choose", "this activation from now on"),
+        Knob("stochastic_depth", (-0.1, 0.0, 0.1), 1, "add", "added to the share skipped"),
         Knob("growth", ("hold", "wider", "deeper"), 0, "edit", "a larger rung, same function"),
         Knob("restore", ("hold", "best"), 0, "edit", "back to the best weights so far"),
+        Knob("shrink", ("hold", "narrower"), 0, "edit", "a smaller rung, without the least used"),
     )
 }
 
@@ -63,8 +69,8 @@ HOLD = np.array([knob.hold for knob in KNOBS.values()], np.int32)  # the action 
 STARTS = np.concatenate([[0], np.cumsum(LEVELS)])  # where each knob begins in a flat mask
 
 _NAMES = tuple(KNOBS)
-GROWTH, RESTORE = _NAMES.index("growth"), _NAMES.index("restore")
-WIDER, DEEPER, BEST = 1, 2, 1  # levels of growth and of restore
+GROWTH, RESTORE, SHRINK = (_NAMES.index(name) for name in ("growth", "restore", "shrink"))
+WIDER, DEEPER, BEST, NARROWER = 1, 2, 1, 1  # levels of growth, of restore and of shrink
 
 # The knobs of settings come first and in the order of `Settings`, so that both share an index.
 _WIDEST = max(LEVELS)
@@ -111,33 +117,32 @@ def apply(settings: jax.Array, action: jax.Array) -> jax.Array:
     return jnp.where(chosen == HOLD[:count], settings, moved)
 
 
-# What has no meaning for a kind of task, or where the inputs are not images.
+# What has no meaning for a kind of task, where the inputs are not images, or for a family.
 _CLOSED = {
     "regression": ("label_smoothing", "focal_gamma", "class_balance"),
     "classification": ("huber_delta", "quantile"),
     "rows": ("cutmix",),
+    "categories": tuple(name for name, lever in LEVER_OF.items() if lever == "adversarial"),
+    "mlp": ("stochastic_depth",),
 }
 
 
-def meaningful(name: str, kind: str, input_shape: tuple[int, ...]) -> bool:
-    """Whether a knob or setting does anything for a task.
-
-    Args:
-        name: of the knob.
-        kind: of the task.
-        input_shape: of its examples; (height, width, channels) for images.
-    """
-    inputs = () if len(input_shape) == 3 else _CLOSED["rows"]
-    return name not in (*_CLOSED[kind], *inputs)
+def meaningful(name: str, task: Task) -> bool:
+    """Whether a knob or setting does anything for a task, and the family of its network."""
+    closed = _CLOSED[task.kind] + _CLOSED.get(task.family, ())
+    if len(task.input_shape) != 3:
+        closed += _CLOSED["rows"]
+    if not task.attackable:
+        closed += _CLOSED["categories"]
+    return name not in closed
 
 
-def open_mask(names: Sequence[str], kind: str, input_shape: tuple[int, ...]) -> np.ndarray:
+def open_mask(names: Sequence[str], task: Task) -> np.ndarray:
     """The flat mask `[levels]` of the knobs that are open: a closed knob can only hold.
 
     Args:
         names: the knobs that are open.
-        kind: of the task: what has no meaning for it stays closed.
-        input_shape: of its examples; (height, width, channels) for images.
+        task: what has no meaning for it stays closed.
 
     Raises:
         ValueError: if a name is unknown or stands twice.
@@ -151,7 +156,7 @@ def open_mask(names: Sequence[str], kind: str, input_shape: tuple[int, ...]) -> 
     for number, (name, knob) in enumerate(KNOBS.items()):
         start = STARTS[number]
         mask[start + knob.hold] = True
-        if name in names and meaningful(name, kind, input_shape):
+        if name in names and meaningful(name, task):
             mask[start : start + len(knob.levels)] = True
     return mask
 

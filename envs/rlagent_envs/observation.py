@@ -51,8 +51,9 @@ class Signals(NamedTuple):
     telemetry: Any  # [5]: update ratio, gradient cosine, noise scale, gradient norm, non-finite
     gradient_change: Any  # log10 of the gradient norm over that of the slice before
     settings: Any  # [settings], as in `Settings`
-    depth: Any  # hidden layers
-    width: Any  # units of a hidden layer
+    robust_epsilon: Any  # of the attacks that the run is judged under; 0: none
+    depth: Any  # hidden layers, or residual blocks
+    width: Any  # units of a hidden layer, or channels
     cost: Any  # FLOPs of an update over those of the base rung
     params_per_row: Any  # weights of the network over rows to train on
     diverged: Any  # 1 if the last decision ended in divergence
@@ -113,9 +114,13 @@ FEATURES: tuple[Feature, ...] = (
             "trades",
         )
     ),
+    Feature("stochastic_depth", 1, "always", "-1 to 1 over its range", -1.0, 1.0),
     *(
         Feature(f"is_{name}", 1, "always", "1 for this activation", 0.0, 1.0)
         for name in ACTIVATIONS
+    ),
+    Feature(
+        "robust_epsilon", 1, "always", "judged under attack; as adversarial_epsilon", -1.0, 1.0
     ),
     Feature("depth", 1, "architecture", "log2 of hidden layers / 2"),
     Feature("width", 1, "architecture", "log2 of width / 64, / 2"),
@@ -182,6 +187,7 @@ def observe(signals: Signals, available: jax.Array) -> jax.Array:
         "params_per_row": jnp.log10(s.params_per_row) / 3.0,
     }
     values |= _settings_features(Settings.unpack(s.settings))
+    values["robust_epsilon"] = _log_or_off(s.robust_epsilon, "adversarial_epsilon")
     # Above hold and below hold are scaled apart, so that the ends are at -1 and 1.
     above = np.maximum(np.array(LEVELS) - 1 - HOLD, 1)
     below = np.maximum(HOLD, 1)
@@ -208,6 +214,7 @@ _LINEAR = (
     "adversarial_steps",
     "adversarial_step",
     "trades",
+    "stochastic_depth",
 )
 _OR_OFF = ("l2", "l1", "adversarial_epsilon")
 
@@ -215,7 +222,7 @@ _OR_OFF = ("l2", "l1", "adversarial_epsilon")
 def _settings_features(settings: Settings) -> dict[str, Any]:
     activation = jnp.round(settings.activation)
     features = {name: _range(settings, name) for name in _LINEAR}
-    features |= {name: _log_or_off(settings, name) for name in _OR_OFF}
+    features |= {name: _log_or_off(getattr(settings, name), name) for name in _OR_OFF}
     features |= {
         f"is_{name}": (activation == number).astype(jnp.float32)
         for number, name in enumerate(ACTIVATIONS)
@@ -236,8 +243,8 @@ def _range(settings: Settings, name: str) -> jax.Array:
     return 2.0 * (getattr(settings, name) - low) / (high - low) - 1.0
 
 
-def _log_or_off(settings: Settings, name: str) -> jax.Array:
-    value, least = getattr(settings, name), getattr(LEAST, name)
+def _log_or_off(value: jax.Array, name: str) -> jax.Array:
+    least = getattr(LEAST, name)
     over_range = _log_range(jnp.maximum(value, least), 0.25 * least, getattr(HIGH, name))
     return jnp.where(value > 0, over_range, -1.0)
 

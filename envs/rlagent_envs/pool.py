@@ -132,7 +132,7 @@ class Pool:
         """The task of an episode, the bank that holds it, and the slot there."""
         if self.config.task != PROCEDURAL:
             return *fixed_task(self.config.task), 0
-        task = sample_task(seed, self.test_rows)
+        task = sample_task(seed, self.test_rows, canvases=self.config.canvases)
         bank = make_bank(task, padded=True)
         if self.mode == "sequential":
             return task, jax.device_put(bank), 0

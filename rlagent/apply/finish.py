@@ -11,12 +11,14 @@ from rlagent.apply import run_folder, scores
 from rlagent.apply.driver import best_model, checkpoint_of
 from rlagent.apply.model import Model, finite, save_model
 from rlagent.apply.result import Result
+from rlagent.apply.robustness import worst_case
 from rlagent_envs.episode import flops_spent
 from rlagent_envs.training.bank import baseline_loss
 
 if TYPE_CHECKING:
     from rlagent.apply.driver import Driven
     from rlagent.apply.jobs import Job
+    from rlagent.apply.request import Plan
     from rlagent_envs.tasks.task import Split
 
 
@@ -57,6 +59,13 @@ def _summary(job: Job, driven: Driven, model: Model, status: str) -> dict[str, A
     if task.test is not None and status != "interrupted":
         test_loss, test_score = _judge(model, task.test, plan.score)
     device = jax.devices()[0]
+    robust: dict[str, Any] = {}
+    if plan.robust_epsilon:
+        robust = {"robust_epsilon": plan.robust_epsilon, "norm": plan.norm}
+        for part, split in (("valid", task.valid), ("test", task.test)):
+            known = split is not None and status != "interrupted"
+            judged = _judge_robust(model, split, plan) if split and known else (None, None)
+            robust |= {f"robust_{part}_loss": judged[0], f"robust_{part}_score": judged[1]}
     return {
         "task": task.name,
         "method": job.request.method,
@@ -80,12 +89,21 @@ def _summary(job: Job, driven: Driven, model: Model, status: str) -> dict[str, A
         "test_loss": test_loss,
         "test_score": test_score,
         "score_name": plan.score,
+        **robust,
         "diverged": int(now.episode.run.books.divergences),
         "rung": str(model.rung),
         "rung_at_start": str(plan.start().rung),
         "device": f"{device.platform} ({device.device_kind})",
         "run_dir": str(job.folder),
     }
+
+
+def _judge_robust(model: Model, split: Split, plan: Plan) -> tuple[float | None, float | None]:
+    """The same under attack."""
+    worst = worst_case(model, split.x, split.y, plan.robust_epsilon, plan.norm)
+    targets, values = np.asarray(model.targets(split)), model.values(worst.raw)
+    value = scores.compute(plan.score, model.kind, targets, values)
+    return finite(float(np.mean(worst.losses))), finite(value)
 
 
 def _judge(model: Model, split: Split, score: str) -> tuple[float | None, float | None]:

@@ -25,6 +25,12 @@ def report(result: Result) -> str:
         score, loss = number(summary[f"{part}_score"]), number(summary[f"{part}_loss"])
         where = "test" if part == "test" else "validation"
         lines.append(f"{name} {score}, loss {loss} on {summary[rows]} {where} rows")
+    for part, where in (("test", "test"), ("valid", "validation")):
+        if summary.get(f"robust_{part}_loss") is None:
+            continue
+        score, loss = (number(summary[f"robust_{part}_{what}"]) for what in ("score", "loss"))
+        ball = f"attacks of {summary['norm']} {summary['robust_epsilon']:g}"
+        lines.append(f"{name} {score}, loss {loss} on {where} rows under {ball}")
     decisions = summary["decisions"]
     lines.append(
         f"{summary['rung']} network after {summary['updates']} updates and {decisions} decisions "

@@ -36,8 +36,10 @@ class Request:
     settings: dict[str, float | str] | None = None  # of all others at the start, by name
     optimizer: str | None = None
     norm: str | None = None  # of attacks: linf or l2
+    robust_epsilon: float | None = None  # judge under attacks within it, too
     patience: int | None = None  # decisions without improvement after which the run ends
-    rung: str = "64x2"  # width x depth at the start
+    family: str | None = None  # mlp or cnn
+    rung: str | None = None  # width x depth at the start
     updates: int | None = None  # of the base rung
     minutes: float | None = None  # in the place of updates
     decisions: int | None = None
@@ -88,6 +90,7 @@ class Plan:
     score: str
     seed: int
     deadline: float | None  # seconds after which the run ends early
+    robust_epsilon: float = 0.0  # of attacks that validation rows are judged under; 0: none
 
     def start(self) -> Start:
         """What the episode begins with."""
@@ -104,6 +107,7 @@ class Plan:
             schedule=self.schedule,
             optimizer=self.optimizer,
             norm=self.norm,
+            robust_epsilon=self.robust_epsilon,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -156,8 +160,9 @@ def make_plan(
     from rlagent.baselines.frozen import learning_rate
     from rlagent_envs.models import FAMILIES
 
-    rung = parse_rung(request.rung)
-    FAMILIES[task.family].check(rung)
+    family = FAMILIES[task.family]
+    rung = family.default if request.rung is None else parse_rung(request.rung)
+    family.check(rung)
     rate = request.learning_rate
     if rate is None:
         learned = request.method == "controller"
@@ -183,6 +188,7 @@ def make_plan(
         score=check_score(request.score, task.kind),
         seed=int(request.seed),
         deadline=None if request.minutes is None else 60.0 * request.minutes,
+        robust_epsilon=_robust_epsilon(request, task),
     )
 
 
@@ -214,8 +220,8 @@ def _settings(given: dict[str, float | str], task: Task) -> Settings:
     for name, value in given.items():
         if name not in names:
             raise ValueError(f"unknown setting {name!r}; there are: {', '.join(names)}")
-        if not meaningful(name, task.kind, task.input_shape):
-            what = task.kind if name != "cutmix" else "inputs that are not images"
+        if not meaningful(name, task):
+            what = _without_meaning(name, task)
             raise ValueError(f"{name} has no meaning for {what}")
         if name == "activation":
             if value not in ACTIVATIONS:
@@ -227,6 +233,16 @@ def _settings(given: dict[str, float | str], task: Task) -> Settings:
             raise ValueError(f"{name} must be a number, got {value!r}")
         chosen[name] = float(value)
     return DEFAULT._replace(**chosen)
+
+
+def _without_meaning(name: str, task: Task) -> str:
+    if name == "cutmix":
+        return "inputs that are not images"
+    if name == "stochastic_depth":
+        return f"the family {task.family}"
+    if task.attackable:
+        return task.kind
+    return f"{task.name}, which has no continuous inputs that an attack could move"
 
 
 def _optimizer(request: Request) -> str:
@@ -245,6 +261,25 @@ def _norm(request: Request) -> Norm:
         if norm == (request.norm or NORMS[0]):
             return norm
     raise ValueError(f"unknown norm {request.norm!r}; there are: {', '.join(NORMS)}")
+
+
+def _robust_epsilon(request: Request, task: Task) -> float:
+    from rlagent_envs.settings import HIGH
+
+    epsilon = request.robust_epsilon
+    if epsilon is None:
+        return 0.0
+    if not 0.0 < epsilon <= HIGH.adversarial_epsilon:
+        raise ValueError(
+            f"robust_epsilon must be more than 0 and at most {HIGH.adversarial_epsilon:g}, "
+            f"got {epsilon:g}"
+        )
+    if not task.attackable:
+        raise ValueError(
+            f"robust_epsilon has no meaning for {task.name}, which has no continuous inputs that "
+            f"an attack could move"
+        )
+    return float(epsilon)
 
 
 def with_budget(plan: Plan, request: Request, updates: int) -> Plan:

@@ -10,6 +10,7 @@ import numpy as np
 
 from rlagent.apply import run_folder, scores
 from rlagent.apply.model import Model, load_model
+from rlagent_envs.tasks.task import Split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +65,32 @@ class Result:
             raise ValueError(f"x has {len(values)} rows but y has {len(targets)}")
         return scores.compute(chosen, kind, targets, values)
 
+    def robust_score(
+        self, x: Any, y: Any, epsilon: float, norm: str = "linf", name: str | None = None
+    ) -> float:
+        """The score when each row is moved against the network: PGD-20 with 2 restarts.
+
+        Args:
+            x: as for `predict`.
+            y: labels or values, `[rows]`.
+            epsilon: radius of the ball in which a row is moved, in standard deviations of inputs.
+            norm: linf or l2.
+            name: of a score; that of the run where None.
+
+        Raises:
+            ValueError: as `score`, and if the ball makes no sense or no input can be moved.
+        """
+        from rlagent.apply.robustness import worst_case
+
+        kind = self.model.kind
+        chosen = scores.check_score(name or self.summary["score_name"], kind)
+        rows, targets = self.model.transform(x), self._encoded(y)
+        if len(rows) != len(targets):
+            raise ValueError(f"x has {len(rows)} rows but y has {len(targets)}")
+        worst = worst_case(self.model, rows, targets, epsilon, norm)
+        known = self.model.targets(Split(rows, targets))
+        return scores.compute(chosen, kind, np.asarray(known), self.model.values(worst.raw))
+
     def history_frame(self) -> pd.DataFrame:
         """The history as a table, `settings.dropout` for the dropout of a decision."""
         import pandas as pd
@@ -78,6 +105,11 @@ class Result:
 
     def _values(self, x: Any) -> np.ndarray:
         return self.model.values(self.model.raw(self.model.transform(x)))
+
+    def _encoded(self, y: Any) -> np.ndarray:
+        """Class numbers, or standardised values."""
+        stored = self.model.preprocessing
+        return np.asarray(y) if stored is None else stored.encode_target(y)
 
     def _targets(self, y: Any) -> np.ndarray:
         """Class numbers, or values in their units."""

@@ -78,8 +78,10 @@ def tune(
     settings: Mapping[str, float | str] | None = None,
     optimizer: str | None = None,
     norm: str | None = None,
+    robust_epsilon: float | None = None,
     patience: int | None = None,
-    rung: str = "64x2",
+    family: str | None = None,
+    rung: str | None = None,
     updates: int | None = None,
     minutes: float | None = None,
     decisions: int | None = None,
@@ -111,9 +113,15 @@ def tune(
         settings: others at the start by name, such as {"mixup": 0.2, "activation": "gelu"}; see
             docs/levers.md. A controller moves those that it has learned to move.
         optimizer: adamw (where None), sgd, lion or muon.
-        norm: of adversarial training: linf (where None) or l2.
+        norm: of attacks: linf (where None) or l2.
+        robust_epsilon: judge and select by validation rows as they are and, to an equal share,
+            attacked within this distance, in standard deviations of the inputs; and tell how the
+            model does under attack at the end. See `rlagent.apply.robustness`.
         patience: end the run after so many decisions without improvement; never where None.
-        rung: width x depth at the start; a controller may grow it.
+        family: mlp (where None), or cnn for images: arrays `[rows, height, width]`, or with 1, 3
+            or 4 channels behind.
+        rung: width x depth at the start; a controller may grow it. 64x2 where None, 16x2 (channels
+            x blocks) for cnn.
         updates: the budget, in updates of that rung; a larger rung gets fewer. Where None,
             `default_updates` of the number of rows.
         minutes: in the place of `updates`: as many as fit into the time, by a short calibration.
@@ -154,7 +162,9 @@ def tune(
         settings=None if settings is None else dict(settings),
         optimizer=optimizer,
         norm=norm,
+        robust_epsilon=robust_epsilon,
         patience=patience,
+        family=family,
         rung=rung,
         updates=updates,
         minutes=minutes,

@@ -16,6 +16,7 @@ _ACTIONS = {
     "adversarial_epsilon": "adversarial epsilon x {:g}",
     "activation": "{} from now on",
     "growth": "{}",
+    "shrink": "{}",
     "restore": "back to the {}",
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
+from rlagent_envs.books import TaskFacts
 from rlagent_envs.config import BASIC_KNOBS
 from rlagent_envs.dynamics import Report
 from rlagent_envs.episode import Episode, Start
@@ -85,8 +86,9 @@ def score_on(task: Task, bank: Bank, episode: Episode) -> tuple[float, float]:
     # A slot of its own: the run may be one of many in a bank.
     pieces = np.int32(-(-len(task.valid.x) // task.batch_size))
     activation = Settings.unpack(run.books.safe_settings).activation
-    loss, hits = batch.evaluate_one(
-        episode.snapshot_shape, bank, np.int32(0), run.live, pieces, activation
+    epsilon = TaskFacts(*run.books.task).robust_epsilon
+    loss, hits, *_ = batch.evaluate_one(
+        episode.snapshot_shape, bank, np.int32(0), run.live, pieces, activation, epsilon
     )
     score = float(np.log(float(loss) / baseline_loss(task) + FLOOR))
     if task.kind == "regression":

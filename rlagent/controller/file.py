@@ -29,6 +29,7 @@ from rlagent.storage import read_arrays, write_arrays
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"  # the controllers that ship
+ALIASES = {"default": "basic"}  # other names of those
 
 Level = float | str
 Values = TypeVar("Values", NDArray[Any], jax.Array)
@@ -310,7 +311,7 @@ def _find(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix or len(path.parts) != 1:
         return path
-    shipped = PRETRAINED / f"{path}{SUFFIX}"
+    shipped = PRETRAINED / f"{ALIASES.get(str(path), path)}{SUFFIX}"
     if not shipped.is_file():
         names = sorted(file.stem for file in PRETRAINED.glob(f"*{SUFFIX}"))
         raise ValueError(f"unknown controller {str(path)!r}; there are: {_listed(names)}")

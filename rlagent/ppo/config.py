@@ -93,6 +93,7 @@ class TrainConfig:
     """A training of a controller."""
 
     name: str = "controller"
+    begin_from: str = ""  # a controller, by name or file, whose policy the training begins with
     checkpoint_minutes: float = 2.0  # at most this much is lost to a kill
     ppo: PPOConfig = field(default_factory=PPOConfig)
     environment: EnvConfig = field(default_factory=lambda: EnvConfig(task="procedural"))
@@ -152,14 +153,15 @@ def train_config(values: dict[str, Any]) -> TrainConfig:
 
 def plain_values(config: TrainConfig) -> dict[str, Any]:
     """The config as JSON keeps it; `train_config` reads it back."""
-    return {
-        name: _plain(value) if isinstance(value, dict) else value
-        for name, value in asdict(config).items()
-    }
+    values: dict[str, Any] = _plain(asdict(config))
+    return values
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+def _plain(value: Any) -> Any:
+    """The same with lists in the place of tuples, as JSON has it."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
 def _checked(kind: Any, prefix: str, values: dict[str, Any]) -> Any:

@@ -19,14 +19,15 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 
-from rlagent.controller.file import PRETRAINED
+from rlagent.controller.file import PRETRAINED, load_controller
+from rlagent.ppo.beginning import begin_from
 from rlagent.ppo.callbacks import Bar, Keeper
 from rlagent.ppo.config import PPOConfig, TrainConfig, plain_values, read_config, train_config
 from rlagent.ppo.policy import AsymmetricPolicy
 from rlagent.ppo.vec_env import TuningVecEnv
 from rlagent.storage import write_json
 
-SHIPPED_CONFIG = PRETRAINED / "default.toml"
+SHIPPED_CONFIG = PRETRAINED / "basic.toml"
 
 
 def train(
@@ -66,6 +67,8 @@ def train(
     model = make_model(settings.ppo, env)
     keeper = Keeper(settings, env, out)
     resumed = resume and keeper.restore(model)
+    if settings.begin_from and not resumed:
+        begin_from(model, load_controller(settings.begin_from))
     _prepare(out, settings)  # only now: what makes no sense leaves no folder behind
     model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]))
     bar = Bar(settings.ppo.decisions)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +13,7 @@ import numpy as np
 
 from rlagent_envs import draws
 from rlagent_envs.models.activations import chosen, relu
-from rlagent_envs.models.ladder import Family, ShapeClass
+from rlagent_envs.models.ladder import Family, Rung, ShapeClass
 
 
 class Dense(NamedTuple):
@@ -53,16 +55,19 @@ def init(
 
 
 def apply(
+    shape: ShapeClass,
     params: Layers,
     model_state: tuple[()],
     x: jax.Array,
     dropout: jax.Array,
     start: jax.Array | None,
     activation: jax.Array | None = None,
+    stochastic_depth: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[()]]:
     """The outputs `[batch, outputs]` for inputs `[batch, features]`.
 
     Args:
+        shape: not needed: the layers have it.
         params: the layers.
         model_state: empty: this family has no state.
         x: the inputs.
@@ -70,6 +75,7 @@ def apply(
         start: of the random numbers that choose them, `[]`, uint32; None: as in evaluation, none
             is dropped.
         activation: number of the activation, `[]`; None: ReLU.
+        stochastic_depth: not used: this family has no residual blocks.
     """
     activate = relu if activation is None else partial(chosen, activation)
     *hidden, last = params
@@ -154,6 +160,41 @@ def deepen(params: Layers) -> tuple[Layers, Layers]:
     return layers, new
 
 
+def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
+    """Chooses the `width` units of each hidden layer that are used the most.
+
+    The use of a unit is the product of the norms of its incoming and its outgoing weights: one
+    that hears nothing or is not heard has none, and goes without a change of the outputs.
+
+    Args:
+        params: the layers, which decide.
+        width: units of each hidden layer that stay, at most the present width.
+
+    Returns:
+        What makes the narrower form of the params, and of moments or averages of their form.
+
+    Raises:
+        ValueError: if `width` is above the present width.
+    """
+    present = params[0].kernel.shape[1]
+    if width > present:
+        raise ValueError(f"width must be at most the present width {present}, got {width}")
+    kept = []
+    for layer, after in pairwise(params):
+        heard = np.sqrt(np.square(layer.kernel).sum(axis=0) + np.square(layer.bias))
+        use = heard * np.sqrt(np.square(after.kernel).sum(axis=1))
+        kept.append(np.sort(np.argsort(-use, kind="stable")[:width]))
+
+    def pick(layers: Layers) -> Layers:
+        ends = [slice(None), *kept, slice(None)]
+        return tuple(
+            Dense(layer.kernel[rows][:, columns], layer.bias[columns])
+            for layer, rows, columns in zip(layers, ends[:-1], ends[1:], strict=True)
+        )
+
+    return pick
+
+
 def _normal(generator: np.random.Generator, size: tuple[int, int], variance: float) -> np.ndarray:
     return generator.standard_normal(size, np.float32) * np.float32(np.sqrt(variance))
 
@@ -162,9 +203,11 @@ MLP = Family(
     name="mlp",
     depths=(1, 2, 3, 4),
     widths=(32, 64, 128, 256),
+    default=Rung(2, 64),
     init=init,
     apply=apply,
     flops=flops,
     widen=widen,
     deepen=deepen,
+    narrow=narrow,
 )

@@ -54,6 +54,11 @@ class NumericColumn(Stored):
         """Features made of this column."""
         return 1 + self.flags_missing
 
+    @property
+    def continuous(self) -> list[bool]:
+        """For each feature whether it is a quantity, that a little more or less of makes sense."""
+        return [True, False][: self.features]
+
     def transform(self, column: pd.Series) -> np.ndarray:
         """Float32 `[rows, features]`; ValueError for text and infinite values."""
         values = to_numbers(column, self.name)
@@ -100,6 +105,11 @@ class CategoryColumn(Stored):
     def features(self) -> int:
         """Features made of this column."""
         return len(self.categories) + self.has_other + self.flags_missing
+
+    @property
+    def continuous(self) -> list[bool]:
+        """For each feature False: none of them is a quantity."""
+        return [False] * self.features
 
     def transform(self, column: pd.Series) -> np.ndarray:
         """Float32 `[rows, features]`, of zeros and at most a single one in each row."""

@@ -53,6 +53,11 @@ class ArrayInput(Stored):
         """Features that `transform` makes."""
         return math.prod(self.shape)
 
+    @property
+    def continuous(self) -> list[bool]:
+        """For each feature whether it is a quantity: all of an array are taken for such."""
+        return [True] * self.features
+
     def check(self) -> None:
         """Raises ValueError if the statistics do not fit the shape."""
         if len(self.mean) not in (1, self.features) or len(self.mean) != len(self.scale):
@@ -92,6 +97,11 @@ class TableInput(Stored):
     def features(self) -> int:
         """Features that `transform` makes."""
         return sum(column.features for column in self.columns)
+
+    @property
+    def continuous(self) -> list[bool]:
+        """For each feature whether it is a quantity, that a little more or less of makes sense."""
+        return [one for column in self.columns for one in column.continuous]
 
     def check(self) -> None:
         """Raises ValueError if two columns have one name."""

@@ -13,6 +13,7 @@ from rlagent_envs.tasks.task import Kind, Split, Task, default_batch_size
 Sampler = Callable[["Recipe", np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 
 MAX_FEATURES = 256
+CANVASES = (8, 16)  # sides of images, if they are asked for
 MAX_TRAIN_ROWS = 8192
 MAX_VALID_ROWS = 1024
 CONTEXT = 11  # numbers of `Task.context` that a procedural task has
@@ -33,13 +34,14 @@ class Recipe:
     scale: float  # of the inputs, where 1 is standardised
 
 
-def sample_task(seed: int, test_rows: int = 0) -> Task:
+def sample_task(seed: int, test_rows: int = 0, *, canvases: bool = False) -> Task:
     """The random task of a seed; equal seeds give equal tasks, bit for bit.
 
     Args:
         seed: any number from 0.
         test_rows: rows of a test part, none by default: meta-training has no use for one. Another
             number of them gives another task of the same kind and size.
+        canvases: pictures come as images, in the middle of a canvas of 8x8 or 16x16.
     """
     generator = np.random.default_rng([seed, 0])
     recipe = draw_recipe(generator)
@@ -58,6 +60,9 @@ def sample_task(seed: int, test_rows: int = 0) -> Task:
         y, classes = _noisy_values(generator, recipe, y), 1
     ends = np.cumsum(sizes)
     x = x.astype(np.float32, copy=False)
+    input_shape: tuple[int, ...] = ()
+    if canvases and recipe.source == "images":
+        x, input_shape = _on_canvas(x)
     parts = [
         Split(x[end - size : end], y[end - size : end])
         for size, end in zip(sizes, ends, strict=True)
@@ -70,6 +75,7 @@ def sample_task(seed: int, test_rows: int = 0) -> Task:
         test=parts[2] if test_rows else None,
         outputs=classes,
         batch_size=default_batch_size(recipe.train_rows),
+        input_shape=input_shape,
         context=_context(recipe),
     )
 
@@ -218,6 +224,17 @@ def _disguise(generator: np.random.Generator, x: np.ndarray) -> np.ndarray:
     x = np.where(form == 2, (x > _normal(generator, x.shape[1])), x)
     useless = (form == 3) & (generator.random(x.shape[1]) < 0.5)
     return np.where(useless, _normal(generator, *x.shape), x)
+
+
+def _on_canvas(x: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Square pictures `[rows, side x side]` in the middle of a larger one, and its shape."""
+    side = math.isqrt(x.shape[1])
+    canvas = next(size for size in CANVASES if size >= side)
+    before = (canvas - side) // 2
+    inside = slice(before, before + side)
+    made = np.zeros((len(x), canvas, canvas), np.float32)
+    made[:, inside, inside] = x.reshape(len(x), side, side)
+    return made.reshape(len(x), -1), (canvas, canvas, 1)
 
 
 def _noisy_classes(

@@ -38,6 +38,7 @@ class Task:
     family: str = "mlp"
     input_shape: tuple[int, ...] = ()  # of an example: (height, width, channels); (): a flat row
     preprocessing: Preprocessing | None = None  # None: the rows come as they are
+    continuous: np.ndarray | None = None  # [features], bool: what an attack may move; None: all
     context: tuple[float, ...] = ()  # what only the critic may know, of a procedural task
 
     def __post_init__(self) -> None:
@@ -67,6 +68,11 @@ class Task:
     def features(self) -> int:
         """Columns of the preprocessed input."""
         return int(self.train.x.shape[1])
+
+    @property
+    def attackable(self) -> bool:
+        """Whether any column is a quantity, which an attack may move a little."""
+        return self.continuous is None or bool(np.any(self.continuous))
 
 
 def default_batch_size(train_rows: int) -> int:

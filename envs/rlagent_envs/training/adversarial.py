@@ -13,6 +13,8 @@ from rlagent_envs import draws
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 L2_BALL = "l2-ball"  # among the levers of a program; without it: linf
+ROBUST = "robust"  # among the levers: validation rows are judged as they are and attacked
+JUDGE_STEPS, JUDGE_STEP = 5, 2.5  # of the attack on validation rows
 _TINY = 1e-12
 
 

@@ -48,12 +48,15 @@ def augment(
     Source: cutout: DeVries and Taylor 2017 (arXiv:1708.04552); swap noise: Yoon et al. 2020,
     "VIME".
     """
-    if len(input_shape) == 3:
-        changed = _augment_images(x.reshape(len(x), *input_shape), magnitude, start)
-        changed = changed.reshape(x.shape)
-    else:
-        changed = _augment_rows(x, magnitude, start, features)
-    return jnp.where(magnitude > 0, changed, x)
+
+    def changed() -> jax.Array:
+        if len(input_shape) == 3:
+            images = x.reshape(len(x), *input_shape)
+            return _augment_images(images, magnitude, start).reshape(x.shape)
+        return _augment_rows(x, magnitude, start, features)
+
+    # It costs as much as the rest of an update: nothing of it where it is off.
+    return jax.lax.cond(magnitude > 0, changed, lambda: x)
 
 
 def _augment_rows(
@@ -143,6 +146,23 @@ def mix(
     Source: Zhang et al. 2018, "mixup" (arXiv:1710.09412), section 2; Yun et al. 2019, "CutMix"
     (arXiv:1905.04899), section 3.1.
     """
+
+    def off() -> Mixture:
+        return Mixture(x, jnp.roll(jnp.arange(len(x)), 1), jnp.ones((), jnp.float32))
+
+    on = mixup > 0
+    if len(input_shape) == 3:  # else cutmix has nothing to cut
+        on |= cutmix > 0
+    return jax.lax.cond(on, lambda: _mixed(x, mixup, cutmix, start, input_shape), off)
+
+
+def _mixed(
+    x: jax.Array,
+    mixup: jax.Array,
+    cutmix: jax.Array,
+    start: jax.Array,
+    input_shape: tuple[int, ...],
+) -> Mixture:
     size = len(x)
     # One shift for all: each example is a partner once, and of itself only in a batch of one.
     shift = 1 + draws.rows(_of(start, 0), jnp.uint32(0), np.uint32(max(size - 1, 1)))
@@ -161,8 +181,7 @@ def mix(
         by_cut = (cutmix > 0) & ((mixup <= 0) | (chance[0] < 0.5))
         mixed = jnp.where(by_cut, pasted, mixed)
         share = jnp.where(by_cut, 1.0 - jnp.mean(inside.astype(jnp.float32)), share)
-    off = (mixup <= 0) & (cutmix <= 0)
-    return Mixture(jnp.where(off, x, mixed), partner, jnp.where(off, 1.0, share))
+    return Mixture(mixed, partner, share)
 
 
 def _beta(alpha: jax.Array, start: jax.Array) -> jax.Array:

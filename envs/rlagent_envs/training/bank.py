@@ -30,6 +30,7 @@ class Bank(struct.PyTreeNode):
     classes: Any  # [slots, outputs], float32: 1 for an output that is in use, 0 for padding
     shares: Any  # [slots, outputs], float32: of each class among the rows to train on
     features: Any  # [slots], int32: columns that are not padding
+    continuous: Any  # [slots, features], float32: 1 for columns that an attack may move
 
 
 def make_bank(task: Task, *, padded: bool) -> Bank:
@@ -63,7 +64,7 @@ def make_bank(task: Task, *, padded: bool) -> Bank:
         valid_x=valid.x[None],
         valid_y=valid.y[None],
         valid_rows=np.array([len(task.valid.x)], np.int32),
-        **_facts(task, outputs),
+        **_facts(task, features, outputs),
     )
 
 
@@ -84,7 +85,7 @@ def validation_bank(task: Task, features: int, outputs: int) -> Bank:
         valid_x=valid.x[None],
         valid_y=valid.y[None],
         valid_rows=np.array([len(task.valid.x)], np.int32),
-        **_facts(task, outputs),
+        **_facts(task, features, outputs),
     )
 
 
@@ -119,16 +120,19 @@ def loss_ceiling(task: Task) -> float:
     return 4.0 * max(baseline_loss(task), start)
 
 
-def _facts(task: Task, outputs: int) -> dict[str, np.ndarray]:
+def _facts(task: Task, features: int, outputs: int) -> dict[str, np.ndarray]:
     """What a bank knows of its task besides rows."""
     shares = np.zeros(outputs, np.float32)
     if task.kind == "classification":
         shares[: task.outputs] = np.bincount(task.train.y, minlength=task.outputs)
         shares /= shares.sum()
+    continuous = np.zeros(features, np.float32)
+    continuous[: task.features] = 1.0 if task.continuous is None else task.continuous
     return {
         "classes": (np.arange(outputs) < task.outputs).astype(np.float32)[None],
         "shares": shares[None],
         "features": np.array([task.features], np.int32),
+        "continuous": continuous[None],
     }
 
 

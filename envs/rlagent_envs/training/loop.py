@@ -130,10 +130,13 @@ def _update(
     facts = bank.classes[slot], bank.shares[slot]
     if "adversarial" in shape.levers:
         attacked = draws.stream(plan.key, update, ATTACK)
-        examples = _attacked(shape, bank, slot, live, settings, facts, examples, attacked)
-    grad = jax.value_and_grad(_batch_loss, argnums=1, has_aux=True)
-    (loss, (plain, model_state)), gradients = grad(
-        shape, live.params, live.model_state, settings, facts, examples, start
+        examples = jax.lax.cond(
+            settings.adversarial_epsilon > 0,
+            lambda: _attacked(shape, bank, slot, live, settings, facts, examples, attacked),
+            lambda: examples._replace(attacked=examples.x),
+        )
+    (loss, (plain, model_state)), gradients = _gradients(
+        shape, live, settings, facts, examples, start
     )
     if "penalty" in shape.levers:
         gradients = regularization.penalized(gradients, live.params, settings)
@@ -229,6 +232,37 @@ def _losses(
     return trained, plain
 
 
+# Of a batch: the loss that training minimises, and beside it the plain loss and the model state.
+_BatchLoss = tuple[jax.Array, tuple[jax.Array, Any]]
+
+
+def _gradients(
+    shape: ShapeClass,
+    live: Live,
+    settings: Settings,
+    facts: tuple[jax.Array, jax.Array],
+    examples: Examples,
+    start: jax.Array,
+) -> tuple[_BatchLoss, Any]:
+    """The loss of a batch and its gradients."""
+
+    def of(loss: Callable[..., _BatchLoss], learned: Examples) -> tuple[_BatchLoss, Any]:
+        grad = jax.value_and_grad(loss, argnums=1, has_aux=True)
+        made: tuple[_BatchLoss, Any] = grad(
+            shape, live.params, live.model_state, settings, facts, learned, start
+        )
+        return made
+
+    attacked = examples.attacked
+    if attacked is None:
+        return of(_batch_loss, examples)
+    return jax.lax.cond(
+        _trades(settings) > 0,
+        lambda: of(_trades_loss, examples),
+        lambda: of(_batch_loss, examples._replace(x=attacked)),
+    )
+
+
 def _batch_loss(
     shape: ShapeClass,
     params: Any,
@@ -237,23 +271,29 @@ def _batch_loss(
     facts: tuple[jax.Array, jax.Array],
     examples: Examples,
     start: jax.Array,
-) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-    forward = _forward(shape, settings.activation)
-    if examples.attacked is None:
-        outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
-        trained, plain = _losses(shape, settings, facts, outputs, examples)
-        return jnp.mean(trained), (jnp.mean(plain), model_state)
-    attacked, model_state = forward(params, model_state, examples.attacked, settings.dropout, start)
-    # TRADES learns the examples as they are, and that an attack changes nothing.
-    trades = _trades(settings)
-    outputs = jax.lax.cond(
-        trades > 0,
-        lambda: forward(params, model_state, examples.x, settings.dropout, start)[0],
-        lambda: attacked,
-    )
+) -> _BatchLoss:
+    forward = _forward(shape, settings.activation, settings.stochastic_depth)
+    outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
+    trained, plain = _losses(shape, settings, facts, outputs, examples)
+    return jnp.mean(trained), (jnp.mean(plain), model_state)
+
+
+def _trades_loss(
+    shape: ShapeClass,
+    params: Any,
+    model_state: Any,
+    settings: Settings,
+    facts: tuple[jax.Array, jax.Array],
+    examples: Examples,
+    start: jax.Array,
+) -> _BatchLoss:
+    """TRADES learns the examples as they are, and that an attack changes nothing."""
+    forward = _forward(shape, settings.activation, settings.stochastic_depth)
+    attacked, _ = forward(params, model_state, examples.attacked, settings.dropout, start)
+    outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
     trained, plain = _losses(shape, settings, facts, outputs, examples)
     change = losses.output_change(shape.kind, outputs, attacked, facts[0])
-    return jnp.mean(trained + trades * change), (jnp.mean(plain), model_state)
+    return jnp.mean(trained + settings.trades * change), (jnp.mean(plain), model_state)
 
 
 def _attacked(
@@ -270,7 +310,7 @@ def _attacked(
     forward = _forward(shape, settings.activation)
     size = shape.batch_size
     none = jnp.float32(0.0)
-    by_change = _trades(settings) > 0
+    by_change = settings.trades > 0
     # Of no use without TRADES, but then it costs a forward pass only.
     outputs, _ = forward(live.params, live.model_state, examples.x, none, None)
 
@@ -284,7 +324,6 @@ def _attacked(
     # At the examples themselves the change has no gradient.
     inside = (steps > 1) | by_change
     norm = adversarial.norm_of(shape.levers)
-    open_columns = (jnp.arange(shape.features) < bank.features[slot]).astype(jnp.float32)
     moved = adversarial.attack(
         loss,
         examples.x,
@@ -292,7 +331,7 @@ def _attacked(
         steps,
         settings.adversarial_step,
         norm,
-        open_columns,
+        bank.continuous[slot],
         start,
         inside,
     )
@@ -306,12 +345,15 @@ def _trades(settings: Settings) -> jax.Array:
     return jnp.where(settings.adversarial_epsilon > 0, settings.trades, 0.0)
 
 
-def _forward(shape: ShapeClass, activation: jax.Array) -> Callable[..., tuple[jax.Array, Any]]:
-    """The family's network, with the activation where that is a choice."""
+def _forward(
+    shape: ShapeClass, activation: jax.Array, stochastic_depth: jax.Array | None = None
+) -> Callable[..., tuple[jax.Array, Any]]:
+    """The family's network, with the activation where that is a choice, and blocks skipped."""
     apply = FAMILIES[shape.family].apply
     number = activation if "activation" in shape.levers else None
+    skipped = stochastic_depth if "skipping" in shape.levers else None
     return lambda params, model_state, x, dropout, start: apply(
-        params, model_state, x, dropout, start, number
+        shape, params, model_state, x, dropout, start, number, skipped
     )
 
 
@@ -322,6 +364,15 @@ def judged(shape: ShapeClass, live: Live) -> Any:
     return optimizer_of(shape.optimizer).judged(live.optimizer, live.params)
 
 
+class Judgement(NamedTuple):
+    """What validation rows say of a network; each `[]`, float32."""
+
+    loss: Any  # mean plain loss; with the lever robust the mean of that and `robust_loss`
+    hits: Any  # share of right answers, in the same way; 0 for regression
+    robust_loss: Any  # of the rows under attack; 0 without the lever
+    robust_hits: Any
+
+
 def evaluate(
     shape: ShapeClass,
     bank: Bank,
@@ -329,8 +380,11 @@ def evaluate(
     live: Live,
     pieces: jax.Array,
     activation: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+    robust_epsilon: jax.Array,
+) -> Judgement:
     """The plain loss and the share of right answers on the first pieces of the validation rows.
+
+    With the lever robust each row counts twice: as it is, and attacked by PGD within a ball.
 
     Args:
         shape: what the program is specialised to.
@@ -340,30 +394,43 @@ def evaluate(
         pieces: how many pieces of `batch_size` rows to look at, `[]`, int32; any number of them
             is a stratified subset, and the same one whenever it is asked for.
         activation: number of the activation, `[]`.
-
-    Returns:
-        Mean loss and mean hits, `[]` each.
+        robust_epsilon: radius of the ball, `[]`; of no use without the lever.
     """
     size = shape.batch_size
     classes = bank.classes[slot]
     params = judged(shape, live)
     forward = _forward(shape, activation)
 
-    def one(number: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def row_losses(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        outputs, _ = forward(params, live.model_state, x, jnp.float32(0.0), None)
+        _, plain = losses.example_losses(shape.kind, outputs, y, classes, jnp.float32(0.0))
+        return plain, losses.example_hits(shape.kind, outputs, y, classes)
+
+    def one(number: jax.Array, sums: jax.Array) -> jax.Array:
         start = number * size
         x = jax.lax.dynamic_slice(bank.valid_x, (slot, start, 0), (1, size, shape.features))[0]
         y = jax.lax.dynamic_slice(bank.valid_y, (slot, start), (1, size))[0]
-        outputs, _ = forward(params, live.model_state, x, jnp.float32(0.0), None)
-        _, plain = losses.example_losses(shape.kind, outputs, y, classes, jnp.float32(0.0))
         real = start + jnp.arange(size) < bank.valid_rows[slot]
-        hits = losses.example_hits(shape.kind, outputs, y, classes)
-        loss_sum, hit_sum = sums
-        return (
-            loss_sum + jnp.sum(jnp.where(real, plain, 0.0)),
-            hit_sum + jnp.sum(jnp.where(real, hits, 0.0)),
-        )
+        told = [*row_losses(x, y)]
+        if robust:
+            moved = adversarial.attack(
+                lambda moved: jnp.sum(row_losses(moved, y)[0]),
+                x,
+                robust_epsilon,
+                jnp.int32(adversarial.JUDGE_STEPS),
+                jnp.float32(adversarial.JUDGE_STEP),
+                adversarial.norm_of(shape.levers),
+                bank.continuous[slot],
+                draws.mix(number.astype(jnp.uint32)),
+                jnp.bool_(True),
+            )
+            told += row_losses(moved, y)
+        return sums + jnp.stack([jnp.sum(jnp.where(real, of_rows, 0.0)) for of_rows in told])
 
-    zero = jnp.zeros((), jnp.float32)
-    loss_sum, hit_sum = jax.lax.fori_loop(0, pieces, one, (zero, zero))
-    rows = jnp.minimum(pieces * size, bank.valid_rows[slot]).astype(jnp.float32)
-    return loss_sum / rows, hit_sum / rows
+    robust = adversarial.ROBUST in shape.levers
+    sums = jax.lax.fori_loop(0, pieces, one, jnp.zeros(4 if robust else 2, jnp.float32))
+    means = sums / jnp.minimum(pieces * size, bank.valid_rows[slot]).astype(jnp.float32)
+    if not robust:
+        return Judgement(means[0], means[1], jnp.float32(0.0), jnp.float32(0.0))
+    loss, hits, robust_loss, robust_hits = means
+    return Judgement((loss + robust_loss) / 2, (hits + robust_hits) / 2, robust_loss, robust_hits)
