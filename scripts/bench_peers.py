@@ -263,8 +263,8 @@ _SEARCH_NOTES = (
 
 
 _CPU_NOTE = (
-    "By CPU time: the ratio of what a second of CPU time of each side's process brings. Other work on"
-    " the machine does not lengthen it; threads that wait in a loop do."
+    "By CPU time: the ratio of what a second of CPU time of each side's process brings. Other work"
+    " on the machine does not lengthen it; threads that wait in a loop do."
 )
 
 
