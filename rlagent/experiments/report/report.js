@@ -4,7 +4,6 @@
   const DATA = JSON.parse(document.getElementById("data").textContent);
   const TIP = document.getElementById("tip");
   const PALETTE = 7; // hues besides the neutral one of the method that others are compared with
-  const SINGLE = 1.05; // budgets of a single run that a method may cost to count as one: the last slice may go beyond
   const MOST_BANDS = 5; // with more lines than that, only the best and the method compared with show theirs unasked
   const SINGLE = 1.5; // budgets of a single run that a method may cost to count as one
   const NARROW = 620; // px, as in the style
@@ -384,15 +383,21 @@
     const verdict = row.verdict === "better" ? "is better than" : row.verdict === "worse" ? "is worse than" : "is not clearly different from";
     return `${best}, and ${verdict} ${BOARD.against}`;
   }
-  // What more compute buys is no finding about a method: the best is sought among what costs a single run, if there is such.
-  function headlined() {
+  // Best score first; scores on other tasks cannot be compared, so of an unfinished experiment only what is on most tasks.
+  function comparable() {
     const overall = (method) => BOARD.rows.find((one) => one.updates === null && one.method === method) || BOARD.rows.find((one) => one.method === method);
     const rows = BOARD.methods.map(overall).filter(Boolean);
+    const most = Math.max(...rows.map((row) => row.tasks));
+    return rows.filter((row) => row.tasks === most);
+  }
+  // What more compute buys is no finding about a method: the best is sought among what costs a single run, if there is such.
+  function headlined() {
+    const rows = comparable();
     return rows.find((row) => known(row.cost) && row.cost <= SINGLE) || rows[0];
   }
   function dearer() {
-    const row = BOARD && headlined();
-    const first = row && BOARD.rows.find((one) => one.updates === row.updates && one.method === BOARD.methods[0]);
+    if (!BOARD) return null;
+    const row = headlined(), [first] = comparable();
     if (!first || first.method === row.method) return null;
     return tag("p", { class: "lead", text: `${first.method} scores ${short(Math.abs(row.score.value - first.score.value), 2)} lower still, at ${short(first.cost, 2)} × the cost.` });
   }
