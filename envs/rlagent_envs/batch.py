@@ -50,9 +50,14 @@ def make_room(shape: ShapeClass) -> None:
     if shape in _shapes:
         return
     if _memory_maps() > MAPS_SHARE * _most_memory_maps():
-        jax.clear_caches()  # type: ignore[no-untyped-call]
-        _shapes.clear()
+        drop_programs()
     _shapes.add(shape)
+
+
+def drop_programs() -> None:
+    """Forgets all compiled programs; what is needed again is compiled or loaded anew."""
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    _shapes.clear()
 
 
 @cache
