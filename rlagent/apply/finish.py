@@ -8,10 +8,11 @@ import jax
 import numpy as np
 
 from rlagent.apply import run_folder, scores
-from rlagent.apply.driver import best_model, checkpoint_of
-from rlagent.apply.model import Model, finite, save_model
+from rlagent.apply.driver import checkpoint_of
+from rlagent.apply.ensembles.conclusion import conclude
+from rlagent.apply.ensembles.kinds import SNAPSHOT
+from rlagent.apply.model import Predictor, finite, save_model
 from rlagent.apply.result import Result
-from rlagent_envs.episode import flops_spent
 from rlagent_envs.training.bank import baseline_loss
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ def write_result(job: Job, driven: Driven, status: str) -> Result:
         run_folder.write_checkpoint(folder, checkpoint_of(driven))
     else:
         run_folder.write_history(folder, now.history)
-    model = best_model(job.task, now.episode)
+    concluded = conclude(job, now, test=not interrupted)
+    model = concluded.model
     save_model(model, folder / run_folder.MODEL)
-    summary = _summary(job, driven, model, status)
+    summary = _summary(job, driven, model, status) | concluded.told
     if not interrupted:
         from rlagent.apply.curves import write_curves
 
@@ -49,7 +51,7 @@ def write_result(job: Job, driven: Driven, status: str) -> Result:
     return Result(model, now.history, summary, folder)
 
 
-def _summary(job: Job, driven: Driven, model: Model, status: str) -> dict[str, Any]:
+def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[str, Any]:
     """What there is to say of a run."""
     task, plan, now = job.task, job.plan, driven.now
     valid_loss, valid_score = _judge(model, task.valid, plan.score)
@@ -57,16 +59,17 @@ def _summary(job: Job, driven: Driven, model: Model, status: str) -> dict[str, A
     if task.test is not None and status != "interrupted":
         test_loss, test_score = _judge(model, task.test, plan.score)
     device = jax.devices()[0]
+    networks = 1 if plan.several == SNAPSHOT else plan.members
     return {
         "task": task.name,
         "method": job.request.method,
         "controller": None if job.controller is None else job.controller.name,
         "status": status,
         "seed": plan.seed,
-        "budget": plan.updates,
-        "updates": int(now.episode.run.books.updates),
-        "decisions": now.episode.decisions,
-        "flops": flops_spent(now.episode),
+        "budget": plan.updates * networks,
+        "updates": now.updates,
+        "decisions": now.decisions,
+        "flops": now.flops,
         "seconds": round(driven.elapsed(), 3),
         "learning_rate": plan.settings["learning_rate"],
         "optimizer": plan.optimizer,
@@ -80,7 +83,7 @@ def _summary(job: Job, driven: Driven, model: Model, status: str) -> dict[str, A
         "test_loss": test_loss,
         "test_score": test_score,
         "score_name": plan.score,
-        "diverged": int(now.episode.run.books.divergences),
+        "diverged": now.divergences,
         "rung": str(model.rung),
         "rung_at_start": str(plan.start().rung),
         "device": f"{device.platform} ({device.device_kind})",
@@ -88,7 +91,7 @@ def _summary(job: Job, driven: Driven, model: Model, status: str) -> dict[str, A
     }
 
 
-def _judge(model: Model, split: Split, score: str) -> tuple[float | None, float | None]:
+def _judge(model: Predictor, split: Split, score: str) -> tuple[float | None, float | None]:
     """Loss and score on a part of the task, by the code that predicts."""
     raw = model.raw(split.x)
     value = scores.compute(score, model.kind, np.asarray(model.targets(split)), model.values(raw))

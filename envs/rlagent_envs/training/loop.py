@@ -165,10 +165,18 @@ def batch(
     shape: ShapeClass, bank: Bank, slot: jax.Array, key: jax.Array, update: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The rows of one update: a pure function of the key and the update's number."""
+    slot, rows = _drawn(shape, bank, slot, key, update)
+    return bank.train_x[slot, rows], bank.train_y[slot, rows]
+
+
+def _drawn(
+    shape: ShapeClass, bank: Bank, slot: jax.Array, key: jax.Array, update: jax.Array
+) -> tuple[Any, jax.Array]:
+    """Where the examples of an update are: the slot, and the rows `[batch]`."""
     start = draws.stream(key, update, BATCH)
     positions = jnp.arange(shape.batch_size, dtype=jnp.uint32)
     rows = draws.rows(start, positions, bank.train_rows[slot].astype(jnp.uint32))
-    return bank.train_x[slot, rows], bank.train_y[slot, rows]
+    return (slot, rows) if bank.picks is None else (0, bank.picks[slot, rows])
 
 
 class Examples(NamedTuple):
@@ -179,6 +187,7 @@ class Examples(NamedTuple):
     # Mixed with others: each example has `share` of its own target, the rest of its partner's.
     mixture: tuple[jax.Array, jax.Array] | None = None  # partner [batch], share []
     attacked: jax.Array | None = None  # [batch, features], x where an example is not attacked
+    offset: jax.Array | None = None  # [batch, outputs], added to what the network says
 
 
 def draw_examples(
@@ -191,7 +200,9 @@ def draw_examples(
 ) -> tuple[Examples, jax.Array]:
     """The examples of an update, augmented and mixed, and where its dropout starts."""
     x, y = batch(shape, bank, slot, key, update)
-    mixture = None
+    mixture, offset = None, None
+    if bank.train_offset is not None:
+        offset = bank.train_offset[_drawn(shape, bank, slot, key, update)]
     if "augmentation" in shape.levers:
         start = draws.stream(key, update, AUGMENTATION)
         x = augment(x, settings.augmentation, start, shape.input_shape, bank.features[slot])
@@ -199,7 +210,9 @@ def draw_examples(
         start = draws.stream(key, update, MIXING)
         mixed = mix(x, settings.mixup, settings.cutmix, start, shape.input_shape)
         x, mixture = mixed.x, (mixed.partner, mixed.share)
-    examples = Examples(x, y, mixture)
+        if offset is not None:  # mixed as the targets are
+            offset = mixed.share * offset + (1.0 - mixed.share) * offset[mixed.partner]
+    examples = Examples(x, y, mixture, offset=offset)
     return examples, draws.stream(key, update, DROPOUT)
 
 
@@ -238,7 +251,7 @@ def _batch_loss(
     examples: Examples,
     start: jax.Array,
 ) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-    forward = _forward(shape, settings.activation)
+    forward = _forward(shape, settings.activation, examples.offset)
     if examples.attacked is None:
         outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
         trained, plain = _losses(shape, settings, facts, outputs, examples)
@@ -267,7 +280,7 @@ def _attacked(
     start: jax.Array,
 ) -> Examples:
     """The examples with the first share of them attacked; the order of a batch is random anyway."""
-    forward = _forward(shape, settings.activation)
+    forward = _forward(shape, settings.activation, examples.offset)
     size = shape.batch_size
     none = jnp.float32(0.0)
     by_change = _trades(settings) > 0
@@ -306,13 +319,20 @@ def _trades(settings: Settings) -> jax.Array:
     return jnp.where(settings.adversarial_epsilon > 0, settings.trades, 0.0)
 
 
-def _forward(shape: ShapeClass, activation: jax.Array) -> Callable[..., tuple[jax.Array, Any]]:
-    """The family's network, with the activation where that is a choice."""
+def _forward(
+    shape: ShapeClass, activation: jax.Array, offset: jax.Array | None = None
+) -> Callable[..., tuple[jax.Array, Any]]:
+    """The family's network, with the activation where that is a choice, and an offset if any."""
     apply = FAMILIES[shape.family].apply
     number = activation if "activation" in shape.levers else None
-    return lambda params, model_state, x, dropout, start: apply(
-        params, model_state, x, dropout, start, number
-    )
+
+    def forward(
+        params: Any, model_state: Any, x: jax.Array, dropout: jax.Array, start: jax.Array | None
+    ) -> tuple[jax.Array, Any]:
+        outputs, model_state = apply(params, model_state, x, dropout, start, number)
+        return (outputs if offset is None else outputs + offset), model_state
+
+    return forward
 
 
 def judged(shape: ShapeClass, live: Live) -> Any:
@@ -354,6 +374,9 @@ def evaluate(
         x = jax.lax.dynamic_slice(bank.valid_x, (slot, start, 0), (1, size, shape.features))[0]
         y = jax.lax.dynamic_slice(bank.valid_y, (slot, start), (1, size))[0]
         outputs, _ = forward(params, live.model_state, x, jnp.float32(0.0), None)
+        if bank.valid_offset is not None:
+            begin, piece = (slot, start, 0), (1, size, outputs.shape[1])
+            outputs += jax.lax.dynamic_slice(bank.valid_offset, begin, piece)[0]
         _, plain = losses.example_losses(shape.kind, outputs, y, classes, jnp.float32(0.0))
         real = start + jnp.arange(size) < bank.valid_rows[slot]
         hits = losses.example_hits(shape.kind, outputs, y, classes)
