@@ -249,8 +249,8 @@ def _one_round(driven: Driven, members: Sequence[Member], plan: Plan) -> list[Re
 
 def _place(member: Member, moment: Moment, members: int) -> Record:
     """What the line of a network says of the run as a whole."""
-    books = [one.episode.run.books for one in moment.networks]
-    spent = sum(one.episode.spent / float(b.budget) for one, b in zip(moment.networks, books))
+    there = [one.episode for one in moment.networks]
+    spent = sum(one.spent / float(one.run.books.budget) for one in there)
     return {
         "member": member.number,
         "total_updates": moment.updates,

@@ -159,16 +159,18 @@ def _cross_validated(job: Job, now: Moment) -> Conclusion:
         values.append(value)
         share = None if loss is None else loss / baseline_loss(own)
         selection.append(None if share is None else finite(float(np.log(share + FLOOR))))
-    told = {
+    rows = [len(own.valid.x) for own in tasks]
+    told: _Told = {
         "folds": plan.members,
-        "rows": [len(own.valid.x) for own in tasks],
+        "rows": rows,
         "selection_score": _spread(selection),  # log(loss / loss of the best constant + 0.05)
         "valid_loss": _spread(losses),
         "valid_score": _spread(values),
     }
     means = {name: told[name]["mean"] for name in ("valid_loss", "valid_score")}
     even = [1.0 / len(models)] * len(models)
-    return Conclusion(chosen(models, even), {"cross_validation": told} | means)
+    both = {"train_rows": sum(rows), "valid_rows": sum(rows)}  # each row trains and validates
+    return Conclusion(chosen(models, even), {"cross_validation": told} | both | means)
 
 
 def _spread(values: Sequence[float | None]) -> _Told:

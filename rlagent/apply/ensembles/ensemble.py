@@ -131,7 +131,8 @@ def chosen(
 
 def pack_ensemble(ensemble: Ensemble) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The header of an ensemble, as JSON has it, and the arrays of all members by name."""
-    headers, arrays = [], {}
+    headers: list[dict[str, Any]] = []
+    arrays: dict[str, np.ndarray] = {}
     shared: dict[str, Any] = {}
     for number, member in enumerate(ensemble.members):
         header, own = pack_model(member)
