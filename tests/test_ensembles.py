@@ -25,11 +25,13 @@ from rlagent.apply.ensembles.kinds import KINDS
 from rlagent.apply.ensembles.lineup import bootstrap, member_seed
 from rlagent.apply.ensembles.measures import calibration_error, disagreement
 from rlagent.apply.model import Model, load_model, save_model
-from rlagent.apply.request import Request
+from rlagent.apply.request import Request, make_plan
 from rlagent.apply.result import Result, load_run
 from rlagent.cli import main
 from rlagent.experiments.report import write_report
+from rlagent.storage import read_arrays, write_arrays
 from rlagent_envs import batch
+from rlagent_envs import episode as episodes
 from rlagent_envs.tasks import load_task
 from rlagent_envs.tasks.task import Kind
 from rlagent_envs.training.bank import make_bank
@@ -88,7 +90,8 @@ def test_an_ensemble_is_the_weighted_mean_of_its_members(
     mixed = Ensemble(model.members, (0.5, 0.3, 0.2))
     x = load_task(task).valid.x
     expected = sum(
-        weight * one.values(one.raw(x)) for one, weight in zip(mixed.members, mixed.weights)
+        weight * one.values(one.raw(x))
+        for one, weight in zip(mixed.members, mixed.weights, strict=True)
     )
     np.testing.assert_allclose(mixed.values(mixed.raw(x)), expected, rtol=1e-6)
 
@@ -118,8 +121,6 @@ def test_what_was_made_can_be_loaded_and_applied(
 
 
 def test_a_damaged_ensemble_is_refused(made: Callable[..., Result], tmp_path: Path) -> None:
-    from rlagent.storage import read_arrays, write_arrays
-
     arrays, metadata = read_arrays(made("iris", "folds").run_dir / "model.safetensors")
     path = tmp_path / "bad.safetensors"
     metadata["ensemble"]["weights"] = [0.5, 0.5, 0.5]
@@ -258,13 +259,11 @@ def test_a_bagged_run_sees_its_own_rows_only() -> None:
     task = load_task("iris")
     bank = jax.device_put(make_bank(task, padded=False))
     picks = np.full((1, len(task.train.x)), 7, np.int32)
-    from rlagent.apply.request import make_plan
-    from rlagent_envs import episode as episodes
-
     plan = make_plan(Request(method="cosine", **SMALL), task, ())
     shape = episodes.begin(task, bank, plan.start(), ()).shape
     key = np.array([1, 2], np.uint32)
-    x, y = rows_of(shape, bank.replace(picks=picks), 0, key, np.uint32(0))
+    drawn = jax.jit(rows_of, static_argnums=0)
+    x, y = drawn(shape, bank.replace(picks=picks), 0, key, np.uint32(0))
     np.testing.assert_array_equal(x, np.tile(task.train.x[7], (len(x), 1)))
     assert set(np.asarray(y).tolist()) == {int(task.train.y[7])}
 
@@ -449,9 +448,14 @@ def test_the_commands_work_together(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "seeds ensemble, weights" in out
     assert "calibration error" in out
-    rows = "\n".join(["sepal,a,b,c", "5.1,3.5,1.4,0.2"])
-    Path("rows.csv").write_text(rows)
-    assert main(["predict", "run", "rows.csv"]) in (0, 2)  # columns of a bundled task have no names
+    rows = np.array([[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]])
+    np.savez("rows.npz", x=rows)
+    assert main(["predict", "run", "rows.npz"]) == 0
+    told = capsys.readouterr().out.splitlines()[1:]
+    expected = load_run("run").predict_proba(rows)
+    np.testing.assert_allclose(
+        [[float(one) for one in line.split(",")[1:]] for line in told], expected, atol=1e-5
+    )
     assert main(["tune", "iris", "--folds", "3", "--quiet", *small]) == 0
     assert "over 3 folds: accuracy" in capsys.readouterr().out
 
