@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -60,20 +60,20 @@ def _bank(union: Task, tasks: list[Task], picked: list[np.ndarray]) -> Bank:
     for number, rows in enumerate(picked):
         picks[number, : len(rows)] = rows
 
-    def stacked(name: str) -> np.ndarray:
-        return np.concatenate([_grown(getattr(one, name), pieces) for one in alone])
-
-    several = {
+    # Whatever else a bank knows of a task, for each slot.
+    shared = ("train_x", "train_y", "train_rows", "valid_x", "valid_y")
+    names = [one.name for one in fields(Bank) if one.name not in shared]
+    facts = {
         name: np.concatenate([getattr(one, name) for one in alone])
-        for name in ("valid_rows", "classes", "shares", "features")
+        for name in names
+        if getattr(alone[0], name) is not None
     }
-    return alone[0].replace(
-        train_rows=np.array(list(map(len, picked)), np.int32),
-        valid_x=stacked("valid_x"),
-        valid_y=stacked("valid_y"),
-        picks=picks,
-        **several,
-    )
+    valid = {
+        name: np.concatenate([_grown(getattr(one, name), pieces) for one in alone])
+        for name in ("valid_x", "valid_y")
+    }
+    train_rows = np.array(list(map(len, picked)), np.int32)
+    return alone[0].replace(**facts | valid, train_rows=train_rows, picks=picks)
 
 
 def _grown(array: np.ndarray, rows: int) -> np.ndarray:
