@@ -90,6 +90,15 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
     add.add_argument("--kind", help="classification or regression; found out if not given")
     add.add_argument("--score", metavar="NAME", help="accuracy, r2 or another; judges the end")
     add.add_argument("--seed", type=int, metavar="N", help="divides, draws weights and batches")
+    add.add_argument("--ensemble", metavar="KIND", help="snapshot, bagging, boosting or seeds")
+    add.add_argument("--members", type=int, metavar="K", help="of the ensemble (5)")
+    add.add_argument(
+        "--budget-per-member",
+        action="store_true",
+        default=None,
+        help="the whole budget for each, not a share",
+    )
+    add.add_argument("--folds", type=int, metavar="K", help="cross-validate over K folds")
     add.add_argument("--out", metavar="DIR", help="new folder (runs/NAME-METHOD-N)")
     add.add_argument("--device", help="cpu, gpu or tpu; the best there is if not given")
     add.add_argument("--resume", metavar="DIR", help="go on with an interrupted run")

@@ -14,7 +14,7 @@ import pytest
 from optax import contrib
 
 import rlagent
-from rlagent.apply.model import load_model, model_of, save_model
+from rlagent.apply.model import Model, load_model, model_of, save_model
 from rlagent.apply.request import Request, make_plan
 from rlagent.apply.source import fingerprint, of_family
 from rlagent.cli import main
@@ -545,6 +545,7 @@ def test_images_are_tuned_saved_and_predicted(tmp_path: Path) -> None:
     )
     assert result.summary["test_score"] > 0.85  # chance: 0.5
     model = load_model(tmp_path / "run" / "model.safetensors")
+    assert isinstance(model, Model)
     assert (model.family, model.input_shape) == ("cnn", (8, 8, 1))
     raw = model.raw(model.transform(x[500:]))
     standardised = model.transform(x[500:])
@@ -562,7 +563,9 @@ def test_a_model_whose_images_do_not_fit_is_damaged(
     episode = begin(data)
     model = model_of(data[0], episode.shape, episode.run.live, 0.0)
     save_model(model, tmp_path / "good")
-    assert load_model(tmp_path / "good").input_shape == (8, 8, 1)
+    good = load_model(tmp_path / "good")
+    assert isinstance(good, Model)
+    assert good.input_shape == (8, 8, 1)
     for wrong in ((), (8, 4, 1)):
         save_model(replace(model, input_shape=wrong), tmp_path / "bad")
         with pytest.raises(ValueError, match=r"is damaged: its 64 features are no image of the"):

@@ -19,6 +19,7 @@ from sklearn.datasets import load_diabetes, load_iris
 import rlagent
 from rlagent.apply import driver, run_folder, scores
 from rlagent.apply.live import LiveView
+from rlagent.apply.model import Model
 from rlagent.apply.request import default_decisions, default_updates
 from rlagent.apply.result import Result
 from rlagent.apply.source import fingerprint
@@ -165,6 +166,7 @@ def test_not_the_last_but_the_best_is_selected() -> None:
 
 def plain_outputs(result: Result, x: NDArray[Any]) -> NDArray[Any]:
     """The network's outputs by plain NumPy in float64."""
+    assert isinstance(result.model, Model)
     *hidden, last = result.model.params
     for layer in hidden:
         x = np.maximum(x @ layer.kernel.astype(np.float64) + layer.bias, 0.0)

@@ -61,7 +61,8 @@ def draw(history: Sequence[Record], summary: Record) -> Figure:
         summary: what came of it.
 
     Returns:
-        A figure, in no window; settings that never changed are named below it, not drawn.
+        A figure, in no window; settings that never changed are named below it, not drawn. Of
+        several networks the best one by validation loss is drawn, and the others' losses behind it.
     """
     if not history:
         raise ValueError("the run has made no decision yet, so there is nothing to draw")
@@ -69,6 +70,7 @@ def draw(history: Sequence[Record], summary: Record) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    whole, history = history, of_the_best(history)
     edges = np.array([0.0, *(record["spent"] for record in history)])
     moved = [row for row in SETTINGS if _moves(history, row[0])]
     grows = any(record["rung"] != history[0]["rung"] for record in history)
@@ -79,6 +81,7 @@ def draw(history: Sequence[Record], summary: Record) -> Figure:
     grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
     column: list[Axes] = list(grid[:, 0])
     panels.losses(column[0], history, edges)
+    panels.others(column[0], [one for one in by_member(whole) if one != history])
     for axes, (name, title, logarithmic, colour) in zip(column[1:], moved, strict=False):
         panels.setting(axes, history, edges, name, logarithmic, colour)
         axes.set_ylabel(title.replace(" ", "\n"))
@@ -98,8 +101,27 @@ def draw(history: Sequence[Record], summary: Record) -> Figure:
     return figure
 
 
+def by_member(history: Sequence[Record]) -> list[list[Record]]:
+    """The decisions of each network of a run."""
+    numbers = dict.fromkeys(record.get("member") for record in history)
+    return [[one for one in history if one.get("member") == number] for number in numbers]
+
+
+def of_the_best(history: Sequence[Record]) -> list[Record]:
+    """The decisions of the network with the lowest validation loss; all of them if it is alone."""
+
+    def lowest(records: Sequence[Record]) -> float:
+        return min((one["valid_loss"] for one in records if one["improved"]), default=np.inf)
+
+    return min(by_member(history), key=lowest, default=[])
+
+
 def _title(summary: Record) -> str:
     parts = [summary["task"], summary["method"]]
+    if told := summary.get("ensemble"):
+        parts.append(f"{told['kind']} of {told['members']}")
+    if told := summary.get("cross_validation"):
+        parts.append(f"{told['folds']} folds")
     for part in ("test", "valid"):
         if (score := summary[f"{part}_score"]) is not None:
             where = "test" if part == "test" else "validation"

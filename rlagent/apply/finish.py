@@ -8,11 +8,12 @@ import jax
 import numpy as np
 
 from rlagent.apply import run_folder, scores
-from rlagent.apply.driver import best_model, checkpoint_of
-from rlagent.apply.model import Model, finite, save_model
+from rlagent.apply.driver import checkpoint_of
+from rlagent.apply.ensembles.conclusion import conclude
+from rlagent.apply.ensembles.kinds import SNAPSHOT
+from rlagent.apply.model import Predictor, finite, save_model
 from rlagent.apply.result import Result
 from rlagent.apply.robustness import worst_case
-from rlagent_envs.episode import flops_spent
 from rlagent_envs.training.bank import baseline_loss
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ def write_result(job: Job, driven: Driven, status: str) -> Result:
         run_folder.write_checkpoint(folder, checkpoint_of(driven))
     else:
         run_folder.write_history(folder, now.history)
-    model = best_model(job.task, now.episode)
+    concluded = conclude(job, now, test=not interrupted)
+    model = concluded.model
     save_model(model, folder / run_folder.MODEL)
-    summary = _summary(job, driven, model, status)
+    summary = _summary(job, driven, model, status) | concluded.told
     if not interrupted:
         from rlagent.apply.curves import write_curves
 
@@ -51,7 +53,7 @@ def write_result(job: Job, driven: Driven, status: str) -> Result:
     return Result(model, now.history, summary, folder)
 
 
-def _summary(job: Job, driven: Driven, model: Model, status: str) -> dict[str, Any]:
+def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[str, Any]:
     """What there is to say of a run."""
     task, plan, now = job.task, job.plan, driven.now
     valid_loss, valid_score = _judge(model, task.valid, plan.score)
@@ -66,16 +68,17 @@ def _summary(job: Job, driven: Driven, model: Model, status: str) -> dict[str, A
             known = split is not None and status != "interrupted"
             judged = _judge_robust(model, split, plan) if split and known else (None, None)
             robust |= {f"robust_{part}_loss": judged[0], f"robust_{part}_score": judged[1]}
+    networks = 1 if plan.several == SNAPSHOT else plan.members
     return {
         "task": task.name,
         "method": job.request.method,
         "controller": None if job.controller is None else job.controller.name,
         "status": status,
         "seed": plan.seed,
-        "budget": plan.updates,
-        "updates": int(now.episode.run.books.updates),
-        "decisions": now.episode.decisions,
-        "flops": flops_spent(now.episode),
+        "budget": plan.updates * networks,
+        "updates": now.updates,
+        "decisions": now.decisions,
+        "flops": now.flops,
         "seconds": round(driven.elapsed(), 3),
         "learning_rate": plan.settings["learning_rate"],
         "optimizer": plan.optimizer,
@@ -90,7 +93,7 @@ def _summary(job: Job, driven: Driven, model: Model, status: str) -> dict[str, A
         "test_score": test_score,
         "score_name": plan.score,
         **robust,
-        "diverged": int(now.episode.run.books.divergences),
+        "diverged": now.divergences,
         "rung": str(model.rung),
         "rung_at_start": str(plan.start().rung),
         "device": f"{device.platform} ({device.device_kind})",
@@ -98,7 +101,7 @@ def _summary(job: Job, driven: Driven, model: Model, status: str) -> dict[str, A
     }
 
 
-def _judge_robust(model: Model, split: Split, plan: Plan) -> tuple[float | None, float | None]:
+def _judge_robust(model: Predictor, split: Split, plan: Plan) -> tuple[float | None, float | None]:
     """The same under attack."""
     worst = worst_case(model, split.x, split.y, plan.robust_epsilon, plan.norm)
     targets, values = np.asarray(model.targets(split)), model.values(worst.raw)
@@ -106,7 +109,7 @@ def _judge_robust(model: Model, split: Split, plan: Plan) -> tuple[float | None,
     return finite(float(np.mean(worst.losses))), finite(value)
 
 
-def _judge(model: Model, split: Split, score: str) -> tuple[float | None, float | None]:
+def _judge(model: Predictor, split: Split, score: str) -> tuple[float | None, float | None]:
     """Loss and score on a part of the task, by the code that predicts."""
     raw = model.raw(split.x)
     value = scores.compute(score, model.kind, np.asarray(model.targets(split)), model.values(raw))

@@ -12,7 +12,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rlagent.apply.wording import actions_in_words, number, settings_in_words
+from rlagent.apply.wording import (
+    actions_in_words,
+    number,
+    settings_in_words,
+    several_in_words,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -55,9 +60,9 @@ class LiveView:
     def show(self, record: dict[str, Any]) -> None:
         """Takes in a decision; what is on the screen follows at its own pace."""
         self._note(record)
-        self._shares.append((time.monotonic(), record["spent"]))
+        self._shares.append((time.monotonic(), _share(record)))
         if self._live is None and time.monotonic() - self._printed > PLAIN_SECONDS:
-            self._print(f"{record['spent']:4.0%}  {self._losses().plain}  {self._pace()}")
+            self._print(f"{_share(record):4.0%}  {self._losses().plain}  {self._pace()}")
 
     def end(self) -> None:
         """Closes the view; a second time does nothing."""
@@ -67,7 +72,8 @@ class LiveView:
 
     def _note(self, record: dict[str, Any]) -> None:
         self._record = record
-        if record["improved"]:
+        # Each network of several knows its own best only.
+        if record["improved"] and (self._best is None or record["valid_loss"] < self._best):
             self._best = record["valid_loss"]
 
     def _print(self, line: str) -> None:
@@ -78,12 +84,14 @@ class LiveView:
     def _title(self) -> str:
         assert self._job is not None
         request, task = self._job.request, self._job.task
-        return f"{task.name}, {request.method}, seed {request.seed}"
+        return (
+            f"{task.name}, {request.method}{several_in_words(self._job.plan)}, seed {request.seed}"
+        )
 
     def _render(self) -> RenderableType:
         assert self._job is not None
         plan, record = self._job.plan, self._record
-        share = 0.0 if record is None else record["spent"]
+        share = 0.0 if record is None else _share(record)
         made = 0 if record is None else record["decision"]
         bar = Table.grid(padding=(0, 2))
         bar.add_row(
@@ -98,6 +106,8 @@ class LiveView:
         lines = Table.grid(padding=(0, 2))
         lines.add_column(style="dim")
         lines.add_row("losses", self._losses())
+        if "member" in record:
+            lines.add_row("member", f"{record['member']} of {plan.members}")
         lines.add_row("network", record["rung"])
         lines.add_row("settings", settings_in_words(record))
         lines.add_row("last action", actions_in_words(record) or "hold")
@@ -124,6 +134,12 @@ class LiveView:
         (begun, share), (now, later) = self._shares[0], self._shares[-1]
         left = (now - begun) / max(later - share, 1e-9) * (1.0 - later)
         return f"{taken}, {_clock(left - (time.monotonic() - now))} left"
+
+
+def _share(record: dict[str, Any]) -> float:
+    """The share of the budget that is spent, that of all networks where there are several."""
+    share: float = record.get("total_spent", record["spent"])
+    return share
 
 
 def _clock(seconds: float) -> str:

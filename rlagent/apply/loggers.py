@@ -72,9 +72,12 @@ def parameters(run: Mapping[str, Any]) -> Parameters:
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
     """The figures of a decision, by name; a loss that was not finite is left out.
 
+    Those of a member of an ensemble are under its name, as `member-2/loss/train`.
+
     Args:
         record: a line of the history.
     """
+    place = f"member-{record['member']}/" if "member" in record else ""
     width, depth = record["rung"].split("x")
     named = {
         "loss/train": record["train_loss"],
@@ -82,12 +85,18 @@ def scalars(record: Mapping[str, Any]) -> dict[str, float]:
         "accuracy/valid": record.get("valid_accuracy"),
         "reward": record["reward"],
         "diverged": record["diverged"],
-        "budget/spent": record["spent"],
         "network/depth": depth,
         "network/width": width,
         **{f"settings/{name}": value for name, value in record["settings"].items()},
     }
-    return {name: float(value) for name, value in named.items() if value is not None}
+    figures = {place + name: float(value) for name, value in named.items() if value is not None}
+    return figures | {"budget/spent": float(record.get("total_spent", record["spent"]))}
+
+
+def step_of(record: Mapping[str, Any]) -> int:
+    """Where a decision is in a log: the updates until then, of all networks together."""
+    step: int = record.get("total_updates", record["updates"])
+    return step
 
 
 def final_scalars(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -287,14 +296,14 @@ class _TensorBoard:
         self._file = place / name
         head = [_file_version(), _session_start(folder.name, parameters(run))]
         head.append(_text("parameters", 0, parameters(run)))
-        events = [*head, *(_scalar_event(record["updates"], scalars(record)) for record in history)]
+        events = [*head, *(_scalar_event(step_of(record), scalars(record)) for record in history)]
         write_atomically(self._file, b"".join(map(_framed, events)))
         for other in place.glob("events.out.tfevents.*"):
             if other != self._file:
                 other.unlink()
 
     def write(self, record: Record) -> None:
-        self._append(_scalar_event(record["updates"], scalars(record)))
+        self._append(_scalar_event(step_of(record), scalars(record)))
 
     def end(self, summary: Mapping[str, Any] | None) -> None:
         if summary is not None and summary["status"] in WHOLE:
@@ -492,8 +501,8 @@ class _MLflow:
         figures = [
             figure
             for record in records
-            if record["updates"] not in self._known
-            for figure in self._figures(record["updates"], scalars(record))
+            if step_of(record) not in self._known
+            for figure in self._figures(step_of(record), scalars(record))
         ]
         if figures:
             self._client.log_batch(self._run, metrics=figures)
@@ -577,8 +586,8 @@ class _WeightsAndBiases:
             self.write(record)
 
     def write(self, record: Record) -> None:
-        if record["updates"] >= self._run.step:  # else the server has had it before a kill
-            self._run.log(scalars(record), step=record["updates"])
+        if step_of(record) >= self._run.step:  # else the server has had it before a kill
+            self._run.log(scalars(record), step=step_of(record))
 
     def end(self, summary: Mapping[str, Any] | None) -> None:
         if summary is not None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,56 @@ FORMAT_VERSION = 1
 # One compiled program for any number of rows: the last piece is padded.
 ROWS_AT_ONCE = 1024
 IMAGES_AT_ONCE = 128  # their convolutions need room for nine times what is in a layer
+
+
+class Predictor(Protocol):
+    """What predicts: a network, or several that decide together."""
+
+    @property
+    def task(self) -> str:
+        """Name of what it was trained on."""
+
+    @property
+    def kind(self) -> Kind:
+        """Classification or regression."""
+
+    @property
+    def rung(self) -> Rung:
+        """Its size; of several networks that of the first."""
+
+    @property
+    def features(self) -> int:
+        """Columns of the preprocessed input."""
+
+    @property
+    def outputs(self) -> int:
+        """Classes, or 1."""
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """None: rows come, and predictions go, as they are."""
+
+    @property
+    def classes(self) -> list[Any] | None:
+        """The labels in the order of the outputs; None for regression."""
+
+    def raw(self, x: np.ndarray) -> np.ndarray:
+        """Logits, or standardised values, `[rows, outputs]` for rows `[rows, features]`."""
+
+    def transform(self, given: Any) -> np.ndarray:
+        """Rows as a user has them to `[rows, features]`, float32."""
+
+    def values(self, raw: np.ndarray) -> np.ndarray:
+        """What `raw` gave to probabilities, or for regression to values in units; float64."""
+
+    def targets(self, split: Split) -> np.ndarray:
+        """The targets of a part of the task as scores want them."""
+
+    def labels(self, values: np.ndarray) -> np.ndarray:
+        """What `values` gave to one prediction a row."""
+
+    def loss(self, split: Split, raw: np.ndarray) -> float:
+        """Mean loss of a part of the task."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +144,7 @@ class Model:
     def values(self, raw: np.ndarray) -> np.ndarray:
         """Network outputs to probabilities, or for regression to values in units; float64."""
         if self.kind == "classification":
-            return np.exp(_log_softmax(raw))
+            return np.exp(log_softmax(raw))
         return self._in_units(raw.astype(np.float64))
 
     def targets(self, split: Split) -> np.ndarray:
@@ -111,7 +161,7 @@ class Model:
         """Mean loss of a part of the task: nats, or squared standard deviations of the target."""
         if self.kind == "regression":
             return float(np.mean((raw[:, 0].astype(np.float64) - split.y) ** 2))
-        return float(-np.mean(_log_softmax(raw)[np.arange(len(split.y)), split.y]))
+        return float(-np.mean(log_softmax(raw)[np.arange(len(split.y)), split.y]))
 
     def _in_units(self, standardised: np.ndarray) -> np.ndarray:
         if self.preprocessing is None:
@@ -144,10 +194,49 @@ def model_of(task: Task, shape: ShapeClass, live: Live, activation: float) -> Mo
     )
 
 
-def save_model(model: Model, path: Path) -> None:
-    """Writes a model, atomically; equal models give equal bytes."""
+def save_model(model: Predictor, path: Path) -> None:
+    """Writes a model or an ensemble, atomically; equal ones give equal bytes."""
+    if isinstance(model, Model):
+        header, arrays = pack_model(model)
+        write_arrays(path, arrays, {"model": header})
+        return
+    from rlagent.apply.ensembles.ensemble import Ensemble, pack_ensemble
+
+    assert isinstance(model, Ensemble)
+    header, arrays = pack_ensemble(model)
+    write_arrays(path, arrays, {"ensemble": header})
+
+
+def load_model(path: Path) -> Predictor:
+    """Reads a model or an ensemble, running no code from the file.
+
+    Raises:
+        ValueError: in one sentence, if the file is not there, damaged, no model, or of another
+            format version.
+    """
+    arrays, metadata = read_arrays(path)
+    name = "ensemble" if "ensemble" in metadata else "model"
+    entry = metadata.get(name)
+    if not isinstance(entry, dict):
+        raise ValueError(f"{path} is not a model: it has no model header")
+    if (version := entry.get("format_version")) != FORMAT_VERSION:
+        raise ValueError(
+            f"the model {path} has format version {version}; this rlagent reads: {FORMAT_VERSION}"
+        )
+    try:
+        if name == "model":
+            return unpack_model(entry, arrays)
+        from rlagent.apply.ensembles.ensemble import unpack_ensemble
+
+        return unpack_ensemble(entry, arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the model {path} is damaged: {error}") from error
+
+
+def pack_model(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The header of a model, as JSON has it, and its arrays by name."""
     stored = model.preprocessing
-    metadata = {
+    header = {
         "format_version": FORMAT_VERSION,
         "task": model.task,
         "kind": model.kind,
@@ -160,33 +249,16 @@ def save_model(model: Model, path: Path) -> None:
         "preprocessing": None if stored is None else stored.to_json(),
     }
     if model.input_shape:
-        metadata["input_shape"] = list(model.input_shape)
-    write_arrays(path, _named(model.params, model.model_state), {"model": metadata})
+        header["input_shape"] = list(model.input_shape)
+    return header, _named(model.params, model.model_state)
 
 
-def load_model(path: Path) -> Model:
-    """Reads a model, running no code from the file.
+def unpack_model(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
+    """The model of a header and its arrays.
 
     Raises:
-        ValueError: in one sentence, if the file is not there, damaged, no model, or of another
-            format version.
+        KeyError, TypeError, ValueError: if something is missing, or they contradict each other.
     """
-    arrays, metadata = read_arrays(path)
-    entry = metadata.get("model")
-    if not isinstance(entry, dict):
-        raise ValueError(f"{path} is not a model: it has no model header")
-    if (version := entry.get("format_version")) != FORMAT_VERSION:
-        raise ValueError(
-            f"the model {path} has format version {version}; this rlagent reads: {FORMAT_VERSION}"
-        )
-    try:
-        return _assembled(entry, arrays)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the model {path} is damaged: {error}") from error
-
-
-def _assembled(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
-    """The model of a header and its arrays; raises if they contradict each other."""
     family = FAMILIES[entry["family"]]
     rung = Rung(*entry["rung"])
     family.check(rung)
@@ -262,8 +334,8 @@ def _forward(
     return outputs
 
 
-def _log_softmax(raw: np.ndarray) -> np.ndarray:
-    """In float64 `[rows, classes]`."""
+def log_softmax(raw: np.ndarray) -> np.ndarray:
+    """The logarithm of each class's probability, in float64 `[rows, classes]`."""
     wide = raw.astype(np.float64)
     wide -= wide.max(axis=1, keepdims=True)
     return wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))

@@ -51,6 +51,14 @@ def losses(panel: Axes, history: Sequence[Record], edges: np.ndarray) -> None:
     _name_ends(panel, [(name, _last(values), colour) for name, values, colour in ends])
 
 
+def others(panel: Axes, histories: Sequence[Sequence[Record]]) -> None:
+    """The validation losses of the other networks of a run, faint, within the axes as they are."""
+    for history in histories:
+        spent = [record["spent"] for record in history]
+        valid = [_positive(record["valid_loss"], 1e-12) for record in history]
+        panel.plot(spent, valid, color=BLUE, lw=0.9, alpha=0.35, zorder=1)
+
+
 def _name_ends(panel: Axes, ends: list[tuple[str, float, str]]) -> None:
     """Names the curves right of their ends, moved apart where they would overlap."""
     low, high = np.log(panel.get_ylim())

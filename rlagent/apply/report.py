@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rlagent.apply import run_folder
 from rlagent.apply.result import Result, load_run
-from rlagent.apply.wording import number
+from rlagent.apply.wording import ensemble_in_words, number
 from rlagent_envs.tasks import read_features
 from rlagent_envs.tasks.preprocessing import TableInput
 
@@ -31,10 +31,12 @@ def report(result: Result) -> str:
         score, loss = (number(summary[f"robust_{part}_{what}"]) for what in ("score", "loss"))
         ball = f"attacks of {summary['norm']} {summary['robust_epsilon']:g}"
         lines.append(f"{name} {score}, loss {loss} on {where} rows under {ball}")
+    lines += ensemble_in_words(summary)
     decisions = summary["decisions"]
+    networks = "networks" if "member" in result.history[-1] else "network"
     lines.append(
-        f"{summary['rung']} network after {summary['updates']} updates and {decisions} decisions "
-        f"in {summary['seconds']:.1f} s"
+        f"{summary['rung']} {networks} after {summary['updates']} updates and {decisions} "
+        f"decisions in {summary['seconds']:.1f} s"
     )
     if times := summary["diverged"]:
         often = "once" if times == 1 else f"{times} times"

@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlagent.apply.ensembles import kinds
 from rlagent_envs.config import SCHEDULES
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ class Request:
     score: str | None = None
     seed: int = 0
     device: str | None = None
+    ensemble: str | None = None  # of kinds.KINDS
+    members: int | None = None
+    budget_per_member: bool = False  # each member has the whole budget
+    folds: int | None = None  # cross-validation
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the option and its value, if one makes no sense by itself."""
@@ -71,14 +76,15 @@ class Request:
             raise ValueError(f"seed must be a whole number from 0 to 2^32 - 1, got {self.seed}")
         if self.decisions is not None and self.updates is not None:
             _check_decisions(self.decisions, self.updates)
+        kinds.check_request(self)
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a run will do: nothing in it is left to a default, a clock or a library."""
 
-    updates: int  # the budget, of the base rung
-    decisions: int
+    updates: int  # the budget, of the base rung; of each network, where there are several
+    decisions: int  # the same
     depth: int  # of the base rung
     width: int
     settings: dict[str, float]  # at the start, all of them
@@ -91,6 +97,8 @@ class Plan:
     seed: int
     deadline: float | None  # seconds after which the run ends early
     robust_epsilon: float = 0.0  # of attacks that validation rows are judged under; 0: none
+    several: str | None = None  # what several networks are for: one of kinds.KINDS, or folds
+    members: int = 1  # of an ensemble, or folds
 
     def start(self) -> Start:
         """What the episode begins with."""
@@ -171,12 +179,16 @@ def make_plan(
     if request.weight_decay is not None:
         settings = settings._replace(weight_decay=float(request.weight_decay))
     settings.check()
-    updates = request.updates or default_updates(len(task.train.x), task.batch_size)
+    whole = request.updates or default_updates(len(task.train.x), task.batch_size)
+    updates = kinds.updates_of_each(request, whole)
     if request.decisions is not None and request.minutes is None:
         _check_decisions(request.decisions, updates)
+    decisions = request.decisions or default_decisions(updates)
+    kinds.check_task(request, task, decisions)
+    several, members = kinds.several(request)
     return Plan(
         updates=int(updates),
-        decisions=request.decisions or default_decisions(updates),
+        decisions=decisions,
         depth=rung.depth,
         width=rung.width,
         settings=settings._asdict(),
@@ -189,6 +201,8 @@ def make_plan(
         seed=int(request.seed),
         deadline=None if request.minutes is None else 60.0 * request.minutes,
         robust_epsilon=_robust_epsilon(request, task),
+        several=several,
+        members=members,
     )
 
 
@@ -286,7 +300,9 @@ def with_budget(plan: Plan, request: Request, updates: int) -> Plan:
     """The plan with a budget that was found by calibration."""
     from dataclasses import replace
 
+    updates = kinds.updates_in_time(request, updates)
     decisions = min(request.decisions or default_decisions(updates), updates)
+    kinds.check_members(request, decisions)
     return replace(plan, updates=updates, decisions=decisions)
 
 

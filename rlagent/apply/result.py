@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlagent.apply import run_folder, scores
-from rlagent.apply.model import Model, load_model
+from rlagent.apply.model import Predictor, load_model
 from rlagent_envs.tasks.task import Split
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A tuned network. The arrays and lists must not be changed."""
+    """What was tuned. The arrays and lists must not be changed."""
 
-    model: Model
+    model: Predictor  # a network, or an ensemble of several
     history: list[dict[str, Any]]  # a line for each decision, as in history.jsonl
     summary: dict[str, Any]  # as in summary.json
     run_dir: Path

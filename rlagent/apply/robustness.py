@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlagent.apply.model import ROWS_AT_ONCE, Model
+from rlagent.apply.ensembles.ensemble import Combination, Ensemble
+from rlagent.apply.model import Model, Predictor
 from rlagent_envs import draws
 from rlagent_envs.models import FAMILIES, ShapeClass
 from rlagent_envs.models.activations import ACTIVATIONS
@@ -41,7 +42,7 @@ def check_ball(epsilon: float, norm: str) -> Norm:
 
 
 def worst_case(
-    model: Model, x: np.ndarray, y: np.ndarray, epsilon: float, norm: str = NORMS[0]
+    model: Predictor, x: np.ndarray, y: np.ndarray, epsilon: float, norm: str = NORMS[0]
 ) -> Worst:
     """Attacks each row by PGD with 20 steps from 2 random beginnings.
 
@@ -64,50 +65,62 @@ def worst_case(
     continuous = np.ones(model.features) if stored is None else np.array(stored.inputs.continuous)
     if not continuous.any():
         raise ValueError(f"{model.task} has no continuous inputs that an attack could move")
+    ensemble = _as_ensemble(model)
+    members, weights, combination = ensemble.members, ensemble.weights, ensemble.combination
+    networks = [(one.params, one.model_state) for one in members]
+    activations = [np.float32(ACTIVATIONS.index(one.activation)) for one in members]
+    shapes = tuple(one.shape for one in members)
+    at_once = min(shape.batch_size for shape in shapes)
     raw = np.empty((len(x), model.outputs), np.float32)
     worst = np.empty(len(x), np.float32)
-    for first in range(0, len(x), ROWS_AT_ONCE):
-        rows = slice(first, first + ROWS_AT_ONCE)
+    for first in range(0, len(x), at_once):
+        rows = slice(first, first + at_once)
         count = len(x[rows])
-        padded_x = np.zeros((ROWS_AT_ONCE, model.features), np.float32)
-        padded_y = np.zeros(ROWS_AT_ONCE, y.dtype)
+        padded_x = np.zeros((at_once, model.features), np.float32)
+        padded_y = np.zeros(at_once, y.dtype)
         padded_x[:count], padded_y[:count] = x[rows], y[rows]
         made = _attacked(
-            model.shape,
+            shapes,
+            combination,
             ball,
-            model.params,
-            model.model_state,
+            networks,
+            activations,
+            np.array(weights, np.float32),
             padded_x,
             padded_y,
             np.float32(epsilon),
             continuous.astype(np.float32),
-            np.float32(ACTIVATIONS.index(model.activation)),
             np.uint32(first),
         )
         raw[rows], worst[rows] = (np.asarray(one)[:count] for one in made)
     return Worst(raw, worst)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _attacked(
-    shape: ShapeClass,
+    shapes: tuple[ShapeClass, ...],
+    combination: Combination,
     norm: Norm,
-    params: object,
-    model_state: object,
+    networks: list[tuple[Any, Any]],
+    activations: list[jax.Array],
+    weights: jax.Array,
     x: jax.Array,
     y: jax.Array,
     epsilon: jax.Array,
     continuous: jax.Array,
-    activation: jax.Array,
     start: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """The outputs `[rows, outputs]` and losses `[rows]` that are worst for each row."""
-    apply = FAMILIES[shape.family].apply
-    used = jnp.ones(shape.outputs)
+    kind, used = shapes[0].kind, jnp.ones(shapes[0].outputs)
+    no_dropout = jnp.float32(0.0)
 
     def judge(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        outputs, _ = apply(shape, params, model_state, x, jnp.float32(0.0), None, activation)
-        _, plain = losses.example_losses(shape.kind, outputs, y, used, jnp.float32(0.0))
+        raws = [
+            FAMILIES[shape.family].apply(shape, *network, x, no_dropout, None, activation)[0]
+            for shape, network, activation in zip(shapes, networks, activations, strict=True)
+        ]
+        outputs = _together(jnp.stack(raws), weights, kind, combination)
+        _, plain = losses.example_losses(kind, outputs, y, used, no_dropout)
         return outputs, plain
 
     def one(number: jax.Array, worst: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -127,3 +140,22 @@ def _attacked(
         return jnp.where(worse[:, None], outputs, worst[0]), jnp.where(worse, plain, worst[1])
 
     return jax.lax.fori_loop(0, RESTARTS, one, judge(x))
+
+
+def _as_ensemble(model: Predictor) -> Ensemble:
+    """A single network as an ensemble of one."""
+    if isinstance(model, Ensemble):
+        return model
+    if isinstance(model, Model):
+        return Ensemble((model,), (1.0,), "sum")
+    raise TypeError(f"expected a model or an ensemble, got {type(model).__name__}")
+
+
+def _together(
+    raws: jax.Array, weights: jax.Array, kind: str, combination: Combination
+) -> jax.Array:
+    """What networks say together, `[rows, outputs]`: as `ensemble.combined`, differentiable."""
+    shares = weights[:, None, None]
+    if combination == "mean" and kind == "classification":
+        return jax.nn.logsumexp(jax.nn.log_softmax(raws) + jnp.log(shares), axis=0)
+    return jnp.sum(shares * raws, axis=0)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rlagent.apply.driver import Driven
     from rlagent.apply.result import Result
     from rlagent.controller.file import Controller
-    from rlagent_envs.training.bank import Bank
 
 
 class View(Protocol):
@@ -92,6 +91,10 @@ def tune(
     kind: str | None = None,
     score: str | None = None,
     seed: int = 0,
+    ensemble: str | None = None,
+    members: int | None = None,
+    budget_per_member: bool = False,
+    folds: int | None = None,
     out: str | Path | None = None,
     device: str | None = None,
     resume: str | Path | None = None,
@@ -134,6 +137,13 @@ def tune(
         kind: classification or regression; by the target where None.
         score: by what the model is judged at the end; accuracy or r2 where None.
         seed: divides the rows, and draws weights and batches.
+        ensemble: several networks that predict together: snapshot (of one run), bagging, boosting
+            or seeds; see docs/levers.md. Which of them, and with which weights, validation decides.
+        members: of the ensemble; 5 where None. They share the budget of a single run.
+        budget_per_member: each member has the whole budget instead.
+        folds: cross-validation: train one network for each of so many parts of the rows to train
+            and validate on, validated on that part. Each has the whole budget; the model that is
+            kept is the mean of all of them.
         out: the folder of the run, new or empty; `runs/NAME-METHOD-N` where None.
         device: cpu, gpu or tpu; the best there is where None.
         resume: the folder of a run that was interrupted: go on with it. All else is as it was; data
@@ -177,6 +187,10 @@ def tune(
         score=score,
         seed=seed,
         device=device,
+        ensemble=ensemble,
+        members=members,
+        budget_per_member=budget_per_member,
+        folds=folds,
     )
     run_log = open_log(log, None if resume is None else Path(resume))
     if resume is not None:
@@ -203,26 +217,17 @@ def _controller_name(controller: str | Path | Controller) -> str:
 
 def _run(job: Job, started: float, view: View, log: RunLog) -> Result:
     """Drives a job to its end and writes its result."""
-    import jax
-
-    from rlagent.apply import driver
+    from rlagent.apply.driver import take_up
+    from rlagent.apply.ensembles.lineup import begin, line_up, train
     from rlagent.apply.finish import write_result
-    from rlagent.controller.deciding import Decide, decide_by, hold
-    from rlagent_envs.training.bank import make_bank
 
     driven: Driven | None = None
     try:
         view.begin(job)
-        bank: Bank = jax.device_put(make_bank(job.task, padded=False))
-        decide: Decide = hold
-        if job.controller is not None:
-            decide = decide_by(job.controller, job.plan.seed)
-        if job.checkpoint is None:
-            driven = driver.begin(job.plan, job.task, bank)
-        else:
-            driven = driver.take_up(job.plan, job.task, bank, job.checkpoint)
+        members = line_up(job)
+        driven = begin(job, members) if job.checkpoint is None else take_up(members, job.checkpoint)
         driven.started = started
-        whole = driver.drive(driven, job.plan, bank, decide, job.folder, view.show)
+        whole = train(driven, job, members, view.show)
         view.end()
         result = write_result(job, driven, "finished" if whole else "deadline")
     except KeyboardInterrupt:
@@ -238,9 +243,10 @@ def _run(job: Job, started: float, view: View, log: RunLog) -> Result:
 
 
 def _stopped_message(job: Job, driven: Driven | None) -> str:
-    made = 0 if driven is None else driven.now.episode.decisions
+    made = 0 if driven is None else driven.now.decisions
     if made:
-        what = f"after decision {made} of {job.plan.decisions}; the best model so far and the"
+        each = "" if job.plan.several in (None, "snapshot") else " for each member"
+        what = f"after decision {made} of {job.plan.decisions}{each}; the best model so far and the"
         what += f" history are in {job.folder}"
     else:
         what = f"before the first decision, so the model in {job.folder} is untrained"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlagent.apply.request import Plan
 
 # How the level of a knob is written, `{}` is the level; of all others it is added.
 _ACTIONS = {
@@ -47,3 +50,40 @@ def actions_in_words(record: dict[str, Any]) -> str:
     if record["diverged"]:
         parts.append("diverged, so back to the best")
     return ", ".join(parts)
+
+
+def several_in_words(plan: Plan) -> str:
+    """What the networks of a run are for; nothing for a single one."""
+    if plan.several is None:
+        return ""
+    if plan.several == "folds":
+        return f", {plan.members} folds"
+    return f", {plan.several} of {plan.members}"
+
+
+def ensemble_in_words(summary: dict[str, Any]) -> list[str]:
+    """What there is to say of the networks of a run, in a line or two; nothing for a single one."""
+    name = summary["score_name"]
+    if told := summary.get("cross_validation"):
+        parts = [
+            f"{title} {number(told[key]['mean'])} ± {number(told[key]['std'])}"
+            for title, key in ((name, "valid_score"), ("loss", "valid_loss"))
+        ]
+        return [f"over {told['folds']} folds: {', '.join(parts)} (standard deviation)"]
+    if not (told := summary.get("ensemble")):
+        return []
+    part = "test" if told["single"].get("test_loss") is not None else "valid"
+    where = "test" if part == "test" else "validation"
+    weights = ", ".join(f"{weight:.2g}" for weight in told["weights"])
+    single = told["single"]
+    lines = [
+        f"{told['kind']} ensemble, weights {weights}; member {single['member']} alone: {name} "
+        f"{number(single[f'{part}_score'])}, loss {number(single[f'{part}_loss'])}"
+    ]
+    said = f"disagreement {number(told['disagreement'][part])}"
+    if part in told.get("calibration_error", {}):
+        errors = told["calibration_error"][part]
+        said += (
+            f", calibration error {number(errors['ensemble'])}, alone {number(errors['single'])}"
+        )
+    return [*lines, f"{said}, on {where} rows"]

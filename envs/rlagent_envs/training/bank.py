@@ -31,6 +31,12 @@ class Bank(struct.PyTreeNode):
     shares: Any  # [slots, outputs], float32: of each class among the rows to train on
     features: Any  # [slots], int32: columns that are not padding
     continuous: Any  # [slots, features], float32: 1 for columns that an attack may move
+    # What only ensembles and cross-validation have: a bank without it makes the plain programs.
+    # The row of `train_x` that each row to train on stands for: the slots share slot 0's then.
+    picks: Any = None  # [slots, rows], int32
+    # Added to the network's outputs: what the stages before have to say of a row.
+    train_offset: Any = None  # [slots, rows, outputs], float32
+    valid_offset: Any = None  # the same of the validation rows
 
 
 def make_bank(task: Task, *, padded: bool) -> Bank:

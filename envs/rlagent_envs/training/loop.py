@@ -168,10 +168,18 @@ def batch(
     shape: ShapeClass, bank: Bank, slot: jax.Array, key: jax.Array, update: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The rows of one update: a pure function of the key and the update's number."""
+    slot, rows = _drawn(shape, bank, slot, key, update)
+    return bank.train_x[slot, rows], bank.train_y[slot, rows]
+
+
+def _drawn(
+    shape: ShapeClass, bank: Bank, slot: jax.Array, key: jax.Array, update: jax.Array
+) -> tuple[Any, jax.Array]:
+    """Where the examples of an update are: the slot, and the rows `[batch]`."""
     start = draws.stream(key, update, BATCH)
     positions = jnp.arange(shape.batch_size, dtype=jnp.uint32)
     rows = draws.rows(start, positions, bank.train_rows[slot].astype(jnp.uint32))
-    return bank.train_x[slot, rows], bank.train_y[slot, rows]
+    return (slot, rows) if bank.picks is None else (0, bank.picks[slot, rows])
 
 
 class Examples(NamedTuple):
@@ -182,6 +190,7 @@ class Examples(NamedTuple):
     # Mixed with others: each example has `share` of its own target, the rest of its partner's.
     mixture: tuple[jax.Array, jax.Array] | None = None  # partner [batch], share []
     attacked: jax.Array | None = None  # [batch, features], x where an example is not attacked
+    offset: jax.Array | None = None  # [batch, outputs], added to what the network says
 
 
 def draw_examples(
@@ -194,7 +203,9 @@ def draw_examples(
 ) -> tuple[Examples, jax.Array]:
     """The examples of an update, augmented and mixed, and where its dropout starts."""
     x, y = batch(shape, bank, slot, key, update)
-    mixture = None
+    mixture, offset = None, None
+    if bank.train_offset is not None:
+        offset = bank.train_offset[_drawn(shape, bank, slot, key, update)]
     if "augmentation" in shape.levers:
         start = draws.stream(key, update, AUGMENTATION)
         x = augment(x, settings.augmentation, start, shape.input_shape, bank.features[slot])
@@ -202,7 +213,9 @@ def draw_examples(
         start = draws.stream(key, update, MIXING)
         mixed = mix(x, settings.mixup, settings.cutmix, start, shape.input_shape)
         x, mixture = mixed.x, (mixed.partner, mixed.share)
-    examples = Examples(x, y, mixture)
+        if offset is not None:  # mixed as the targets are
+            offset = mixed.share * offset + (1.0 - mixed.share) * offset[mixed.partner]
+    examples = Examples(x, y, mixture, offset=offset)
     return examples, draws.stream(key, update, DROPOUT)
 
 
@@ -272,7 +285,7 @@ def _batch_loss(
     examples: Examples,
     start: jax.Array,
 ) -> _BatchLoss:
-    forward = _forward(shape, settings.activation, settings.stochastic_depth)
+    forward = _forward(shape, settings.activation, settings.stochastic_depth, examples.offset)
     outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
     trained, plain = _losses(shape, settings, facts, outputs, examples)
     return jnp.mean(trained), (jnp.mean(plain), model_state)
@@ -288,7 +301,7 @@ def _trades_loss(
     start: jax.Array,
 ) -> _BatchLoss:
     """TRADES learns the examples as they are, and that an attack changes nothing."""
-    forward = _forward(shape, settings.activation, settings.stochastic_depth)
+    forward = _forward(shape, settings.activation, settings.stochastic_depth, examples.offset)
     attacked, _ = forward(params, model_state, examples.attacked, settings.dropout, start)
     outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
     trained, plain = _losses(shape, settings, facts, outputs, examples)
@@ -307,7 +320,7 @@ def _attacked(
     start: jax.Array,
 ) -> Examples:
     """The examples with the first share of them attacked; the order of a batch is random anyway."""
-    forward = _forward(shape, settings.activation)
+    forward = _forward(shape, settings.activation, offset=examples.offset)
     size = shape.batch_size
     none = jnp.float32(0.0)
     by_change = settings.trades > 0
@@ -346,15 +359,23 @@ def _trades(settings: Settings) -> jax.Array:
 
 
 def _forward(
-    shape: ShapeClass, activation: jax.Array, stochastic_depth: jax.Array | None = None
+    shape: ShapeClass,
+    activation: jax.Array,
+    stochastic_depth: jax.Array | None = None,
+    offset: jax.Array | None = None,
 ) -> Callable[..., tuple[jax.Array, Any]]:
-    """The family's network, with the activation where that is a choice, and blocks skipped."""
+    """The family's network, with what is a choice of it, and an offset added to the outputs."""
     apply = FAMILIES[shape.family].apply
     number = activation if "activation" in shape.levers else None
     skipped = stochastic_depth if "skipping" in shape.levers else None
-    return lambda params, model_state, x, dropout, start: apply(
-        shape, params, model_state, x, dropout, start, number, skipped
-    )
+
+    def forward(
+        params: Any, model_state: Any, x: jax.Array, dropout: jax.Array, start: jax.Array | None
+    ) -> tuple[jax.Array, Any]:
+        outputs, model_state = apply(shape, params, model_state, x, dropout, start, number, skipped)
+        return (outputs if offset is None else outputs + offset), model_state
+
+    return forward
 
 
 def judged(shape: ShapeClass, live: Live) -> Any:
@@ -399,22 +420,27 @@ def evaluate(
     size = shape.batch_size
     classes = bank.classes[slot]
     params = judged(shape, live)
-    forward = _forward(shape, activation)
-
-    def row_losses(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-        outputs, _ = forward(params, live.model_state, x, jnp.float32(0.0), None)
-        _, plain = losses.example_losses(shape.kind, outputs, y, classes, jnp.float32(0.0))
-        return plain, losses.example_hits(shape.kind, outputs, y, classes)
 
     def one(number: jax.Array, sums: jax.Array) -> jax.Array:
         start = number * size
         x = jax.lax.dynamic_slice(bank.valid_x, (slot, start, 0), (1, size, shape.features))[0]
         y = jax.lax.dynamic_slice(bank.valid_y, (slot, start), (1, size))[0]
+        offset = None
+        if bank.valid_offset is not None:
+            begin, piece = (slot, start, 0), (1, size, bank.valid_offset.shape[2])
+            offset = jax.lax.dynamic_slice(bank.valid_offset, begin, piece)[0]
+        forward = _forward(shape, activation, offset=offset)
+
+        def row_losses(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            outputs, _ = forward(params, live.model_state, x, jnp.float32(0.0), None)
+            _, plain = losses.example_losses(shape.kind, outputs, y, classes, jnp.float32(0.0))
+            return plain, losses.example_hits(shape.kind, outputs, y, classes)
+
         real = start + jnp.arange(size) < bank.valid_rows[slot]
-        told = [*row_losses(x, y)]
+        told = [*row_losses(x)]
         if robust:
             moved = adversarial.attack(
-                lambda moved: jnp.sum(row_losses(moved, y)[0]),
+                lambda moved: jnp.sum(row_losses(moved)[0]),
                 x,
                 robust_epsilon,
                 jnp.int32(adversarial.JUDGE_STEPS),
@@ -424,7 +450,7 @@ def evaluate(
                 draws.mix(number.astype(jnp.uint32)),
                 jnp.bool_(True),
             )
-            told += row_losses(moved, y)
+            told += row_losses(moved)
         return sums + jnp.stack([jnp.sum(jnp.where(real, of_rows, 0.0)) for of_rows in told])
 
     robust = adversarial.ROBUST in shape.levers

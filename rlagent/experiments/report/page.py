@@ -82,6 +82,8 @@ def folder_contents(history: Sequence[dict[str, Any]], summary: dict[str, Any]) 
     """
     if not history:
         raise ValueError("the run has made no decision yet, so there is nothing to report")
+    from rlagent.apply.curves import of_the_best
+
     part = "test" if summary.get("test_score") is not None else "valid"
     line = {
         "task": summary["task"],
@@ -97,7 +99,7 @@ def folder_contents(history: Sequence[dict[str, Any]], summary: dict[str, Any]) 
         "kind": "run",
         "title": f"{summary['task']}, {summary['method']}",
         "summary": rounded({name: one for name, one in summary.items() if name != "run_dir"}),
-        "timelines": [rounded(line) | pack(history)],
+        "timelines": [rounded(line) | pack(of_the_best(history))],
         "knobs": knob_table(),
         "settings": setting_table(),
     }

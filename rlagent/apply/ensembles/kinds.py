@@ -1,0 +1,117 @@
+"""Which ensembles there are, and what a run of several networks may ask for; imports nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from rlagent.apply.request import Request
+    from rlagent_envs.tasks.task import Task
+
+SNAPSHOT, BAGGING, BOOSTING, SEEDS = KINDS = ("snapshot", "bagging", "boosting", "seeds")
+FOLDS = "folds"  # what a plan says in the place of a kind where it is cross-validation
+DEFAULT_MEMBERS = 5
+
+
+def check_request(request: Request) -> None:
+    """Raises ValueError, naming the option and its value, if it makes no sense by itself."""
+    for name in ("members", "folds"):
+        value = getattr(request, name)
+        if value is not None and (value != int(value) or value < 2):
+            raise ValueError(f"{name} must be a whole number from 2 up, got {value}")
+    if request.ensemble is None:
+        for name in ("members", "budget_per_member"):
+            if getattr(request, name):
+                kinds = ", ".join(KINDS)
+                raise ValueError(f"{name} is for an ensemble: name its kind too, one of {kinds}")
+        return
+    if request.ensemble not in KINDS:
+        raise ValueError(f"unknown ensemble {request.ensemble!r}; there are: {', '.join(KINDS)}")
+    if request.folds is not None:
+        raise ValueError(
+            f"give ensemble or folds, not both, got {request.ensemble} and {request.folds} folds"
+        )
+    if request.budget_per_member and request.minutes is not None:
+        raise ValueError("budget_per_member multiplies updates, and the minutes stay what they are")
+    if request.updates is not None and request.decisions is not None:
+        updates_of_each(request, request.updates)
+
+
+def several(request: Request) -> tuple[str | None, int]:
+    """The kind of a run of several networks, None for a single one, and how many members it has."""
+    if request.folds is not None:
+        return FOLDS, int(request.folds)
+    return request.ensemble, 1 if request.ensemble is None else members_of(request)
+
+
+def members_of(request: Request) -> int:
+    """How many members an ensemble is to have."""
+    return DEFAULT_MEMBERS if request.members is None else int(request.members)
+
+
+def updates_of_each(request: Request, updates: int) -> int:
+    """The budget of each network that is trained.
+
+    Args:
+        request: what was asked for.
+        updates: the budget that a single run would have.
+
+    Raises:
+        ValueError: if a member would not have an update for each of its decisions.
+    """
+    if request.ensemble is None:
+        return updates  # of cross-validation, too: each fold says what a single run gives
+    members = members_of(request)
+    if request.ensemble == SNAPSHOT:  # one run
+        return updates * members if request.budget_per_member else updates
+    each = updates if request.budget_per_member else updates // members
+    if each < (needed := request.decisions or 1):
+        raise ValueError(
+            f"members must be at most {updates // needed}, because each makes {needed} "
+            f"{'decision' if needed == 1 else 'decisions'} and the budget is {updates} updates, "
+            f"got {members}"
+        )
+    return each
+
+
+def updates_in_time(request: Request, updates: int) -> int:
+    """The budget of each network where all of them together have time for some updates."""
+    if request.folds is not None:
+        return max(1, updates // request.folds)
+    return updates_of_each(request, updates)
+
+
+def check_task(request: Request, task: Task, decisions: int) -> None:
+    """Raises ValueError if the networks of a run would lack decisions or rows."""
+    if request.minutes is None:
+        check_members(request, decisions)
+    if request.folds is not None:
+        _check_folds(request.folds, task)
+
+
+def check_members(request: Request, decisions: int) -> None:
+    """Raises ValueError if a run makes fewer decisions than it is to have snapshots."""
+    if request.ensemble == SNAPSHOT and members_of(request) > decisions:
+        raise ValueError(
+            f"members of a snapshot ensemble must be at most the number of decisions, {decisions}, "
+            f"got {members_of(request)}"
+        )
+
+
+def _check_folds(folds: int, task: Task) -> None:
+    """Raises ValueError if a fold, or a class in it, would have no row."""
+    rows = len(task.train.x) + len(task.valid.x)
+    if folds > rows:
+        raise ValueError(
+            f"folds must be at most the number of rows to train and validate on, {rows}, "
+            f"got {folds}"
+        )
+    if task.kind == "classification":
+        _, counts = np.unique(np.concatenate([task.train.y, task.valid.y]), return_counts=True)
+        if folds > counts.min():
+            raise ValueError(
+                f"folds must be at most the number of rows of the smallest class, {counts.min()}, "
+                f"got {folds}"
+            )
