@@ -1,8 +1,8 @@
 """Training of one convolutional network by patches, by `lax.conv` and by PyTorch.
 
 Run from the repository's root: `python -m scripts.convolution`. The same network at the same batch,
-AdamW, everything in turns within one process. One thread each, unless `--threads` says otherwise;
-the time is that of the processor, which other programs do not lengthen much.
+AdamW, everything in turns within one process. One thread each, unless `--threads` says otherwise,
+and the time is that of the processor, which other programs do not lengthen much.
 """
 
 from __future__ import annotations

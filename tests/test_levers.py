@@ -428,14 +428,14 @@ def test_growth_keeps_the_average_too() -> None:
     x = jnp.asarray(make_task()[0].valid.x)
     none = jnp.float32(0.0)
     shape = episode.shape
-    before, _ = MLP.apply(shape, judged(shape, episode.run.live), (), x, none, None, None)
+    before, _ = MLP.apply(shape, judged(shape, episode.run.live), (), x, none, None, None, None)
     for level in (knobs.WIDER, knobs.DEEPER):
         action = knobs.HOLD.copy()
         action[knobs.GROWTH] = level
         grown = episodes.edit(episode, action)
         weights = judged(grown.shape, grown.run.live)
         assert weights[0].kernel.shape[1] == (64 if level == knobs.WIDER else 32)
-        after, _ = MLP.apply(grown.shape, weights, (), x, none, None, None)
+        after, _ = MLP.apply(grown.shape, weights, (), x, none, None, None, None)
         np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
 
 

@@ -338,7 +338,7 @@ def test_a_rung_is_a_plain_network(rung: Rung) -> None:
     zero = jnp.float32(0.0)
 
     def ladder_loss(params: Layers) -> Any:
-        outputs, _ = MLP.apply(shape, params, state, x, zero, jnp.uint32(7), None)
+        outputs, _ = MLP.apply(shape, params, state, x, zero, jnp.uint32(7), None, None)
         return losses.example_losses(task.kind, outputs, y, jnp.ones(8), zero)[0].mean()
 
     plain = task.train.x[:BATCH_SIZE]
@@ -376,10 +376,10 @@ def test_dropout_differs_between_layers_and_is_off_in_evaluation() -> None:
     x = jnp.zeros((1000, 1))
     share = jnp.float32(0.5)
     shape = ShapeClass("mlp", Rung(2, width), "classification", 1, width, len(x))
-    outputs, _ = MLP.apply(shape, two, (), x, share, jnp.uint32(3), None)
+    outputs, _ = MLP.apply(shape, two, (), x, share, jnp.uint32(3), None, None)
     # Equal masks would leave one half; independent ones leave a quarter.
     assert np.mean(np.asarray(outputs) > 0.0) == pytest.approx(0.25, abs=0.01)
-    outputs, _ = MLP.apply(shape, two, (), x, share, None, None)
+    outputs, _ = MLP.apply(shape, two, (), x, share, None, None, None)
     np.testing.assert_array_equal(outputs, np.ones((1000, width)))
 
 

@@ -1,8 +1,8 @@
 """Convolution that is fast inside of a compiled loop on CPU, too, where XLA's own is not.
 
 `lax.conv` inside `lax.fori_loop` runs at 1 to 4 GFLOP/s on CPU, a matrix product of patches at 15
-to 70 (`scripts/convolution.py`). The channels come first and the batch last: then patches are
-copied in long pieces, the product has long rows, and what is done to a pixel is done to a batch.
+to 70 (`scripts/convolution.py`). The channels come first and the batch last: patches are copied in
+long pieces, the product has long rows, and what is done to a pixel is done to a whole batch.
 """
 
 from __future__ import annotations

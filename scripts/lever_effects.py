@@ -1,0 +1,246 @@
+"""What each lever does to the score on test data: off, at a fixed value, moved by the controller.
+
+The fixed values are those of text books and of the papers that brought the levers; nothing was
+chosen by what it does here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rlagent.experiments import statistics
+from rlagent.experiments.statistics import Interval
+from rlagent_envs import knobs
+from rlagent_envs.config import BASIC_KNOBS
+from rlagent_envs.tasks.task import Task
+from rlagent_envs.training.optimizer import ADAMW
+from scripts.lever_runs import TASKS, Arm, Bench, each, short
+
+
+@dataclass(frozen=True)
+class Lever:
+    """A lever, its fixed value, and the knobs by which a controller moves it."""
+
+    name: str
+    opened: tuple[str, ...] = ()
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    off: Mapping[str, float] = field(default_factory=dict)
+    optimizer: str = ADAMW
+
+    @property
+    def value(self) -> str:
+        """The fixed value in words."""
+        if self.optimizer != ADAMW:
+            return ", ".join(f"{name} {value:g}" for name, value in self.fixed.items())
+        return ", ".join(f"{value:g}" for name, value in self.fixed.items())
+
+    def suits(self, task: Task) -> bool:
+        """Whether it means anything for a task."""
+        names = {*self.fixed, *self.opened}
+        if any(name.startswith("adversarial") for name in names) and not task.attackable:
+            return False
+        return all(knobs.meaningful(name, task) for name in names)
+
+
+ATTACK = ("adversarial_epsilon", "adversarial_share", "adversarial_steps", "adversarial_step")
+LEVERS = (
+    Lever("weight decay", ("weight_decay",), {"weight_decay": 1e-2}, {"weight_decay": 1e-6}),
+    Lever("dropout", ("dropout",), {"dropout": 0.2}),
+    Lever("label smoothing", ("label_smoothing",), {"label_smoothing": 0.1}),
+    Lever("focal loss", ("focal_gamma",), {"focal_gamma": 2.0}),
+    Lever("class balance", ("class_balance",), {"class_balance": 0.5}),
+    Lever("Huber loss", ("huber_delta",), {"huber_delta": 1.0}),
+    Lever("L2 penalty", ("l2",), {"l2": 1e-4}),
+    Lever("L1 penalty", ("l1",), {"l1": 1e-5}),
+    Lever("clipping", ("clip_quantile",), {"clip_quantile": 0.5}),
+    Lever("averaging", ("average_decay",), {"average_decay": 0.99}),
+    Lever("augmentation", ("augmentation",), {"augmentation": 0.3}),
+    Lever("mixup", ("mixup",), {"mixup": 0.2}),
+    Lever("cutmix", ("cutmix",), {"cutmix": 1.0}),
+    Lever("FGSM", ATTACK, {"adversarial_epsilon": 0.1}),
+    Lever("PGD-3", (), {"adversarial_epsilon": 0.1, "adversarial_steps": 3.0}),
+    Lever(
+        "TRADES",
+        (*ATTACK, "trades"),
+        {"adversarial_epsilon": 0.1, "adversarial_steps": 3.0, "trades": 1.0},
+    ),
+    Lever("GELU", ("activation",), {"activation": 1.0}),
+    Lever("SiLU", (), {"activation": 2.0}),
+    Lever("tanh", (), {"activation": 3.0}),
+    Lever("growth", ("growth",)),
+    Lever("SGD", fixed={"learning_rate": 0.1}, optimizer="sgd"),
+    Lever("Lion", fixed={"learning_rate": 3e-4, "weight_decay": 1e-3}, optimizer="lion"),
+    Lever("Muon", fixed={"learning_rate": 0.02, "momentum": 0.95}, optimizer="muon"),
+)
+
+
+@dataclass(frozen=True)
+class Arms:
+    """What is compared for one lever."""
+
+    off: Arm
+    fixed: Arm | None
+    choice: Arm | None
+    cosine_off: Arm
+    cosine_fixed: Arm | None
+
+
+def arms_of(lever: Lever, learned: tuple[str, ...], fingerprint: str) -> Arms:
+    """The arms of a lever under a controller that has learned some knobs."""
+    basic = tuple(name for name in learned if name in BASIC_KNOBS and name not in lever.opened)
+    off, fixed = tuple(lever.off.items()), tuple(lever.fixed.items())
+    knows = lever.opened and set(lever.opened) <= set(learned)
+    opened = tuple(name for name in learned if name in (*basic, *lever.opened))
+    return Arms(
+        off=Arm(fingerprint, basic, off),
+        fixed=Arm(fingerprint, basic, fixed, lever.optimizer) if fixed else None,
+        # From the default on, which is off but for weight decay.
+        choice=Arm(fingerprint, opened) if knows else None,
+        cosine_off=Arm(settings=off),
+        cosine_fixed=Arm(settings=fixed, optimizer=lever.optimizer) if fixed else None,
+    )
+
+
+def everything(learned: tuple[str, ...], fingerprint: str) -> tuple[Arm, Arm]:
+    """Two arms: the basic knobs, and all that the controller has learned."""
+    basic = tuple(name for name in learned if name in BASIC_KNOBS)
+    return Arm(fingerprint, basic), Arm(fingerprint, learned)
+
+
+def measure(bench: Bench, fingerprint: str | None) -> None:
+    """Computes what is missing: under the controller of a fingerprint, or under a cosine."""
+    learned = tuple(bench.controller.knobs)
+    for name in TASKS:
+        task, _ = bench.task(name)
+        for lever in (one for one in LEVERS if one.suits(task)):
+            arms = arms_of(lever, learned, fingerprint or "")
+            wanted = [arms.off, arms.fixed, arms.choice]
+            if fingerprint is None:
+                wanted = [arms.cosine_off, arms.cosine_fixed]
+            bench.measure(name, [arm for arm in wanted if arm is not None])
+        if fingerprint is not None:
+            bench.measure(name, everything(learned, fingerprint))
+        print(f"{short(name)}: levers", flush=True)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A paired difference of test scores."""
+
+    lever: str
+    task: str
+    column: str  # fixed, choice or cosine
+    difference: Interval
+    seeds: int
+
+    @property
+    def told(self) -> str:
+        """As it stands in a table."""
+        value, low, high = self.difference
+        mark = {"better": " **better**", "worse": " worse"}.get(
+            statistics.verdict(self.difference) or "", ""
+        )
+        return f"{value:+.3f} ({low:+.3f} to {high:+.3f}){mark}"
+
+
+def _effect(
+    bench: Bench, lever: str, name: str, column: str, arm: Arm | None, off: Arm
+) -> Effect | None:
+    if arm is None:
+        return None
+    difference = bench.paired(name, arm, off, "score")
+    if len(difference) < 2:
+        return None
+    found = statistics.interquartile(difference[None])
+    return Effect(lever, short(name), column, found, len(difference))
+
+
+def _middle(bench: Bench, name: str, arm: Arm | None, what: str, digits: int) -> str:
+    found = [] if arm is None else bench.results(name, arm)
+    if not found:
+        return "-"
+    return f"{statistics.interquartile_mean(np.array(list(each(found, what)))):.{digits}f}"
+
+
+def tables(bench: Bench, fingerprint: str) -> str:
+    """A table for each data set, and what they say of each lever."""
+    learned = tuple(bench.controller.knobs)
+    lines: list[str] = []
+    effects: list[Effect] = []
+    for name in TASKS:
+        task, _ = bench.task(name)
+        metric = "R²" if task.kind == "regression" else "accuracy"
+        rows = len(task.train.x)
+        lines += [
+            f"### {short(name)}",
+            "",
+            f"{task.kind}, {rows:,} rows to train on, {task.features:,} features.",
+            "",
+            "| lever | fixed value | score when off | fixed | controller's choice "
+            f"| fixed, under a cosine | {metric}: off | fixed | choice |",
+            "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        for lever in (one for one in LEVERS if one.suits(task)):
+            arms = arms_of(lever, learned, fingerprint)
+            found = [
+                _effect(bench, lever.name, name, column, arm, off)
+                for column, arm, off in (
+                    ("fixed", arms.fixed, arms.off),
+                    ("choice", arms.choice, arms.off),
+                    ("cosine", arms.cosine_fixed, arms.cosine_off),
+                )
+            ]
+            effects += [one for one in found if one is not None]
+            told = " | ".join("-" if one is None else one.told for one in found)
+            score = _middle(bench, name, arms.off, "score", 3)
+            metrics = " | ".join(
+                _middle(bench, name, arm, "metric", 4)
+                for arm in (arms.off, arms.fixed, arms.choice)
+            )
+            lines.append(f"| {lever.name} | {lever.value or '-'} | {score} | {told} | {metrics} |")
+        lines += [*_everything_row(bench, name, fingerprint, effects), ""]
+    return "\n".join([*_verdicts(effects), "", *lines]) + "\n"
+
+
+def _everything_row(
+    bench: Bench, name: str, fingerprint: str, effects: list[Effect]
+) -> Iterator[str]:
+    basic, whole = everything(tuple(bench.controller.knobs), fingerprint)
+    if basic == whole:
+        return
+    effect = _effect(bench, "all at once", name, "choice", whole, basic)
+    if effect is None:
+        return
+    effects.append(effect)
+    score = _middle(bench, name, basic, "score", 3)
+    before, after = (_middle(bench, name, arm, "metric", 4) for arm in (basic, whole))
+    yield f"| all at once | - | {score} | - | {effect.told} | - | {before} | - | {after} |"
+
+
+def _verdicts(effects: list[Effect]) -> Iterator[str]:
+    """For each lever on which data sets it helps, hurts, or makes no difference that was shown."""
+    yield "| lever | fixed value: better | worse | no difference shown | controller's choice |"
+    yield "| --- | --- | --- | --- | --- |"
+    for lever in dict.fromkeys(one.lever for one in effects):
+        own = [one for one in effects if one.lever == lever]
+        cells = [
+            ", ".join(
+                one.task
+                for one in own
+                if one.column == "fixed" and statistics.verdict(one.difference) == verdict
+            )
+            or "-"
+            for verdict in ("better", "worse", "equal")
+        ]
+        chosen = [one for one in own if one.column == "choice"]
+        choice = ", ".join(f"{one.task}: {statistics.verdict(one.difference)}" for one in chosen)
+        yield f"| {lever} | {' | '.join(cells)} | {choice or '-'} |"
+
+
+def seeds_behind(bench: Bench, fingerprint: str) -> int:
+    """The fewest seeds that an arm without any lever has."""
+    off = everything(tuple(bench.controller.knobs), fingerprint)[0]
+    return min(len(bench.results(name, off)) for name in TASKS)

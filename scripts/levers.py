@@ -1,0 +1,96 @@
+"""Measures the figures of docs/levers.md and puts them into it.
+
+Each run is a line of a JSON-lines file, so that a measurement goes on where it was stopped, and a
+new controller adds its arms to it. Run from the repository's root, with the folder of data sets:
+
+    python -m scripts.levers --data-dir DATA --store levers.jsonl --markdown docs/levers.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+from pathlib import Path
+
+from rlagent.apply.devices import use_compile_cache
+from rlagent.controller.file import Controller, load_controller
+from rlagent_envs.models import Rung
+from scripts import lever_effects, lever_growth, lever_robustness, lever_speed
+from scripts.figures import machine
+from scripts.lever_runs import Bench, Store
+
+PARTS = ("speed", "cosine", "growth", "robustness", "controller")
+IMAGE = Path("images/robustness.png")  # beside the page
+
+
+def main() -> None:
+    """Measures the parts asked for; writes the tables of all that is known."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of: {', '.join(PARTS)}")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--controller", default="default")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--updates", type=int, default=1000, help="the budget, of a 64x2 network")
+    parser.add_argument("--rounds", type=int, default=60, help="of the part speed")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="put the tables there")
+    arguments = parser.parse_args()
+    chosen = arguments.parts or list(PARTS)
+    if unknown := [part for part in chosen if part not in PARTS]:
+        parser.error(f"unknown part {unknown[0]!r}; there are: {', '.join(PARTS)}")
+    use_compile_cache()
+    controller = load_controller(arguments.controller)
+    fingerprint = fingerprint_of(controller)
+    store = Store(arguments.store)
+    bench = Bench(store, arguments.data_dir, controller, arguments.seeds, arguments.updates)
+    if "speed" in chosen:
+        lever_speed.measure(store, arguments.rounds)
+    if "cosine" in chosen:
+        lever_effects.measure(bench, None)
+    if "growth" in chosen:
+        lever_growth.measure(bench)
+    if "robustness" in chosen:
+        lever_robustness.measure(bench)
+    if "controller" in chosen:
+        lever_effects.measure(bench, fingerprint)
+    if arguments.markdown:
+        write_page(arguments.markdown, bench, fingerprint)
+
+
+def fingerprint_of(controller: Controller) -> str:
+    """Tells one controller's results from another's, whatever their files are called."""
+    parts = sorted(controller.weights.items())
+    return hashlib.sha256(b"".join(value.tobytes() for _, value in parts)).hexdigest()[:12]
+
+
+def write_page(page: Path, bench: Bench, fingerprint: str) -> None:
+    """Renews the tables and the picture of the page; what is written by hand stays."""
+    lever_robustness.draw(bench).savefig(page.parent / IMAGE, dpi=150)
+    told = ", ".join(f"{name} {value}" for name, value in machine().items())
+    seeds = lever_effects.seeds_behind(bench, fingerprint)
+    about = (
+        f"Controller `{bench.controller.name}`, {seeds} seeds, a budget of {bench.updates:,} "
+        f"updates of a {Rung(2, 64)} network. Measured on: {told}.\n"
+    )
+    blocks = {
+        "effects": about + "\n" + lever_effects.tables(bench, fingerprint),
+        "growth": lever_growth.table(bench),
+        "robustness": lever_robustness.table(bench),
+        "speed": lever_speed.table(bench.store),
+    }
+    text = page.read_text("utf-8")
+    for name, block in blocks.items():
+        text, count = re.subn(
+            rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)",
+            lambda found, block=block: f"{found[1]}\n{block}\n{found[2]}",  # type: ignore[misc]
+            text,
+            flags=re.DOTALL,
+        )
+        if count != 1:
+            raise ValueError(f"{page} has {count} places for {name}, and needs 1")
+    page.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
