@@ -2,6 +2,7 @@
 
     python scripts/bench_peers.py install
     python scripts/bench_peers.py run [dacbench] [optuna] [ray] [--markdown FILE] [--json FILE]
+    taskset -c 0 python scripts/bench_peers.py run dacbench   # each side on the same single core
 
 `install` makes a virtual environment for the peers (some gigabytes). Each side runs in a process of
 its own there, all with the same Python and JAX; the sides take turns in an order that is drawn anew
@@ -400,6 +401,8 @@ def run(arguments: argparse.Namespace) -> int:
     notes: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for comparison in _comparisons(arguments, _made_data(Path(folder), python)):
+            if arguments.only not in comparison.what:
+                continue
             rounds = arguments.rounds or ROUNDS[comparison.part]
             figures += measure(comparison, rounds, python)
             notes += comparison.notes
@@ -429,6 +432,7 @@ def main() -> None:
     commands.add_parser("install", help="make the virtual environment of the peers")
     measuring = commands.add_parser("run", help="measure")
     measuring.add_argument("parts", nargs="*", metavar="PART", help=f"of: {', '.join(PARTS)}")
+    measuring.add_argument("--only", default="", metavar="TEXT", help="what says so in its name")
     measuring.add_argument("--rounds", type=int, help=f"repetitions of each side ({ROUNDS})")
     measuring.add_argument("--seconds", type=float, default=1.0, help="of a round of decisions")
     measuring.add_argument("--task", default="digits", help="of the searches (%(default)s)")

@@ -192,7 +192,7 @@ def test_two_runners_do_not_share_a_store(capsys: pytest.CaptureFixture[str]) ->
 def test_ctrl_c_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stopped(jobs: Sequence[Job], workers: int) -> Iterator[StoredRun]:
+    def stopped(jobs: Sequence[Job], workers: int) -> Iterator[Packed]:
         yield from list(computed(jobs[:1], 1))
         raise KeyboardInterrupt
 
