@@ -113,7 +113,7 @@ def everything(learned: tuple[str, ...], fingerprint: str) -> tuple[Arm, Arm]:
 def measure(bench: Bench, fingerprint: str | None) -> None:
     """Computes what is missing: under the controller of a fingerprint, or under a cosine."""
     learned = tuple(bench.controller.knobs)
-    for name in TASKS:
+    for name in bench.tasks:
         task, _ = bench.task(name)
         for lever in (one for one in LEVERS if one.suits(task)):
             arms = arms_of(lever, learned, fingerprint or "")
@@ -174,10 +174,14 @@ def tables(bench: Bench, fingerprint: str) -> str:
         task, _ = bench.task(name)
         metric = "R²" if task.kind == "regression" else "accuracy"
         rows = len(task.train.x)
+        numbers = [
+            len(bench.results(name, arm)) for arm in (everything(learned, fingerprint)[0], Arm())
+        ]
         lines += [
             f"### {short(name)}",
             "",
-            f"{task.kind}, {rows:,} rows to train on, {task.features:,} features.",
+            f"{task.kind.capitalize()}, {rows:,} rows to train on, {task.features:,} features; "
+            f"{numbers[0]} seeds with the controller, {numbers[1]} under a cosine.",
             "",
             "| lever | fixed value | score when off | fixed | controller's choice "
             f"| fixed, under a cosine | {metric}: off | fixed | choice |",
@@ -238,9 +242,3 @@ def _verdicts(effects: list[Effect]) -> Iterator[str]:
         chosen = [one for one in own if one.column == "choice"]
         choice = ", ".join(f"{one.task}: {statistics.verdict(one.difference)}" for one in chosen)
         yield f"| {lever} | {' | '.join(cells)} | {choice or '-'} |"
-
-
-def seeds_behind(bench: Bench, fingerprint: str) -> int:
-    """The fewest seeds that an arm without any lever has."""
-    off = everything(tuple(bench.controller.knobs), fingerprint)[0]
-    return min(len(bench.results(name, off)) for name in TASKS)
