@@ -78,6 +78,7 @@ class Figure:
     ratio: float
     rounds: Sequence[float]  # the ratio within each
     at_least: float | None = None
+    by_cpu: float | None = None  # the ratio by the CPU time of each side's process
     memory: tuple[float, float] | None = None  # peak of ours and of theirs, in bytes
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -261,6 +262,12 @@ _SEARCH_NOTES = (
 )
 
 
+_CPU_NOTE = (
+    "By CPU time: the ratio of what a second of CPU time of each side's process brings. Other work"
+    " on the machine does not lengthen it; threads that wait in a loop do."
+)
+
+
 def measure(comparison: Comparison, rounds: int, python: Path) -> list[Figure]:
     """Runs all sides in turns."""
     workers: list[Worker] = []
@@ -303,9 +310,11 @@ def compare(
         theirs: those of the peer.
     """
     what = f"{comparison.what}: {name}"
-    own = rates(ours, comparison.unit, "seconds")
-    other = [rate * comparison.processes for rate in rates(theirs, comparison.unit, "seconds")]
-    yield _figure(what, comparison.unit, own, other, comparison.at_least)
+    unit = comparison.unit
+    own = rates(ours, unit, "seconds")
+    other = [rate * comparison.processes for rate in rates(theirs, unit, "seconds")]
+    figure = _figure(what, comparison.unit, own, other, comparison.at_least)
+    yield replace(figure, by_cpu=None if comparison.part == "ray" else by_cpu(ours, theirs, unit))
     if comparison.unit == "decisions" and comparison.what.count("an update"):
         own, other = (rates(each, "updates", "seconds") for each in (ours, theirs))
         other = [rate * comparison.processes for rate in other]
@@ -324,14 +333,21 @@ def rates(answers: Sequence[Answer], unit: str, *seconds: str) -> list[float]:
     ]
 
 
+def by_cpu(ours: Sequence[Answer], theirs: Sequence[Answer], unit: str) -> float:
+    """The median ratio of units per second of CPU time, which other programs do not lengthen."""
+    own, other = (rates(each, unit, "cpu seconds") for each in (ours, theirs))
+    return statistics.median(one / their for one, their in zip(own, other, strict=True))
+
+
 def table(figures: Sequence[Figure], notes: Sequence[str], machine: Mapping[str, Any]) -> str:
     """The figures in Markdown."""
     told = ", ".join(f"{name} {value}" for name, value in machine.items())
     lines = [
         f"Measured on: {told}.",
         "",
-        "| against | per second | rlagent | peer | ratio | asked | | n | memory: rlagent | peer |",
-        "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
+        "| against | per second | rlagent | peer | ratio | by CPU time | asked | | n "
+        "| memory: rlagent | peer |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
     ]
     for one in figures:
         asked = "" if one.at_least is None else f"at least {one.at_least:g}"
@@ -344,6 +360,7 @@ def table(figures: Sequence[Figure], notes: Sequence[str], machine: Mapping[str,
             _short(one.ours),
             _short(one.theirs),
             f"{one.ratio:.3g}",
+            "" if one.by_cpu is None else f"{one.by_cpu:.3g}",
             asked,
             one.verdict,
             str(len(one.rounds)),
@@ -391,7 +408,7 @@ def run(arguments: argparse.Namespace) -> int:
         for side in one.facts.values():
             versions |= side["versions"]
     described = machine(versions)
-    text = table(figures, notes, described)
+    text = table(figures, [_CPU_NOTE, *notes], described)
     print(text)
     if arguments.markdown:
         arguments.markdown.write_text(text, encoding="utf-8")

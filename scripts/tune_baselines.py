@@ -37,7 +37,6 @@ from rlagent.baselines.runs import score_on_test
 from rlagent.baselines.search import Configuration, configuration, distributions, make_study
 from rlagent.baselines.single import Reactive, Scheduled
 from rlagent.baselines.transferred import FILE, greedy_order
-from rlagent.experiments.compute import give_up_programs
 from rlagent_envs.config import SCHEDULES
 from rlagent_envs.tasks import Task
 from rlagent_envs.tasks.procedural import sample_task
@@ -141,7 +140,6 @@ def measure(store: Path, methods: dict[str, Method], tasks: int) -> None:
         missing = [key for key in methods if (number, updates, key) not in done]
         if not missing:
             continue
-        give_up_programs()
         task = sample_task(FIRST_SEED + number, test_rows=ROWS)
         bank = jax.device_put(make_bank(task, padded=True))
         problem = Problem(task, bank, number, updates, default_decisions(updates))

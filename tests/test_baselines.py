@@ -53,12 +53,14 @@ def linear_init(
 
 
 def linear_apply(
+    shape: ShapeClass,
     params: Dense,
     model_state: Any,
     x: jax.Array,
     dropout: jax.Array,
     start: jax.Array | None,
     activation: jax.Array | None = None,
+    stochastic_depth: jax.Array | None = None,
 ) -> tuple[jax.Array, Any]:
     return x @ params.kernel + params.bias[None, :], model_state
 
@@ -67,6 +69,7 @@ LINEAR = Family(
     name="linear",
     depths=(1, 2, 3, 4),
     widths=(32, 64, 128, 256),
+    default=Rung(1, 32),
     init=linear_init,
     apply=linear_apply,
     flops=lambda shape: (2.0 * shape.features, 4.0 * shape.features),

@@ -3,7 +3,7 @@
 import io
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rlagent.experiments.experiment import Asked, Cell, Job, expanded, read_expe
 from rlagent.experiments.runner import Forecast, computed, run_experiment
 from rlagent.experiments.sources import Source, guess_target, source, suites, unique
 from rlagent.experiments.store import Store
-from rlagent.experiments.stored_run import StoredRun
+from rlagent.experiments.stored_run import Packed, StoredRun, pack, unpack
 from rlagent_envs import batch
 
 SMALL = ["--tasks", "iris", "--updates", "40", "--quiet"]
@@ -42,6 +42,12 @@ def stored(path: str = "runs/bench.sqlite") -> list[StoredRun]:
 def plain(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """Without what depends on the clock."""
     return [replace(run, seconds=None) for run in runs]
+
+
+def by_key(packed: Iterable[Packed]) -> list[StoredRun]:
+    """The runs as they are in a store, in an order that does not depend on who was first."""
+    runs = [replace(run, decisions=unpack(decisions)) for run, decisions in packed]
+    return sorted(runs, key=lambda run: run.key)
 
 
 def asked(**options: Any) -> Asked:
@@ -257,13 +263,13 @@ class Broken:
 
 def test_lanes_give_what_one_lane_gives_and_fail_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = asked(methods=("constant", "random:2", "step")).experiment().jobs()
-    alone = sorted(computed(jobs, 1), key=lambda run: run.key)
+    alone = by_key(computed(jobs, 1))
     make = catalog.make
     monkeypatch.setattr(catalog, "make", lambda text: Broken() if text == "broken" else make(text))
     monkeypatch.setattr(catalog, "budgeted", lambda text, problem: problem)
     monkeypatch.setitem(compute.LANES, "cpu", 3)
     broken = Job(Cell(Source("iris", "iris"), "broken", 0, 40), "0" * 16, {})
-    together = sorted(computed([*jobs[:2], broken, *jobs[2:]], 1), key=lambda run: run.key)
+    together = by_key(computed([*jobs[:2], broken, *jobs[2:]], 1))
     assert plain([run for run in together if run.method != "broken"]) == plain(alone)
     (failure,) = (run for run in together if run.method == "broken")
     assert failure.reason == "ZeroDivisionError: on purpose"
@@ -279,7 +285,7 @@ def test_a_slice_that_fails_among_others_fails_alone(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(batch, "step", fails)
     monkeypatch.setitem(compute.LANES, "cpu", 4)
-    runs = list(computed(asked(methods=("constant", "step")).experiment().jobs(), 1))
+    runs = by_key(computed(asked(methods=("constant", "step")).experiment().jobs(), 1))
     assert {(run.seed, run.status) for run in runs} == {(0, "finished"), (1, "failed")}
 
 
@@ -290,17 +296,17 @@ def test_a_worker_that_dies_fails_its_cell_only(monkeypatch: pytest.MonkeyPatch)
         def __init__(self, number: int) -> None:
             made.append(number)
 
-        def compute(self, job: Job) -> StoredRun:
+        def compute(self, job: Job) -> Packed:
             if job.cell.seed == 0:
                 raise RuntimeError("its process ended with status -9")
-            return compute.failed(job, "a stand-in for a result")
+            return pack(compute.failed(job, "a stand-in for a result"))
 
         def close(self) -> None:
             pass
 
     monkeypatch.setattr(runner, "Worker", Fragile)
     jobs = asked(methods=("constant",), seeds=3).experiment().jobs()
-    runs = sorted(computed(jobs, 2), key=lambda run: run.seed)
+    runs = sorted(by_key(computed(jobs, 2)), key=lambda run: run.seed)
     assert [run.reason for run in runs] == [
         "its process ended with status -9",
         "a stand-in for a result",
@@ -330,7 +336,7 @@ def test_every_data_file_of_a_folder_is_a_task() -> None:
     Path("data/notes.txt").write_text("no data\n")
     experiment = asked(tasks=(), data_dir="data", methods=("constant",)).experiment()
     assert [one.name for one in experiment.sources] == ["arrays", "table"]
-    assert [run.status for run in computed(experiment.jobs(), 1)] == ["finished"] * 4
+    assert [run.status for run in by_key(computed(experiment.jobs(), 1))] == ["finished"] * 4
 
 
 def test_the_target_of_a_table_is_guessed() -> None:

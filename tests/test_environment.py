@@ -259,10 +259,11 @@ def test_programs_are_dropped_before_there_are_too_many(monkeypatch: pytest.Monk
     monkeypatch.setattr(jax, "clear_caches", lambda: cleared.append(True))
     monkeypatch.setattr(batch, "_shapes", set())
     shape = ShapeClass("mlp", Rung(1, 32), "classification", 4, 3, 32)
-    monkeypatch.setattr(batch, "_memory_maps", lambda: batch.MOST_MAPS)
+    monkeypatch.setattr(batch, "_most_memory_maps", lambda: 1000.0)
+    monkeypatch.setattr(batch, "_memory_maps", lambda: 800)
     batch.make_room(shape)
     assert not cleared
-    monkeypatch.setattr(batch, "_memory_maps", lambda: batch.MOST_MAPS + 1)
+    monkeypatch.setattr(batch, "_memory_maps", lambda: 801)
     batch.make_room(shape)  # there is one already
     assert not cleared
     other = replace(shape, features=5)

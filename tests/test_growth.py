@@ -133,9 +133,10 @@ def test_a_way_up_the_ladder_keeps_the_outputs(path: list[Rung]) -> None:
 def test_the_network_of_the_environment_computes_the_same_after_an_edit() -> None:
     live = make_live(Rung(2, 32))
     x, zero = jnp.asarray(inputs()), jnp.float32(0.0)
-    before, _ = MLP.apply(live.params, (), x, zero, None, None)
+    before, _ = MLP.apply(shape_of(Rung(2, 32)), live.params, (), x, zero, None, None, None)
     for larger in (Rung(2, 64), Rung(3, 32)):
-        after, _ = MLP.apply(grown(Rung(2, 32), larger, live).params, (), x, zero, None, None)
+        wide = grown(Rung(2, 32), larger, live).params
+        after, _ = MLP.apply(shape_of(larger), wide, (), x, zero, None, None, None)
         np.testing.assert_allclose(after, before, 1e-6, 1e-6 * float(np.abs(before).max()))
 
 

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -813,6 +813,42 @@ def test_a_speed_up_that_is_only_a_bound_says_so(browser: Browser, tmp_path: Pat
         "slow": "\u2264 0.25 \u00d7",
         "half": "0.5 \u00d7",
     }
+
+
+@in_browser
+def test_the_headline_names_the_best_for_the_cost_of_a_single_run(
+    browser: Browser, tmp_path: Path
+) -> None:
+    methods = (
+        ("reference:4", -0.3, 4.0),
+        ("controller", -0.2, 1.0),
+        ("reference", 0.0, 1.0),
+        ("lucky", -2.0, 1.0),  # on one task only
+    )
+    gains = {name: gain for name, gain, _ in methods}
+
+    def opened(names: Sequence[str]) -> None:
+        chosen = [method for method in methods if method[0] in names]
+        made = invented.invented_runs(invented.Extent(chosen, ("digits", "wine"), 3, (100,)))
+        told = [replace(run, test_score=gains[run.method] - 1.0) for run in made]
+        path = tmp_path / f"{len(names)}.sqlite"
+        kept = [run for run in told if run.method != "lucky" or run.task == "wine"]
+        invented.write_store(path, [run for run in kept if run.status == "finished"])
+        write_report(path, tmp_path / "report.html")
+        browser.open(tmp_path / "report.html")
+
+    opened(["reference:4", "controller", "reference", "lucky"])
+    assert browser.texts("h1") == [
+        "controller has the best score for the cost of a single run, and is better than reference"
+    ]
+    assert browser.texts(".lead")[0] == "reference:4 scores 0.1 lower still, at 4 \u00d7 the cost."
+    opened(["controller", "reference"])
+    assert browser.texts("h1")[0].startswith("controller has the best score for the cost of a")
+    assert browser.texts(".lead")[0].startswith("2 methods on 2 tasks")
+    opened(["reference:4"])
+    assert browser.texts("h1") == [
+        "reference:4 has the best score at 4 \u00d7 the cost of a single run"
+    ]
 
 
 @in_browser

@@ -338,15 +338,15 @@ def test_a_rung_is_a_plain_network(rung: Rung) -> None:
     zero = jnp.float32(0.0)
 
     def ladder_loss(params: Layers) -> Any:
-        outputs, _ = MLP.apply(params, state, x, zero, jnp.uint32(7), None)
+        outputs, _ = MLP.apply(shape, params, state, x, zero, jnp.uint32(7), None, None)
         return losses.example_losses(task.kind, outputs, y, jnp.ones(8), zero)[0].mean()
 
     plain = task.train.x[:BATCH_SIZE]
     for layer in params[:-1]:
         plain = np.maximum(plain @ layer.kernel + layer.bias, 0.0)
     plain = plain @ params[-1].kernel + params[-1].bias
-    outputs, _ = jax.jit(MLP.apply, static_argnums=(1, 4))(params, state, x, zero, None)
-    np.testing.assert_allclose(outputs, plain, 1e-5, 1e-5)
+    computed, _ = jax.jit(MLP.apply, static_argnums=(0, 2, 5))(shape, params, state, x, zero, None)
+    np.testing.assert_allclose(computed, plain, 1e-5, 1e-5)
     assert_close(jax.jit(jax.grad(ladder_loss))(params), plain_gradient(params, x, y), 1e-6)
 
 
@@ -356,7 +356,9 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
     ones = Dense(np.zeros((1, width), np.float32), np.ones(width, np.float32))
     show = Dense(np.eye(width, dtype=np.float32), np.zeros(width, np.float32))
     x = jnp.zeros((4000, 1))
-    outputs = np.asarray(MLP.apply((ones, show), (), x, jnp.float32(share), jnp.uint32(3), None)[0])
+    shape = ShapeClass("mlp", Rung(1, width), "classification", 1, width, len(x))
+    made, _ = MLP.apply(shape, (ones, show), (), x, jnp.float32(share), jnp.uint32(3), None)
+    outputs = np.asarray(made)
     kept = outputs != 0.0
     assert set(np.unique(outputs[kept])) == {np.float32(1.0) / (1.0 - np.float32(share))}
     deviation = np.sqrt(share * (1.0 - share) / kept.size)
@@ -373,12 +375,12 @@ def test_dropout_differs_between_layers_and_is_off_in_evaluation() -> None:
     two = (first, Dense(eye, zeros), Dense(eye, zeros))
     x = jnp.zeros((1000, 1))
     share = jnp.float32(0.5)
-    outputs, _ = MLP.apply(two, (), x, share, jnp.uint32(3), None)
+    shape = ShapeClass("mlp", Rung(2, width), "classification", 1, width, len(x))
+    outputs, _ = MLP.apply(shape, two, (), x, share, jnp.uint32(3), None, None)
     # Equal masks would leave one half; independent ones leave a quarter.
     assert np.mean(np.asarray(outputs) > 0.0) == pytest.approx(0.25, abs=0.01)
-    np.testing.assert_array_equal(
-        MLP.apply(two, (), x, share, None, None)[0], np.ones((1000, width))
-    )
+    outputs, _ = MLP.apply(shape, two, (), x, share, None, None, None)
+    np.testing.assert_array_equal(outputs, np.ones((1000, width)))
 
 
 def test_classification_losses_are_as_written_by_hand() -> None:

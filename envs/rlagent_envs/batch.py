@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -37,9 +39,9 @@ def step_many(
     return jax.vmap(partial(dynamics.step, shape, bank))(runs, actions)
 
 
-# Linux lets a process have 65,530 memory maps, XLA makes hundreds for a program, and one that finds
-# no more dies without a word.
-MOST_MAPS = 45_000
+# Linux lets a process have 65,530 memory maps if it is not told otherwise, XLA makes about a
+# thousand for a program, and a process that finds no more dies without a word.
+MAPS_SHARE = 0.8  # of those that the system allows
 _shapes: set[ShapeClass] = set()  # whose programs there are
 
 
@@ -47,17 +49,30 @@ def make_room(shape: ShapeClass) -> None:
     """Drops all programs before one for a new shape class would be one too many."""
     if shape in _shapes:
         return
-    if _memory_maps() > MOST_MAPS:
-        jax.clear_caches()  # type: ignore[no-untyped-call]
-        _shapes.clear()
+    if _memory_maps() > MAPS_SHARE * _most_memory_maps():
+        drop_programs()
     _shapes.add(shape)
+
+
+def drop_programs() -> None:
+    """Forgets all compiled programs; what is needed again is compiled or loaded anew."""
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    _shapes.clear()
+
+
+@cache
+def _most_memory_maps() -> float:
+    """How many a process may have; infinity where the system does not tell."""
+    try:
+        return float(Path("/proc/sys/vm/max_map_count").read_text())
+    except OSError:
+        return math.inf
 
 
 def _memory_maps() -> int:
     """The memory maps of this process; 0 where the system does not tell."""
     try:
-        with open("/proc/self/maps", "rb") as lines:
-            return sum(1 for _ in lines)
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
     except OSError:
         return 0
 

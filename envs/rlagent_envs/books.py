@@ -30,7 +30,7 @@ class RungFacts(NamedTuple):
     width: Any
     update_flops: Any  # floating-point operations of an update
     piece_flops: Any  # floating-point operations of evaluating a piece of validation rows
-    weights: Any  # about how many the network has
+    weights: Any  # of the network, without biases and the like
     attack_flops: Any  # floating-point operations of a step of an attack on the batch
 
     @classmethod
@@ -50,7 +50,7 @@ class RungFacts(NamedTuple):
             width=shape.rung.width,
             update_flops=both * batch + optimizer.flops(params),
             piece_flops=judging,
-            weights=forward / 2,
+            weights=float(sum(np.size(x) for x in jax.tree.leaves(params) if np.ndim(x) > 1)),
             attack_flops=attack,
         )
 

@@ -57,6 +57,7 @@ KNOBS: dict[str, Knob] = {
         Knob("adversarial_step", (-0.25, 0.0, 0.25), 1, "add", "added to the length of a step"),
         Knob("trades", (-1.0, 0.0, 1.0), 1, "add", "added to the weight of TRADES"),
         Knob("activation", ("hold", *ACTIVATIONS), 0, "choose", "this activation from now on"),
+        Knob("stochastic_depth", (-0.1, 0.0, 0.1), 1, "add", "added to the share skipped"),
         Knob("growth", ("hold", "wider", "deeper"), 0, "edit", "a larger rung, same function"),
         Knob("restore", ("hold", "best"), 0, "edit", "back to the best weights so far"),
         Knob("shrink", ("hold", "narrower"), 0, "edit", "a smaller rung, without the least used"),
@@ -116,18 +117,19 @@ def apply(settings: jax.Array, action: jax.Array) -> jax.Array:
     return jnp.where(chosen == HOLD[:count], settings, moved)
 
 
-# What has no meaning for a kind of task, or where the inputs are not images.
+# What has no meaning for a kind of task, where the inputs are not images, or for a family.
 _CLOSED = {
     "regression": ("label_smoothing", "focal_gamma", "class_balance"),
     "classification": ("huber_delta", "quantile"),
     "rows": ("cutmix",),
     "categories": tuple(name for name, lever in LEVER_OF.items() if lever == "adversarial"),
+    "mlp": ("stochastic_depth",),
 }
 
 
 def meaningful(name: str, task: Task) -> bool:
-    """Whether a knob or setting does anything for a task."""
-    closed = _CLOSED[task.kind]
+    """Whether a knob or setting does anything for a task, and the family of its network."""
+    closed = _CLOSED[task.kind] + _CLOSED.get(task.family, ())
     if len(task.input_shape) != 3:
         closed += _CLOSED["rows"]
     if not task.attackable:

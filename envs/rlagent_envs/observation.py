@@ -52,8 +52,8 @@ class Signals(NamedTuple):
     gradient_change: Any  # log10 of the gradient norm over that of the slice before
     settings: Any  # [settings], as in `Settings`
     robust_epsilon: Any  # of the attacks that the run is judged under; 0: none
-    depth: Any  # hidden layers
-    width: Any  # units of a hidden layer
+    depth: Any  # hidden layers, or residual blocks
+    width: Any  # units of a hidden layer, or channels
     cost: Any  # FLOPs of an update over those of the base rung
     params_per_row: Any  # weights of the network over rows to train on
     diverged: Any  # 1 if the last decision ended in divergence
@@ -114,6 +114,7 @@ FEATURES: tuple[Feature, ...] = (
             "trades",
         )
     ),
+    Feature("stochastic_depth", 1, "always", "-1 to 1 over its range", -1.0, 1.0),
     *(
         Feature(f"is_{name}", 1, "always", "1 for this activation", 0.0, 1.0)
         for name in ACTIVATIONS
@@ -213,6 +214,7 @@ _LINEAR = (
     "adversarial_steps",
     "adversarial_step",
     "trades",
+    "stochastic_depth",
 )
 _OR_OFF = ("l2", "l1", "adversarial_epsilon")
 

@@ -37,6 +37,7 @@ class Settings(NamedTuple):
         0.0  # 0: learn attacked examples; above, weight of the change that the attack makes
     )
     activation: Any = 0.0  # number of the activation, of `ACTIVATIONS` in models/activations.py
+    stochastic_depth: Any = 0.0  # share of examples that skip the last residual block
 
     @classmethod
     def unpack(cls, vector: jax.Array) -> Settings:
@@ -84,6 +85,7 @@ _BOUNDS = Settings(
     adversarial_step=_Bounds(0.5, 4.0, lever="adversarial"),
     trades=_Bounds(0.0, 10.0, lever="adversarial"),
     activation=_Bounds(0.0, 3.0, lever="activation"),
+    stochastic_depth=_Bounds(0.0, 0.8, lever="skipping"),
 )
 LOW = Settings(*(bounds.low for bounds in _BOUNDS))
 HIGH = Settings(*(bounds.high for bounds in _BOUNDS))

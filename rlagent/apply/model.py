@@ -21,7 +21,9 @@ from rlagent_envs.tasks.task import Kind, Split, Task
 from rlagent_envs.training.loop import Live, judged
 
 FORMAT_VERSION = 1
-ROWS_AT_ONCE = 1024  # one compiled program for any number of rows: the last piece is padded
+# One compiled program for any number of rows: the last piece is padded.
+ROWS_AT_ONCE = 1024
+IMAGES_AT_ONCE = 128  # their convolutions need room for nine times what is in a layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +40,19 @@ class Model:
     params: Any
     model_state: Any
     activation: str = "relu"  # of hidden units
+    input_shape: tuple[int, ...] = ()  # of an image, where the family needs images
 
     @property
     def shape(self) -> ShapeClass:
         """What the program that predicts is specialised to."""
         return ShapeClass(
-            self.family, self.rung, self.kind, self.features, self.outputs, ROWS_AT_ONCE
+            self.family,
+            self.rung,
+            self.kind,
+            self.features,
+            self.outputs,
+            IMAGES_AT_ONCE if self.input_shape else ROWS_AT_ONCE,
+            input_shape=self.input_shape,
         )
 
     @property
@@ -58,9 +67,10 @@ class Model:
     def raw(self, x: np.ndarray) -> np.ndarray:
         """The network's outputs `[rows, outputs]` for preprocessed rows `[rows, features]`."""
         made = np.empty((len(x), self.outputs), np.float32)
-        for first in range(0, len(x), ROWS_AT_ONCE):
-            piece = x[first : first + ROWS_AT_ONCE]
-            padded = np.zeros((ROWS_AT_ONCE, self.features), np.float32)
+        at_once = self.shape.batch_size
+        for first in range(0, len(x), at_once):
+            piece = x[first : first + at_once]
+            padded = np.zeros((at_once, self.features), np.float32)
             padded[: len(piece)] = piece
             outputs = _forward(self.shape, self.activation, self.params, self.model_state, padded)
             made[first : first + len(piece)] = np.asarray(outputs)[: len(piece)]
@@ -130,6 +140,7 @@ def model_of(task: Task, shape: ShapeClass, live: Live, activation: float) -> Mo
         params=jax.tree.map(np.asarray, params),
         model_state=jax.tree.map(np.asarray, live.model_state),
         activation=ACTIVATIONS[round(activation)],
+        input_shape=shape.input_shape if FAMILIES[task.family].images else (),
     )
 
 
@@ -148,6 +159,8 @@ def save_model(model: Model, path: Path) -> None:
         "classes": model.classes,
         "preprocessing": None if stored is None else stored.to_json(),
     }
+    if model.input_shape:
+        metadata["input_shape"] = list(model.input_shape)
     write_arrays(path, _named(model.params, model.model_state), {"model": metadata})
 
 
@@ -183,7 +196,18 @@ def _assembled(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
     activation = str(entry.get("activation", "relu"))
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}; there are: {', '.join(ACTIVATIONS)}")
-    shape = ShapeClass(family.name, rung, entry["kind"], features, outputs, ROWS_AT_ONCE)
+    input_shape = tuple(int(size) for size in entry.get("input_shape", ()))
+    if family.images and (len(input_shape) != 3 or math.prod(input_shape) != features):
+        raise ValueError(f"its {features} features are no image of the shape {input_shape}")
+    shape = ShapeClass(
+        family.name,
+        rung,
+        entry["kind"],
+        features,
+        outputs,
+        ROWS_AT_ONCE,
+        input_shape=input_shape,
+    )
     form = family.init(np.random.default_rng(0), shape, features)
     expected = _named(*form)
     for name, array in expected.items():
@@ -212,6 +236,7 @@ def _assembled(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         params,
         model_state,
         activation,
+        input_shape,
     )
 
 
@@ -232,7 +257,7 @@ def _forward(
 ) -> jax.Array:
     number = None if activation == "relu" else jnp.float32(ACTIVATIONS.index(activation))
     outputs, _ = FAMILIES[shape.family].apply(
-        params, model_state, x, jnp.float32(0.0), None, number
+        shape, params, model_state, x, jnp.float32(0.0), None, number, None
     )
     return outputs
 

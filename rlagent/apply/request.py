@@ -38,7 +38,8 @@ class Request:
     norm: str | None = None  # of attacks: linf or l2
     robust_epsilon: float | None = None  # judge under attacks within it, too
     patience: int | None = None  # decisions without improvement after which the run ends
-    rung: str = "64x2"  # width x depth at the start
+    family: str | None = None  # mlp or cnn
+    rung: str | None = None  # width x depth at the start
     updates: int | None = None  # of the base rung
     minutes: float | None = None  # in the place of updates
     decisions: int | None = None
@@ -159,8 +160,9 @@ def make_plan(
     from rlagent.baselines.frozen import learning_rate
     from rlagent_envs.models import FAMILIES
 
-    rung = parse_rung(request.rung)
-    FAMILIES[task.family].check(rung)
+    family = FAMILIES[task.family]
+    rung = family.default if request.rung is None else parse_rung(request.rung)
+    family.check(rung)
     rate = request.learning_rate
     if rate is None:
         learned = request.method == "controller"
@@ -236,6 +238,8 @@ def _settings(given: dict[str, float | str], task: Task) -> Settings:
 def _without_meaning(name: str, task: Task) -> str:
     if name == "cutmix":
         return "inputs that are not images"
+    if name == "stochastic_depth":
+        return f"the family {task.family}"
     if task.attackable:
         return task.kind
     return f"{task.name}, which has no continuous inputs that an attack could move"

@@ -106,7 +106,7 @@ def _attacked(
     used = jnp.ones(shape.outputs)
 
     def judge(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        outputs, _ = apply(params, model_state, x, jnp.float32(0.0), None, activation)
+        outputs, _ = apply(shape, params, model_state, x, jnp.float32(0.0), None, activation)
         _, plain = losses.example_losses(shape.kind, outputs, y, used, jnp.float32(0.0))
         return outputs, plain
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,30 @@ IN_MEMORY = "data in memory"
 
 
 def load_source(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
+    """The task that `tune` was given, for the family that was asked for; see `_load`."""
+    task, name = _load(x, y, request, valid)
+    return (task if request.family is None else of_family(task, request.family)), name
+
+
+def of_family(task: Task, family: str) -> Task:
+    """The task for networks of a family.
+
+    Raises:
+        ValueError: if there is no such family, or if it needs images and the task has none.
+    """
+    from rlagent_envs.models import FAMILIES
+
+    if family not in FAMILIES:
+        raise ValueError(f"unknown family {family!r}; there are: {', '.join(FAMILIES)}")
+    if FAMILIES[family].images and not task.input_shape:
+        raise ValueError(
+            f"{family} needs images, [rows, height, width] of at least 4 x 4 pixels or with 1, 3 "
+            f"or 4 channels behind, but those of {task.name} are none"
+        )
+    return replace(task, family=family)
+
+
+def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
     """The task that `tune` was given, whatever it is, and how `run.json` calls it.
 
     Args:
@@ -60,8 +85,12 @@ def load_source(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str
 
 def fingerprint(task: Task) -> str:
     """A digest of everything in a task that a run looks at."""
+    from rlagent_envs.models import FAMILIES
+
     digest = hashlib.sha256()
     digest.update(repr((task.kind, task.family, task.outputs, task.batch_size)).encode())
+    if FAMILIES[task.family].images:
+        digest.update(repr(task.input_shape).encode())
     for split in (task.train, task.valid, task.test):
         for array in () if split is None else split:
             digest.update(repr((array.shape, array.dtype.str)).encode())

@@ -80,7 +80,8 @@ def tune(
     norm: str | None = None,
     robust_epsilon: float | None = None,
     patience: int | None = None,
-    rung: str = "64x2",
+    family: str | None = None,
+    rung: str | None = None,
     updates: int | None = None,
     minutes: float | None = None,
     decisions: int | None = None,
@@ -117,7 +118,10 @@ def tune(
             attacked within this distance, in standard deviations of the inputs; and tell how the
             model does under attack at the end. See `rlagent.apply.robustness`.
         patience: end the run after so many decisions without improvement; never where None.
-        rung: width x depth at the start; a controller may grow it.
+        family: mlp (where None), or cnn for images: arrays `[rows, height, width]`, or with 1, 3
+            or 4 channels behind.
+        rung: width x depth at the start; a controller may grow it. 64x2 where None, 16x2 (channels
+            x blocks) for cnn.
         updates: the budget, in updates of that rung; a larger rung gets fewer. Where None,
             `default_updates` of the number of rows.
         minutes: in the place of `updates`: as many as fit into the time, by a short calibration.
@@ -160,6 +164,7 @@ def tune(
         norm=norm,
         robust_epsilon=robust_epsilon,
         patience=patience,
+        family=family,
         rung=rung,
         updates=updates,
         minutes=minutes,

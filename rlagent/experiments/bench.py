@@ -109,7 +109,8 @@ def listing() -> str:
     lines = ["methods (NAME, NAME@LEARNING_RATE, controller@FILE; NAME:K for K times the budget):"]
     lines += [f"  {name}" for name in method_names()]
     lines += ["", "suites:"]
-    lines += [f"  {name:<22}{suite['about']}" for name, suite in suites().items()]
+    width = max(map(len, suites()))
+    lines += [f"  {name:<{width}}  {suite['about']}" for name, suite in suites().items()]
     return "\n".join(lines)
 
 

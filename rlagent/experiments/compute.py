@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cache
 
 import jax
 import numpy as np
@@ -33,8 +33,6 @@ from rlagent_envs.settings import named
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank, make_bank
 
-# XLA makes about 450 memory maps for a program, and Linux allows a process 65,530.
-MOST_MAPS = 40_000
 LANES = {"cpu": 1, "gpu": 16, "tpu": 16}  # cells of a task that are computed together
 
 
@@ -67,7 +65,8 @@ class Loaded:
         if self._held is None or source != self._source:
             self._held = None
             # Procedural tasks share programs; those of a data set are of no more use after it.
-            give_up_programs(always=self._source is not None and not self._source.procedural)
+            if self._source is not None and not self._source.procedural:
+                batch.drop_programs()
             task = source.load()
             if task.test is None:
                 raise ValueError(f"{source.name} has no test part, so nothing can be judged on it")
@@ -100,7 +99,6 @@ def compute(jobs: Sequence[Job], loaded: Loaded) -> Iterator[StoredRun]:
 
 def _begun(job: Job, loaded: Loaded) -> Lane | StoredRun:
     """A cell whose method has said what it wants first."""
-    give_up_programs()
     begun, cell = time.perf_counter(), job.cell
     try:
         method = catalog.make(cell.method)
@@ -216,6 +214,7 @@ def failed(job: Job, reason: BaseException | str) -> StoredRun:
     )
 
 
+@cache  # reading what is installed takes milliseconds, and does not change
 def versions() -> dict[str, str]:
     """What computed it."""
     from importlib.metadata import version
@@ -228,13 +227,6 @@ def versions() -> dict[str, str]:
         "device": f"{device.platform} ({device.device_kind})",
         "mode": batch.default_mode(),
     }
-
-
-def give_up_programs(*, always: bool = False) -> None:
-    """Forgets compiled programs, if they are many: those of another task are of no more use."""
-    maps = Path("/proc/self/maps")
-    if always or (maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS):
-        jax.clear_caches()  # type: ignore[no-untyped-call]
 
 
 def _finite(value: float) -> float | None:

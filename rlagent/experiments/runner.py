@@ -7,14 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rlagent.experiments.compute import Loaded, compute, failed
 from rlagent.experiments.experiment import Cell, Experiment, Job
 from rlagent.experiments.sources import Source
 from rlagent.experiments.store import Store
-from rlagent.experiments.stored_run import StoredRun
+from rlagent.experiments.stored_run import Packed, StoredRun, pack
 from rlagent.experiments.worker import Worker
 
 
@@ -26,7 +26,7 @@ class Progress:
     failed: int
     cells: int
     left_seconds: float | None  # None: nothing is known yet
-    last: StoredRun | None
+    last: StoredRun | None  # without its decisions
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,17 @@ def run_experiment(
         done, failures = len(jobs) - len(missing), []
         show(Progress(done, 0, len(jobs), None, None))
         cells = {job.key: job.cell for job in missing}
-        for run in computed(missing, workers):
-            store.add(run)
+        for run, decisions in computed(missing, workers):
+            store.add_packed(Packed(run, decisions))
             failures += [run] if run.status == "failed" else []
             done += 1
             forecast.note(cells[run.key], run.seconds or 0.0)
             left = forecast.seconds()
-            show(Progress(done, len(failures), len(jobs), left, replace(run, decisions=[])))
+            show(Progress(done, len(failures), len(jobs), left, run))
     return Summary(len(jobs), len(missing), failures, time.monotonic() - begun)
 
 
-def computed(jobs: Sequence[Job], workers: int) -> Iterator[StoredRun]:
+def computed(jobs: Sequence[Job], workers: int) -> Iterator[Packed]:
     """The runs of the jobs, each as soon as it is there."""
     if not jobs:
         return
@@ -115,7 +115,7 @@ def computed(jobs: Sequence[Job], workers: int) -> Iterator[StoredRun]:
         return
     loaded = Loaded()
     for of_source in _by_source(jobs).values():
-        yield from compute(list(of_source), loaded)
+        yield from map(pack, compute(list(of_source), loaded))
 
 
 def _by_source(jobs: Sequence[Job]) -> dict[Source, deque[Job]]:
@@ -152,10 +152,10 @@ class _Plan:
         return max(free, key=lambda source: free[source], default=None)
 
 
-def _by_processes(jobs: Sequence[Job], workers: int) -> Iterator[StoredRun]:
+def _by_processes(jobs: Sequence[Job], workers: int) -> Iterator[Packed]:
     """Computes in processes; a thread for each waits for its answers."""
     plan = _Plan(jobs)
-    results: queue.SimpleQueue[StoredRun | BaseException] = queue.SimpleQueue()
+    results: queue.SimpleQueue[Packed | BaseException] = queue.SimpleQueue()
     running: dict[int, Worker] = {}
     stopping = threading.Event()
 
@@ -169,7 +169,7 @@ def _by_processes(jobs: Sequence[Job], workers: int) -> Iterator[StoredRun]:
                 except RuntimeError as error:  # killed, for instance for want of memory
                     del running[number]
                     if not stopping.is_set():
-                        results.put(failed(job, str(error)))
+                        results.put(pack(failed(job, str(error))))
         except BaseException as error:  # a thread's error would be lost; the main one raises it
             results.put(error)
 

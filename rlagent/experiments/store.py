@@ -22,7 +22,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Any
 
-from rlagent.experiments.stored_run import Curve, StoredRun, Trial
+from rlagent.experiments.stored_run import (
+    Curve,
+    Packed,
+    StoredRun,
+    Trial,
+    pack,
+    to_json,
+    unpack,
+)
 
 APPLICATION_ID = 0x724C4167  # "rLAg": tells our files from those of other programs
 LOCK_SECONDS = 10.0  # how long to wait for another program's lock
@@ -125,7 +133,11 @@ class Store:
             ValueError: if a finished run has the same key, the run cannot be stored, or the store
                 cannot be written.
         """
-        row = _to_row(run)
+        self.add_packed(pack(run))
+
+    def add_packed(self, packed: Packed) -> None:
+        """Adds a run that was packed where it was computed; see `add`."""
+        run, row = packed.run, _to_row(packed)
         with self._transaction() as connection:
             query = "SELECT status FROM runs WHERE key = ?"
             if connection.execute(query, (run.key,)).fetchone() == ("finished",):
@@ -485,12 +497,13 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:CHOICES_SHOWN]) + more
 
 
-def _to_row(run: StoredRun) -> dict[str, Any]:
+def _to_row(packed: Packed) -> dict[str, Any]:
     """The values of the columns; equal runs give equal rows.
 
     Raises:
         ValueError: naming what cannot be stored.
     """
+    run = packed.run
     if not re.fullmatch(r"[0-9a-f]{16}", run.key):
         raise ValueError(f"a key has 16 lower-case hexadecimal digits, not {run.key!r}")
     if run.status not in STATUSES:
@@ -498,12 +511,12 @@ def _to_row(run: StoredRun) -> dict[str, Any]:
     row = {name: getattr(run, name) for name in COLUMNS}
     row |= {name: _integer(run.key, name, row[name]) for name in ("seed", "updates")}
     row |= {name: _real(run.key, name, row[name]) for name in _REALS}
-    row |= {name: _to_json(run.key, name, row[name]) for name in ("config", "versions")}
-    row["trials"] = _to_json(run.key, "trials", [_trial(trial) for trial in run.trials])
+    row |= {name: to_json(run.key, name, row[name]) for name in ("config", "versions")}
+    row["trials"] = to_json(run.key, "trials", [_trial(trial) for trial in run.trials])
     if run.curve is not None:
         curve = {name: [float(one) for one in line] for name, line in asdict(run.curve).items()}
-        row["curve"] = _to_json(run.key, "curve", curve)
-    row["decisions"] = zlib.compress(_to_json(run.key, "decisions", run.decisions).encode())
+        row["curve"] = to_json(run.key, "curve", curve)
+    row["decisions"] = packed.decisions
     return row
 
 
@@ -528,14 +541,6 @@ def _trial(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _to_json(key: str, name: str, value: object) -> str:
-    try:
-        # Sorted, because dictionaries are equal in any order.
-        return json.dumps(value, allow_nan=False, sort_keys=True, separators=(",", ":"))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"cannot store the run {key}: its {name} is not JSON: {error}") from error
-
-
 def _from_row(path: Path, row: dict[str, Any]) -> StoredRun:
     """A run from the values of the columns that were read."""
     try:
@@ -545,7 +550,7 @@ def _from_row(path: Path, row: dict[str, Any]) -> StoredRun:
         if row.get("curve") is not None:
             row["curve"] = Curve(**json.loads(row["curve"]))
         if "decisions" in row:
-            row["decisions"] = json.loads(zlib.decompress(row["decisions"]))
+            row["decisions"] = unpack(row["decisions"])
     except (TypeError, ValueError, zlib.error) as error:
         raise ValueError(f"the run {row['key']} in {path} is damaged: {error}") from error
     return StoredRun(**row)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import base64
+import json
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 # A decision as `history.jsonl` of a run folder has it; see rlagent.apply.driver.
 Record = dict[str, Any]
@@ -60,19 +63,54 @@ class StoredRun:
     decisions: list[Record] = field(default_factory=list)  # of methods that train one network
 
 
-def to_plain(run: StoredRun) -> dict[str, Any]:
-    """What JSON can hold, sharing the lists of the run: `dataclasses.asdict` copies all of them."""
+class Packed(NamedTuple):
+    """A run on its way into a store: packed by who computed it, so that the writer need not."""
+
+    run: StoredRun  # without its decisions, which are most of it
+    decisions: bytes  # as the store holds them
+
+
+def pack(run: StoredRun) -> Packed:
+    """The run with its decisions packed.
+
+    Raises:
+        ValueError: if the decisions are not what JSON can hold.
+    """
+    text = to_json(run.key, "decisions", run.decisions)
+    return Packed(replace(run, decisions=[]), zlib.compress(text.encode()))
+
+
+def unpack(decisions: bytes) -> list[Record]:
+    """The decisions that were packed."""
+    records: list[Record] = json.loads(zlib.decompress(decisions))
+    return records
+
+
+def to_json(key: str, name: str, value: object) -> str:
+    """A part of the run of a key, as the store holds it; ValueError if it is not JSON."""
+    try:
+        # Sorted, because dictionaries are equal in any order.
+        return json.dumps(value, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"cannot store the run {key}: its {name} is not JSON: {error}") from error
+
+
+def to_line(packed: Packed) -> str:
+    """A line of JSON for a pipe, without copying lists as `dataclasses.asdict` does."""
+    run = packed.run
     curve = None if run.curve is None else vars(run.curve)
-    return vars(run) | {"trials": [vars(trial) for trial in run.trials], "curve": curve}
+    plain = vars(run) | {"trials": [vars(trial) for trial in run.trials], "curve": curve}
+    plain["decisions"] = base64.b64encode(packed.decisions).decode()
+    return json.dumps(plain, allow_nan=False) + "\n"
 
 
-def from_plain(plain: dict[str, Any]) -> StoredRun:
-    """What `to_plain` gave."""
-    curve = plain["curve"]
-    return StoredRun(
-        **plain
-        | {
-            "trials": [Trial(**trial) for trial in plain["trials"]],
-            "curve": None if curve is None else Curve(**curve),
-        }
-    )
+def from_line(line: str) -> Packed:
+    """What `to_line` gave."""
+    plain = json.loads(line)
+    curve, decisions = plain["curve"], base64.b64decode(plain["decisions"])
+    parts = {
+        "trials": [Trial(**trial) for trial in plain["trials"]],
+        "curve": None if curve is None else Curve(**curve),
+        "decisions": [],
+    }
+    return Packed(StoredRun(**plain | parts), decisions)

@@ -13,7 +13,7 @@ from typing import Any
 
 from rlagent.experiments.experiment import Cell, Job
 from rlagent.experiments.sources import Source
-from rlagent.experiments.stored_run import StoredRun, from_plain, to_plain
+from rlagent.experiments.stored_run import Packed, from_line, pack, to_line
 
 
 class Worker:
@@ -31,7 +31,7 @@ class Worker:
             env=os.environ | threads | {"JAX_PLATFORMS": "cpu"},
         )
 
-    def compute(self, job: Job) -> StoredRun:
+    def compute(self, job: Job) -> Packed:
         """Computes a cell; blocks until it is done.
 
         Raises:
@@ -47,7 +47,7 @@ class Worker:
             line = ""
         if not line.endswith("\n"):
             raise RuntimeError(f"its process ended with status {self.process.wait()}")
-        return from_plain(json.loads(line))
+        return from_line(line)
 
     def close(self) -> None:
         """Ends the process, in the middle of a cell too: it has nothing to lose."""
@@ -72,7 +72,7 @@ def main() -> None:
     loaded = Loaded()
     for line in sys.stdin:
         (run,) = compute([_job(json.loads(line))], loaded)
-        answers.write(json.dumps(to_plain(run), allow_nan=False) + "\n")
+        answers.write(to_line(pack(run)))
         answers.flush()
 
 

@@ -12,6 +12,7 @@ import os
 import platform
 import resource
 import sys
+import time
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -41,7 +42,9 @@ def serve(make: Maker, requests: TextIO, answers: TextIO) -> None:
     for line in requests:
         if json.loads(line) != "round":
             raise ValueError(f"unknown request {line.strip()}; there is: round")
-        answer(asdict(side.round()))
+        begun = time.process_time()
+        told = asdict(side.round())
+        answer(told | {"cpu seconds": time.process_time() - begun})
     answer({"bytes": peak_memory(), "bytes of all processes": getattr(side, "peak", 0.0)})
 
 

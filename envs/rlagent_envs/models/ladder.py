@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -16,8 +16,8 @@ ModelState = Any  # a pytree of arrays that training changes without gradients; 
 class Rung(NamedTuple):
     """One architecture of a family."""
 
-    depth: int  # hidden layers
-    width: int  # units of a hidden layer
+    depth: int  # hidden layers, or residual blocks
+    width: int  # units of a hidden layer, or channels
 
     def __str__(self) -> str:
         """As people write it, for instance `64x2`: width x depth."""
@@ -39,6 +39,24 @@ class ShapeClass:
     input_shape: tuple[int, ...] = ()  # of an example: (height, width, channels); (): a flat row
 
 
+class Apply(Protocol):
+    """The forward pass of a family: outputs `[batch, outputs]`, and the model state after it."""
+
+    def __call__(
+        self,
+        shape: ShapeClass,
+        params: Params,
+        model_state: ModelState,
+        x: jax.Array,  # [batch, features]
+        dropout: jax.Array,  # [], rate
+        start: jax.Array | None,  # of the random numbers; None: as in evaluation, there are none
+        activation: jax.Array | None = None,  # [], its number; None: ReLU
+        stochastic_depth: jax.Array | None = None,  # [], share that skips the last block
+        /,
+    ) -> tuple[jax.Array, ModelState]:
+        """Of a batch."""
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of network with its ladder of rungs; every function is of ONE network.
@@ -52,13 +70,7 @@ class Family:
     widths: tuple[int, ...]
     # (generator, shape class, true number of features) -> params, model state
     init: Callable[[np.random.Generator, ShapeClass, int], tuple[Params, ModelState]]
-    # (params, model state, x [batch, features], dropout rate [], start of the random numbers or
-    # None, number of the activation [] or None) -> outputs [batch, outputs], model state; no start:
-    # as in evaluation, nothing is random; no activation: ReLU
-    apply: Callable[
-        [Params, ModelState, jax.Array, jax.Array, jax.Array | None, jax.Array | None],
-        tuple[jax.Array, ModelState],
-    ]
+    apply: Apply
     # (shape class) -> multiplications and additions of a forward pass of one example, and of the
     # forward and backward pass together
     flops: Callable[[ShapeClass], tuple[float, float]]
@@ -67,9 +79,10 @@ class Family:
     widen: Callable[[np.random.Generator | None, Params, int], tuple[Params, Any]]
     # (params) -> params with one more hidden layer, and the same kind of tree
     deepen: Callable[[Params], tuple[Params, Any]]
-
     # (params, new width) -> picks the units that are kept out of any tree of the form of params
     narrow: Callable[[Params, int], Callable[[Any], Any]]
+    default: Rung  # of a run that names none
+    images: bool = False  # its inputs have to be images; it has residual blocks
 
     def narrower(self, rung: Rung) -> Rung | None:
         """The next rung with narrower layers, or None at the narrowest."""

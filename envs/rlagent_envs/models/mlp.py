@@ -13,7 +13,7 @@ import numpy as np
 
 from rlagent_envs import draws
 from rlagent_envs.models.activations import chosen, relu
-from rlagent_envs.models.ladder import Family, ShapeClass
+from rlagent_envs.models.ladder import Family, Rung, ShapeClass
 
 
 class Dense(NamedTuple):
@@ -55,16 +55,19 @@ def init(
 
 
 def apply(
+    shape: ShapeClass,
     params: Layers,
     model_state: tuple[()],
     x: jax.Array,
     dropout: jax.Array,
     start: jax.Array | None,
     activation: jax.Array | None = None,
+    stochastic_depth: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[()]]:
     """The outputs `[batch, outputs]` for inputs `[batch, features]`.
 
     Args:
+        shape: not needed: the layers have it.
         params: the layers.
         model_state: empty: this family has no state.
         x: the inputs.
@@ -72,6 +75,7 @@ def apply(
         start: of the random numbers that choose them, `[]`, uint32; None: as in evaluation, none
             is dropped.
         activation: number of the activation, `[]`; None: ReLU.
+        stochastic_depth: not used: this family has no residual blocks.
     """
     activate = relu if activation is None else partial(chosen, activation)
     *hidden, last = params
@@ -199,6 +203,7 @@ MLP = Family(
     name="mlp",
     depths=(1, 2, 3, 4),
     widths=(32, 64, 128, 256),
+    default=Rung(2, 64),
     init=init,
     apply=apply,
     flops=flops,

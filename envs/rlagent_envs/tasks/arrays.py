@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+LEAST_SIDE = 4  # of an image, in pixels
+CHANNELS = (1, 3, 4)  # grey, colours, colours with opacity
+
+
 class Part(NamedTuple):
     """Rows as the user gave them."""
 
@@ -111,6 +115,19 @@ def _refuse_one_value(target: np.ndarray) -> None:
         raise ValueError(f"the target is {target.tolist()[0]!r} in every row")
 
 
+def image_shape(row: tuple[int, ...]) -> tuple[int, ...]:
+    """(height, width, channels) of rows that are images, else ().
+
+    Args:
+        row: the shape of a row; an image has two axes, or a third of 1, 3 or 4 channels, and at
+            least 4 x 4 pixels.
+    """
+    shape = (*row, 1) if len(row) == 2 else row
+    if len(shape) != 3 or min(shape[:2]) < LEAST_SIDE or shape[2] not in CHANNELS:
+        return ()
+    return shape
+
+
 def _make_task(name: str, kind: Kind, parts: dict[str, Part], batch_size: int | None) -> Task:
     """Fits the preprocessing on train and applies it to all parts."""
     train = parts["train"]
@@ -127,6 +144,7 @@ def _make_task(name: str, kind: Kind, parts: dict[str, Part], batch_size: int | 
         test=splits.get("test"),
         outputs=preprocessing.outputs,
         batch_size=default_batch_size(len(train.y)) if batch_size is None else batch_size,
+        input_shape=() if is_table(train.x) else image_shape(train.x.shape[1:]),
         preprocessing=preprocessing,
         continuous=np.array(preprocessing.inputs.continuous),
     )

@@ -272,7 +272,7 @@ def _batch_loss(
     examples: Examples,
     start: jax.Array,
 ) -> _BatchLoss:
-    forward = _forward(shape, settings.activation)
+    forward = _forward(shape, settings.activation, settings.stochastic_depth)
     outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
     trained, plain = _losses(shape, settings, facts, outputs, examples)
     return jnp.mean(trained), (jnp.mean(plain), model_state)
@@ -288,7 +288,7 @@ def _trades_loss(
     start: jax.Array,
 ) -> _BatchLoss:
     """TRADES learns the examples as they are, and that an attack changes nothing."""
-    forward = _forward(shape, settings.activation)
+    forward = _forward(shape, settings.activation, settings.stochastic_depth)
     attacked, _ = forward(params, model_state, examples.attacked, settings.dropout, start)
     outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
     trained, plain = _losses(shape, settings, facts, outputs, examples)
@@ -345,12 +345,15 @@ def _trades(settings: Settings) -> jax.Array:
     return jnp.where(settings.adversarial_epsilon > 0, settings.trades, 0.0)
 
 
-def _forward(shape: ShapeClass, activation: jax.Array) -> Callable[..., tuple[jax.Array, Any]]:
-    """The family's network, with the activation where that is a choice."""
+def _forward(
+    shape: ShapeClass, activation: jax.Array, stochastic_depth: jax.Array | None = None
+) -> Callable[..., tuple[jax.Array, Any]]:
+    """The family's network, with the activation where that is a choice, and blocks skipped."""
     apply = FAMILIES[shape.family].apply
     number = activation if "activation" in shape.levers else None
+    skipped = stochastic_depth if "skipping" in shape.levers else None
     return lambda params, model_state, x, dropout, start: apply(
-        params, model_state, x, dropout, start, number
+        shape, params, model_state, x, dropout, start, number, skipped
     )
 
 

@@ -71,6 +71,8 @@ def muon(
 ) -> tuple[Any, AdamState]:
     """One step of Muon for matrices, of Nesterov's AdamW for the rest; arguments as of `sgd`.
 
+    The kernel of a convolution is a matrix of its inputs, those of all its pixels, by its outputs.
+
     Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks", as Optax
     computes it.
     """
@@ -83,9 +85,11 @@ def muon(
 
     def change(p: jax.Array, g: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
         looked_ahead = momentum * m / then + (1 - momentum) * g / now
-        if p.ndim == 2:
-            rows, columns = p.shape
-            direction = orthogonal(looked_ahead) * np.sqrt(max(1.0, columns / rows))
+        if p.ndim >= 2:
+            matrix = looked_ahead.reshape(-1, p.shape[-1])
+            rows, columns = matrix.shape
+            direction = orthogonal(matrix) * np.sqrt(max(1.0, columns / rows))
+            direction = direction.reshape(p.shape)
         else:
             direction = looked_ahead / (jnp.sqrt(v / squares) + EPSILON)
         return p - learning_rate * (direction + settings.weight_decay * p)
@@ -112,8 +116,8 @@ def muon_flops(params: Any) -> float:
     """Floating-point operations of the iterations of an update, which are not few."""
     total = 0.0
     for leaf in jax.tree.leaves(params):
-        if np.ndim(leaf) == 2:
-            short, long = sorted(np.shape(leaf))
+        if np.ndim(leaf) >= 2:
+            short, long = sorted((np.size(leaf) // np.shape(leaf)[-1], np.shape(leaf)[-1]))
             total += ITERATIONS * (4.0 * short * short * long + 2.0 * short**3)
     return total
 

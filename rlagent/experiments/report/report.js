@@ -360,6 +360,8 @@
     const page = document.getElementById("page");
     page.append(tag("p", { class: "kicker", text: `rlagent scoreboard · ${DATA.title}` }));
     page.append(tag("h1", { text: finding() }));
+    const more = dearer();
+    if (more) page.append(more);
     if (BOARD) {
       const seeds = BOARD.seeds.least === BOARD.seeds.most ? plural(BOARD.seeds.most, "seed") : `${BOARD.seeds.least} to ${BOARD.seeds.most} seeds`;
       page.append(tag("p", { class: "lead" }, `${plural(BOARD.methods.length, "method")} on ${plural(BOARD.tasks.length, "task")}, ${seeds} each, ${BOARD.budgets.map(whole).join(", ")} updates. Compared with `, tag("b", { text: BOARD.against }), "; lower scores are better."));
@@ -373,13 +375,31 @@
   }
   function finding() {
     if (!BOARD) return "No run has finished";
-    const row = BOARD.rows.find((one) => one.updates === null && one.method === BOARD.methods[0]) || BOARD.rows.find((one) => one.method === BOARD.methods[0]);
+    const row = headlined();
     if (!row) return `${plural(BOARD.methods.length, "method")} on ${plural(BOARD.tasks.length, "task")}`;
-    const cost = `at ${short(row.cost, 2)} × the cost of a single run`;
-    if (row.method === BOARD.against) return `${row.method} has the best score, ${cost}`;
-    if (!row.difference) return `${row.method} has the best score, ${cost}`;
+    const cost = row.cost <= SINGLE ? "for the cost of a single run" : `at ${short(row.cost, 2)} × the cost of a single run`;
+    const best = `${row.method} has the best score ${cost}`;
+    if (row.method === BOARD.against || !row.difference) return best;
     const verdict = row.verdict === "better" ? "is better than" : row.verdict === "worse" ? "is worse than" : "is not clearly different from";
-    return `${row.method} has the best score, ${cost}, and ${verdict} ${BOARD.against}`;
+    return `${best}, and ${verdict} ${BOARD.against}`;
+  }
+  // Best score first; scores on other tasks cannot be compared, so of an unfinished experiment only what is on most tasks.
+  function comparable() {
+    const overall = (method) => BOARD.rows.find((one) => one.updates === null && one.method === method) || BOARD.rows.find((one) => one.method === method);
+    const rows = BOARD.methods.map(overall).filter(Boolean);
+    const most = Math.max(...rows.map((row) => row.tasks));
+    return rows.filter((row) => row.tasks === most);
+  }
+  // What more compute buys is no finding about a method: the best is sought among what costs a single run, if there is such.
+  function headlined() {
+    const rows = comparable();
+    return rows.find((row) => known(row.cost) && row.cost <= SINGLE) || rows[0];
+  }
+  function dearer() {
+    if (!BOARD) return null;
+    const row = headlined(), [first] = comparable();
+    if (!first || first.method === row.method) return null;
+    return tag("p", { class: "lead", text: `${first.method} scores ${short(Math.abs(row.score.value - first.score.value), 2)} lower still, at ${short(first.cost, 2)} × the cost.` });
   }
 
   function controls() {

@@ -1,0 +1,192 @@
+"""Training of one convolutional network by patches, by `lax.conv` and by PyTorch.
+
+Run from the repository's root: `python -m scripts.convolution`. The same network at the same batch,
+AdamW, everything in turns within one process. One thread each, unless `--threads` says otherwise,
+and the time is that of the processor, which other programs do not lengthen much.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from torch import nn
+
+from rlagent_envs.models import CNN, Rung, ShapeClass
+from rlagent_envs.models import cnn as family
+from rlagent_envs.models.convolution import by_lax, by_patches
+from rlagent_envs.settings import DEFAULT, Settings
+from rlagent_envs.training import adamw
+from scripts.figures import machine
+
+BATCH, CLASSES = 64, 10
+# Side and channels of the image, rung.
+NETWORKS = (
+    ((8, 8, 1), Rung(2, 16)),
+    ((28, 28, 1), Rung(1, 8)),
+    ((28, 28, 1), Rung(2, 16)),
+    ((28, 28, 1), Rung(3, 32)),
+    ((32, 32, 3), Rung(2, 16)),
+)
+SLOW = 1.5e6  # multiplications of an example above which `lax.conv` in the loop takes too long
+
+Run = Callable[[], Any]
+
+
+class TorchBlock(nn.Module):
+    """A residual block."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm = nn.GroupNorm(width // family.GROUP, width)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The images with the block added."""
+        return x + self.second(torch.relu(self.norm(self.first(x))))
+
+
+class TorchNetwork(nn.Module):
+    """The network of the family."""
+
+    def __init__(self, input_shape: tuple[int, int, int], rung: Rung) -> None:
+        super().__init__()
+        width = rung.width
+        self.stem = nn.Conv2d(input_shape[2], width, 3, padding=1, bias=False)
+        self.stem_norm = nn.GroupNorm(width // family.GROUP, width)
+        self.blocks = nn.ModuleList([TorchBlock(width) for _ in range(rung.depth)])
+        self.norm = nn.GroupNorm(width // family.GROUP, width)
+        self.last = nn.Linear(width, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The logits."""
+        x = torch.relu(self.stem_norm(self.stem(x)))
+        while min(x.shape[2:]) > family.LARGEST_BLOCK:
+            x = nn.functional.avg_pool2d(x, 2)
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number == 0 and min(x.shape[2:]) >= family.LEAST_HALVED:
+                x = nn.functional.avg_pool2d(x, 2)
+        logits: torch.Tensor = self.last(torch.relu(self.norm(x)).mean((2, 3)))
+        return logits
+
+
+def in_jax(shape: ShapeClass, updates: int, by: Any, x: Any, y: Any, *, unrolled: bool) -> Run:
+    """Some updates as one program, with a loop in it or without."""
+    params, _ = CNN.init(np.random.default_rng(0), shape, shape.features)
+    settings = Settings(*map(jnp.float32, DEFAULT))
+    zero = jnp.float32(0.0)
+
+    def loss(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+        outputs, _ = CNN.apply(shape, params, (), x, zero, None, None, None)
+        log_p = jax.nn.log_softmax(outputs)
+        return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1))
+
+    def one(x: jax.Array, y: jax.Array, number: Any, carry: Any) -> Any:
+        params, state = carry
+        gradients = jax.grad(loss)(params, x[number], y[number])
+        return adamw.update(gradients, state, params, settings, settings.learning_rate)
+
+    @jax.jit
+    def train(carry: Any, x: jax.Array, y: jax.Array) -> Any:
+        if not unrolled:
+            return jax.lax.fori_loop(0, updates, partial(one, x, y), carry)
+        for number in range(updates):
+            carry = one(x, y, number, carry)
+        return carry
+
+    carry = (params, adamw.init(params, DEFAULT.momentum))
+    with mock.patch.object(family, "convolution", by):  # read while this is traced
+        jax.block_until_ready(train(carry, x, y))  # type: ignore[no-untyped-call]
+    return lambda: jax.block_until_ready(train(carry, x, y))  # type: ignore[no-untyped-call]
+
+
+def in_torch(shape: ShapeClass, updates: int, x: Any, y: Any, layout: torch.memory_format) -> Run:
+    """The same by PyTorch, eagerly."""
+    height, width, channels = shape.input_shape
+    network = TorchNetwork((height, width, channels), shape.rung).to(memory_format=layout)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, foreach=True)
+    images = [
+        torch.tensor(one.reshape(BATCH, *shape.input_shape))
+        .permute(0, 3, 1, 2)
+        .contiguous(memory_format=layout)
+        for one in x
+    ]
+    targets = [torch.tensor(one, dtype=torch.int64) for one in y]
+
+    def run() -> None:
+        for image, target in zip(images, targets, strict=True):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(network(image), target)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+    return run
+
+
+def measure(input_shape: tuple[int, int, int], rung: Rung, updates: int, rounds: int) -> str:
+    """A row of the table."""
+    features = int(np.prod(input_shape))
+    shape = ShapeClass(
+        "cnn", rung, "classification", features, CLASSES, BATCH, input_shape=input_shape
+    )
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((updates, BATCH, features), np.float32)
+    y = generator.integers(0, CLASSES, (updates, BATCH)).astype(np.int32)
+    operations = CNN.flops(shape)[1]
+    runs = {
+        "patches in a loop": in_jax(shape, updates, by_patches, x, y, unrolled=False),
+        "lax.conv unrolled": in_jax(shape, updates, by_lax, x, y, unrolled=True),
+        "torch": in_torch(shape, updates, x, y, torch.contiguous_format),
+        "torch, channels last": in_torch(shape, updates, x, y, torch.channels_last),
+    }
+    if operations < SLOW * 6:
+        runs["lax.conv in a loop"] = in_jax(shape, updates, by_lax, x, y, unrolled=False)
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            begun = time.process_time()
+            run()
+            if number:  # the first round warms up
+                seconds[name].append(time.process_time() - begun)
+    ours = np.array(seconds["patches in a loop"])
+    torches = np.minimum(seconds["torch"], seconds["torch, channels last"])
+    cells = [f"{'x'.join(map(str, input_shape))}, {rung}", f"{1e3 * np.median(ours) / updates:.3g}"]
+    for name in ("patches in a loop", "lax.conv in a loop", "lax.conv unrolled", "torch"):
+        taken = torches if name == "torch" else np.array(seconds.get(name, [np.nan]))
+        rate = operations * BATCH * updates / np.median(taken) / 1e9
+        cells.append("-" if np.isnan(rate) else f"{rate:.3g}")
+    cells.append(f"{np.median(torches / ours):.2f} x")
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Measures each network; prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--updates", type=int, default=4, help="in a program")
+    parser.add_argument("--rounds", type=int, default=9, help="repetitions of each variant")
+    parser.add_argument("--threads", type=int, default=1, help="cores that may be used")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if hasattr(os, "sched_setaffinity"):  # before JAX makes its threads
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-arguments.threads :])
+    told = machine() | {"torch": torch.__version__}
+    print(", ".join(f"{name} {value}" for name, value in told.items()), flush=True)
+    print("| network | ms an update | patches | lax.conv | unrolled | torch | rate to torch's |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    for input_shape, rung in NETWORKS:
+        print(measure(input_shape, rung, arguments.updates, arguments.rounds), flush=True)
+
+
+if __name__ == "__main__":
+    main()
