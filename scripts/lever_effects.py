@@ -198,6 +198,8 @@ def tables(bench: Bench, fingerprint: str) -> str:
                 )
             ]
             effects += [one for one in found if one is not None]
+            if not any(found):
+                continue
             told = " | ".join("-" if one is None else one.told for one in found)
             score = _middle(bench, name, arms.off, "score", 3)
             metrics = " | ".join(
@@ -226,19 +228,25 @@ def _everything_row(
 
 def _verdicts(effects: list[Effect]) -> Iterator[str]:
     """For each lever on which data sets it helps, hurts, or makes no difference that was shown."""
-    yield "| lever | fixed value: better | worse | no difference shown | controller's choice |"
-    yield "| --- | --- | --- | --- | --- |"
+    yield (
+        "| lever | fixed: better | worse | no difference shown | controller's choice "
+        "| under a cosine: better | worse | no difference shown |"
+    )
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for lever in dict.fromkeys(one.lever for one in effects):
         own = [one for one in effects if one.lever == lever]
-        cells = [
-            ", ".join(
-                one.task
-                for one in own
-                if one.column == "fixed" and statistics.verdict(one.difference) == verdict
+        fixed, cosine = (
+            " | ".join(
+                ", ".join(
+                    one.task
+                    for one in own
+                    if one.column == column and statistics.verdict(one.difference) == verdict
+                )
+                or "-"
+                for verdict in ("better", "worse", "equal")
             )
-            or "-"
-            for verdict in ("better", "worse", "equal")
-        ]
+            for column in ("fixed", "cosine")
+        )
         chosen = [one for one in own if one.column == "choice"]
         choice = ", ".join(f"{one.task}: {statistics.verdict(one.difference)}" for one in chosen)
-        yield f"| {lever} | {' | '.join(cells)} | {choice or '-'} |"
+        yield f"| {lever} | {fixed} | {choice or '-'} | {cosine} |"

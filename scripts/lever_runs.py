@@ -18,7 +18,6 @@ from rlagent.baselines.reference import REFERENCE_LEARNING_RATE
 from rlagent.baselines.runs import judge_on_test
 from rlagent.controller.deciding import Decide, decide_by, hold
 from rlagent.controller.file import Controller
-from rlagent.experiments.compute import give_up_programs
 from rlagent.experiments.sources import source
 from rlagent_envs import episode as episodes
 from rlagent_envs import knobs
@@ -154,7 +153,6 @@ class Bench:
         """A task and its bank, on the device; the one before is given up."""
         if self._held is None or self._held[0] != name:
             self._held = None
-            give_up_programs()
             task = load(name, self.folder)
             self._held = name, task, jax.device_put(make_bank(task, padded=False))
         return self._held[1:]
@@ -170,7 +168,6 @@ class Bench:
             if not missing:
                 continue
             task, bank = self.task(name)
-            give_up_programs()
             decisions = default_decisions(self.updates)
             pairs = [
                 (Armed(arm, self.controller), Problem(task, bank, seed, self.updates, decisions))
