@@ -177,6 +177,8 @@ def tables(bench: Bench, fingerprint: str) -> str:
         numbers = [
             len(bench.results(name, arm)) for arm in (everything(learned, fingerprint)[0], Arm())
         ]
+        if not any(numbers):
+            continue
         lines += [
             f"### {short(name)}",
             "",
