@@ -113,7 +113,7 @@ def everything(learned: tuple[str, ...], fingerprint: str) -> tuple[Arm, Arm]:
 def measure(bench: Bench, fingerprint: str | None) -> None:
     """Computes what is missing: under the controller of a fingerprint, or under a cosine."""
     learned = tuple(bench.controller.knobs)
-    for name in TASKS:
+    for name in bench.tasks:
         task, _ = bench.task(name)
         for lever in (one for one in LEVERS if one.suits(task)):
             arms = arms_of(lever, learned, fingerprint or "")
@@ -174,10 +174,16 @@ def tables(bench: Bench, fingerprint: str) -> str:
         task, _ = bench.task(name)
         metric = "R²" if task.kind == "regression" else "accuracy"
         rows = len(task.train.x)
+        numbers = [
+            len(bench.results(name, arm)) for arm in (everything(learned, fingerprint)[0], Arm())
+        ]
+        if not any(numbers):
+            continue
         lines += [
             f"### {short(name)}",
             "",
-            f"{task.kind}, {rows:,} rows to train on, {task.features:,} features.",
+            f"{task.kind.capitalize()}, {rows:,} rows to train on, {task.features:,} features; "
+            f"{numbers[0]} seeds with the controller, {numbers[1]} under a cosine.",
             "",
             "| lever | fixed value | score when off | fixed | controller's choice "
             f"| fixed, under a cosine | {metric}: off | fixed | choice |",
@@ -194,6 +200,8 @@ def tables(bench: Bench, fingerprint: str) -> str:
                 )
             ]
             effects += [one for one in found if one is not None]
+            if not any(found):
+                continue
             told = " | ".join("-" if one is None else one.told for one in found)
             score = _middle(bench, name, arms.off, "score", 3)
             metrics = " | ".join(
@@ -222,25 +230,25 @@ def _everything_row(
 
 def _verdicts(effects: list[Effect]) -> Iterator[str]:
     """For each lever on which data sets it helps, hurts, or makes no difference that was shown."""
-    yield "| lever | fixed value: better | worse | no difference shown | controller's choice |"
-    yield "| --- | --- | --- | --- | --- |"
+    yield (
+        "| lever | fixed: better | worse | no difference shown | controller's choice "
+        "| under a cosine: better | worse | no difference shown |"
+    )
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for lever in dict.fromkeys(one.lever for one in effects):
         own = [one for one in effects if one.lever == lever]
-        cells = [
-            ", ".join(
-                one.task
-                for one in own
-                if one.column == "fixed" and statistics.verdict(one.difference) == verdict
+        fixed, cosine = (
+            " | ".join(
+                ", ".join(
+                    one.task
+                    for one in own
+                    if one.column == column and statistics.verdict(one.difference) == verdict
+                )
+                or "-"
+                for verdict in ("better", "worse", "equal")
             )
-            or "-"
-            for verdict in ("better", "worse", "equal")
-        ]
+            for column in ("fixed", "cosine")
+        )
         chosen = [one for one in own if one.column == "choice"]
         choice = ", ".join(f"{one.task}: {statistics.verdict(one.difference)}" for one in chosen)
-        yield f"| {lever} | {' | '.join(cells)} | {choice or '-'} |"
-
-
-def seeds_behind(bench: Bench, fingerprint: str) -> int:
-    """The fewest seeds that an arm without any lever has."""
-    off = everything(tuple(bench.controller.knobs), fingerprint)[0]
-    return min(len(bench.results(name, off)) for name in TASKS)
+        yield f"| {lever} | {fixed} | {choice or '-'} | {cosine} |"

@@ -41,7 +41,7 @@ def _seeds(bench: Bench) -> int:
 
 def measure(bench: Bench) -> None:
     """Computes what is missing."""
-    for name in TASKS:
+    for name in (one for one in TASKS if one in bench.tasks):
         for arm in ARMS.values():
             _forget_unattacked(bench, name, arm)
             bench.measure(name, [arm], _seeds(bench), judge)
@@ -110,8 +110,10 @@ def draw(bench: Bench) -> Figure:
         panel.text(TRAINED_AT + 0.005, 0.02, "in training", fontsize=8, color="#777777")
         panel.set_title(short(name), loc="left")
         panel.set_xlabel("epsilon, standard deviations of an input")
+        panel.set_xlim(0.0, EPSILONS[-1])
         panel.set_ylim(0.0, 1.0)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("accuracy under attack")
-    panels[-1].legend(frameon=False, fontsize=8)
+    if panels[0].get_legend_handles_labels()[0]:
+        panels[0].legend(frameon=False, fontsize=8)
     return figure

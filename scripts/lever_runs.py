@@ -75,7 +75,7 @@ class Armed:
             mask = episodes.action_mask(training.episode)
             action, chances = decide(training.observation, mask, len(training.reports))
             if edits and training.episode.spent >= edits[0][0] * problem.updates:
-                action = _grown(action, edits.pop(0)[1])
+                action = _grown(action, edits.pop(0)[1], mask)
             yield from advance([training], [action], [chances])
         return one_by_one([training])
 
@@ -83,9 +83,13 @@ class Armed:
         return asdict(self._arm)
 
 
-def _grown(action: np.ndarray, edit: str) -> np.ndarray:
+def _grown(action: np.ndarray, edit: str, mask: np.ndarray) -> np.ndarray:
+    """The action with an edit in it, unless what is left of the budget does not allow it."""
+    level = {"wider": knobs.WIDER, "deeper": knobs.DEEPER}[edit]
+    if not mask[knobs.STARTS[knobs.GROWTH] + level]:
+        return action
     action = action.copy()
-    action[knobs.GROWTH] = {"wider": knobs.WIDER, "deeper": knobs.DEEPER}[edit]
+    action[knobs.GROWTH] = level
     return action
 
 
@@ -132,17 +136,23 @@ class Bench:
     """Computes what a store lacks."""
 
     def __init__(
-        self, store: Store, folder: Path, controller: Controller, seeds: int, updates: int
+        self,
+        store: Store,
+        folder: Path,
+        controller: Controller,
+        seeds: int,
+        updates: int,
+        tasks: Sequence[str] = TASKS,
     ) -> None:
         self.store, self.folder, self.controller = store, folder, controller
         self.seeds, self.updates = seeds, updates
+        self.tasks = tasks  # to be measured now; tables have all of `TASKS`
         self._held: tuple[str, Task, Bank] | None = None
 
     def task(self, name: str) -> tuple[Task, Bank]:
         """A task and its bank, on the device; the one before is given up."""
         if self._held is None or self._held[0] != name:
             self._held = None
-            batch.drop_programs()
             task = load(name, self.folder)
             self._held = name, task, jax.device_put(make_bank(task, padded=False))
         return self._held[1:]

@@ -18,7 +18,7 @@ from rlagent.controller.file import Controller, load_controller
 from rlagent_envs.models import Rung
 from scripts import lever_effects, lever_growth, lever_robustness, lever_speed
 from scripts.figures import machine
-from scripts.lever_runs import Bench, Store
+from scripts.lever_runs import TASKS, Bench, Store
 
 PARTS = ("speed", "cosine", "growth", "robustness", "controller")
 IMAGE = Path("images/robustness.png")  # beside the page
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--controller", default="default")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, metavar="TASK")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--updates", type=int, default=1000, help="the budget, of a 64x2 network")
     parser.add_argument("--rounds", type=int, default=60, help="of the part speed")
@@ -43,7 +44,9 @@ def main() -> None:
     controller = load_controller(arguments.controller)
     fingerprint = fingerprint_of(controller)
     store = Store(arguments.store)
-    bench = Bench(store, arguments.data_dir, controller, arguments.seeds, arguments.updates)
+    bench = Bench(
+        store, arguments.data_dir, controller, arguments.seeds, arguments.updates, arguments.tasks
+    )
     if "speed" in chosen:
         lever_speed.measure(store, arguments.rounds)
     if "cosine" in chosen:
@@ -68,10 +71,9 @@ def write_page(page: Path, bench: Bench, fingerprint: str) -> None:
     """Renews the tables and the picture of the page; what is written by hand stays."""
     lever_robustness.draw(bench).savefig(page.parent / IMAGE, dpi=150)
     told = ", ".join(f"{name} {value}" for name, value in machine().items())
-    seeds = lever_effects.seeds_behind(bench, fingerprint)
     about = (
-        f"Controller `{bench.controller.name}`, {seeds} seeds, a budget of {bench.updates:,} "
-        f"updates of a {Rung(2, 64)} network. Measured on: {told}.\n"
+        f"Controller `{bench.controller.name}`, up to {bench.seeds} seeds, a budget of "
+        f"{bench.updates:,} updates of a {Rung(2, 64)} network. Measured on: {told}.\n"
     )
     blocks = {
         "effects": about + "\n" + lever_effects.tables(bench, fingerprint),
