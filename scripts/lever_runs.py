@@ -19,8 +19,8 @@ from rlagent.baselines.runs import judge_on_test
 from rlagent.controller.deciding import Decide, decide_by, hold
 from rlagent.controller.file import Controller
 from rlagent.experiments.sources import source
-from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
+from rlagent_envs import knobs
 from rlagent_envs.episode import Episode
 from rlagent_envs.models import Rung
 from rlagent_envs.settings import DEFAULT
