@@ -138,7 +138,7 @@ def tune(
         score: by what the model is judged at the end; accuracy or r2 where None.
         seed: divides the rows, and draws weights and batches.
         ensemble: several networks that predict together: snapshot (of one run), bagging, boosting
-            or seeds; see docs/ensembles.md. Which of them, and with which weights, validation decides.
+            or seeds; see docs/ensembles.md. Validation decides which of them, with which weights.
         members: of the ensemble; 5 where None. They share the budget of a single run.
         budget_per_member: each member has the whole budget instead.
         folds: cross-validation: train one network for each of so many parts of the rows to train
