@@ -23,11 +23,10 @@ from rlagent.apply.model import Model
 from rlagent.apply.request import default_decisions, default_updates
 from rlagent.apply.result import Result
 from rlagent.apply.source import fingerprint
-from rlagent.controller.file import Controller, save_controller
+from rlagent.controller.file import Controller, load_controller, save_controller
 from rlagent.controller.policy import weight_shapes
 from rlagent_envs.config import BASIC_KNOBS
 from rlagent_envs.knobs import KNOBS
-from rlagent_envs.observation import FEATURES
 from rlagent_envs.tasks import TASKS, from_arrays, load_task
 from rlagent_envs.tasks.task import Split, Task
 
@@ -39,15 +38,19 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
+# Those of a file that ships: what a random controller does must not change with the table.
+FEATURES = load_controller("basic").features
+
+
 def random_controller(seed: int = 0, knobs: tuple[str, ...] = BASIC_KNOBS) -> Controller:
-    """A controller that acts at random, but with a liking for hold."""
+    """A controller that acts at random."""
     generator = np.random.default_rng(seed)
     levels: dict[str, tuple[float | str, ...]] = {name: tuple(KNOBS[name].levels) for name in knobs}
     shapes = weight_shapes(len(FEATURES), tuple(map(len, levels.values())), (8,))
     weights = {n: generator.normal(size=s).astype(np.float32) for n, s in shapes.items()}
     return Controller(
         name="random",
-        features=tuple((feature.name, feature.version) for feature in FEATURES),
+        features=FEATURES,
         knobs=levels,
         hidden=(8,),
         weights=weights,
@@ -128,7 +131,7 @@ def test_the_history_tells_of_each_decision(finished: Result) -> None:
     assert np.all(np.diff([record["spent"] for record in history]) > 0)
     assert history[-1]["spent"] <= 1.0
     for record in history:
-        assert set(record["action"]) == set(BASIC_KNOBS)
+        assert set(record["action"]) == {*BASIC_KNOBS, "shrink"}
         for name, chances in record["probabilities"].items():
             assert sum(chances) == pytest.approx(1.0, abs=1e-4)
             assert chances[KNOBS[name].levels.index(record["action"][name])] > 0
@@ -268,7 +271,7 @@ def options(request: pytest.FixtureRequest) -> dict[str, Any]:
         return {"method": "cosine", **SMALL}
     if request.param == "settings":
         return {"controller": SETTINGS_ONLY, **SMALL}
-    return {"controller": random_controller(6), "seed": 2, **SMALL}
+    return {"controller": random_controller(4), "seed": 2, **SMALL}
 
 
 @pytest.mark.parametrize("decision", [1, 4])
