@@ -884,8 +884,8 @@ def test_a_config_survives_json(config: TrainConfig) -> None:
     [
         (
             "speed = 1",
-            "unknown setting speed; there are: name, checkpoint_minutes, ppo, environment, "
-            "evaluation",
+            "unknown setting speed; there are: name, begin_from, checkpoint_minutes, ppo, "
+            "environment, evaluation",
         ),
         (
             "[evaluation]\nseed = 1",
