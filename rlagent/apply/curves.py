@@ -109,11 +109,13 @@ def by_member(history: Sequence[Record]) -> list[list[Record]]:
 
 def of_the_best(history: Sequence[Record]) -> list[Record]:
     """The decisions of the network with the lowest validation loss; all of them if it is alone."""
+    if len(networks := by_member(history)) == 1:
+        return networks[0]
 
     def lowest(records: Sequence[Record]) -> float:
         return min((one["valid_loss"] for one in records if one["improved"]), default=np.inf)
 
-    return min(by_member(history), key=lowest, default=[])
+    return min(networks, key=lowest, default=[])
 
 
 def _title(summary: Record) -> str:
