@@ -32,22 +32,24 @@ def main() -> None:
     arguments.add_argument("--updates", type=int, default=1000)
     arguments.add_argument("--members", type=int, default=5)
     arguments.add_argument("--out", type=Path, required=True, help="figures; gone on with if there")
+    arguments.add_argument("--equal", action="store_true", help="not with the whole for each")
     args = arguments.parse_args()
     done: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
     for seed in range(args.seeds):
         for name in args.tasks:
-            for way in ways():
+            for way in ways(args.equal):
                 key = f"{name} {way[0]} {way[1]} {seed}"
                 if key not in done:
                     done[key] = measure(name, way, seed, args)
                     write_json(args.out, done)
     for name in args.tasks:
-        print_table(name, done, args.seeds)
+        print_table(name, done, args.seeds, args.equal)
 
 
-def ways() -> list[tuple[str, bool]]:
+def ways(equal: bool) -> list[tuple[str, bool]]:
     """The ensemble, none for the single run, and whether each member has the whole budget."""
-    return [("none", False), *((kind, whole) for whole in (False, True) for kind in KINDS)]
+    budgets = (False,) if equal else (False, True)
+    return [("none", False), *((kind, whole) for whole in budgets for kind in KINDS)]
 
 
 def measure(
@@ -72,12 +74,12 @@ def measure(
     }
 
 
-def print_table(name: str, done: dict[str, Any], seeds: int) -> None:
+def print_table(name: str, done: dict[str, Any], seeds: int, equal: bool) -> None:
     print(f"\n{name}, n = {seeds}\n")
     print("| ensemble | FLOPs | score | difference | metric | difference |")
     print("| --- | --- | --- | --- | --- | --- |")
     single = [done[f"{name} none False {seed}"] for seed in range(seeds)]
-    for kind, whole in ways():
+    for kind, whole in ways(equal):
         runs = [done[f"{name} {kind} {whole} {seed}"] for seed in range(seeds)]
         flops = sum(run["flops"] for run in runs) / sum(run["flops"] for run in single)
         title = kind if kind != "none" else "single run"
