@@ -31,7 +31,11 @@ SMALL: dict[str, Any] = {"method": "cosine", "updates": 60, "decisions": 6, "run
 RUN = {
     "format_version": 1,
     "request": {"method": "controller", "controller": "default", "batch_size": None},
-    "plan": {"updates": 60, "learning_rate": 1e-3, "knobs": ["momentum", "growth"]},
+    "plan": {
+        "updates": 60,
+        "settings": {"learning_rate": 1e-3},
+        "knobs": ["momentum", "growth"],
+    },
     "data": {"name": "iris"},
     "versions": {"rlagent": "0", "jax": "1"},
 }
