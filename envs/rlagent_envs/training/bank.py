@@ -10,7 +10,7 @@ from flax import struct
 from rlagent_envs.tasks.task import Split, Task
 
 # Procedural tasks are padded to these, so that a few programs serve all of them. On Linux a process
-# may have 65,530 memory maps, and XLA makes about 450 for a program: 2 sizes x 2 batch sizes x
+# may have 65,530 memory maps, and XLA makes hundreds for a program: 2 sizes x 2 batch sizes x
 # 2 kinds x 16 rungs stay below that, a third size would not.
 PADDED_FEATURES = (64, 256)
 PADDED_CLASSES = 16
