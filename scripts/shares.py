@@ -25,7 +25,8 @@ from rlagent_envs.models import ShapeClass
 from rlagent_envs.observation import FEATURES
 from rlagent_envs.settings import Settings
 from rlagent_envs.training.bank import Bank
-from rlagent_envs.training.loop import Live, Slice, evaluate, train
+from rlagent_envs.training.evaluation import evaluate
+from rlagent_envs.training.loop import Live, Slice, train
 from scripts.figures import CompileCount, Figure, in_turns, milliseconds, ratio
 from scripts.speed import LARGEST, Prepared, made_task
 

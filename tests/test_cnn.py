@@ -30,7 +30,7 @@ from rlagent_envs.models.convolution import by_lax, by_patches, convolution
 from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.tasks import from_arrays, load_task
 from rlagent_envs.tasks.task import Task
-from rlagent_envs.training import adamw, loop
+from rlagent_envs.training import adamw, evaluation, loop
 from rlagent_envs.training.bank import Bank, make_bank
 from rlagent_envs.training.loop import Live
 from rlagent_envs.training.optimizer import optimizer_of
@@ -456,7 +456,7 @@ def test_all_levers_together_learn_in_one_program(
     data: tuple[Task, Bank], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     traced: list[ShapeClass] = []
-    evaluate = loop.evaluate
+    evaluate = evaluation.evaluate
 
     def counted(shape: ShapeClass, *rest: Any) -> Any:
         traced.append(shape)

@@ -23,9 +23,9 @@ from rlagent_envs.models import MLP, Rung, ShapeClass
 from rlagent_envs.models.activations import ACTIVATIONS, chosen
 from rlagent_envs.settings import DEFAULT, HIGH, LEVERS, LOW, Settings, levers_of
 from rlagent_envs.tasks.task import Split, Task
-from rlagent_envs.training import adversarial, augmentation, loop, losses, regularization
+from rlagent_envs.training import adversarial, augmentation, evaluation, losses, regularization
 from rlagent_envs.training.bank import Bank, make_bank
-from rlagent_envs.training.loop import judged
+from rlagent_envs.training.evaluation import judged
 from rlagent_envs.training.optimizer import optimizer_of
 
 ROWS, FEATURES, CLASSES, BATCH_SIZE = 200, 32, 4, 32
@@ -391,7 +391,7 @@ def test_levers_that_are_off_change_nothing() -> None:
 
 def test_all_levers_together_learn_in_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
     traced: list[ShapeClass] = []
-    evaluate = loop.evaluate
+    evaluate = evaluation.evaluate
 
     def counted(shape: ShapeClass, *rest: Any) -> Any:
         traced.append(shape)

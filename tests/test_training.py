@@ -22,7 +22,7 @@ from rlagent_envs.models.mlp import Dense, Layers
 from rlagent_envs.settings import Settings
 from rlagent_envs.tasks.task import Split, Task
 from rlagent_envs.training import adamw as own_adamw
-from rlagent_envs.training import loop, losses
+from rlagent_envs.training import evaluation, losses
 from rlagent_envs.training.bank import Bank, make_bank
 from rlagent_envs.training.loop import BATCH, Live
 from rlagent_envs.training.optimizer import TUNING_FREE
@@ -298,7 +298,7 @@ def test_a_shape_class_is_traced_once_whatever_the_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     traced: list[ShapeClass] = []
-    evaluate = loop.evaluate
+    evaluate = evaluation.evaluate
 
     def counted(shape: ShapeClass, *rest: Any) -> Any:
         traced.append(shape)

@@ -17,7 +17,7 @@ from rlagent_envs import episode as episodes
 from rlagent_envs.dynamics import Report, Run
 from rlagent_envs.episode import Episode
 from rlagent_envs.models import ShapeClass
-from rlagent_envs.training import loop
+from rlagent_envs.training import evaluation
 from rlagent_envs.training.bank import Bank
 
 Mode = Literal["sequential", "vmap"]
@@ -28,7 +28,7 @@ Mode = Literal["sequential", "vmap"]
 advance_one = jax.jit(dynamics.advance, static_argnums=0)
 account_one = jax.jit(dynamics.account)
 observe_one = jax.jit(dynamics.first_observation)
-evaluate_one = jax.jit(loop.evaluate, static_argnums=0)
+evaluate_one = jax.jit(evaluation.evaluate, static_argnums=0)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -23,7 +23,8 @@ from rlagent_envs.models import ShapeClass
 from rlagent_envs.observation import Signals
 from rlagent_envs.settings import Settings
 from rlagent_envs.training.bank import Bank
-from rlagent_envs.training.loop import Judgement, Live, Slice, Trace, evaluate, train
+from rlagent_envs.training.evaluation import Judgement, evaluate
+from rlagent_envs.training.loop import Live, Slice, Trace, train
 
 EVALUATION_SHARE = 0.14  # of a slice's FLOPs, at the most: a costlier evaluation lengthens it
 

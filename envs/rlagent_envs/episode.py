@@ -17,7 +17,7 @@ from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.observation import GROUPS
 from rlagent_envs.settings import DEFAULT, HIGH, LEVER_OF, LOW, Settings, levers_of
 from rlagent_envs.tasks.task import Task
-from rlagent_envs.training.adversarial import L2_BALL, NORMS, ROBUST, Norm
+from rlagent_envs.training.adversarial import L2_BALL, ROBUST, Norm, norm_named
 from rlagent_envs.training.bank import Bank, baseline_loss, loss_ceiling
 from rlagent_envs.training.loop import Live
 from rlagent_envs.training.optimizer import ADAMW, optimizer_of
@@ -55,8 +55,7 @@ class Start:
             raise ValueError(f"decisions must be at least 1, got {self.decisions}")
         if self.schedule not in SHAPES:
             raise ValueError(f"unknown schedule {self.schedule!r}; there are: {', '.join(SHAPES)}")
-        if self.norm not in NORMS:
-            raise ValueError(f"unknown norm {self.norm!r}; there are: {', '.join(NORMS)}")
+        norm_named(self.norm)
         if not 0.0 <= self.robust_epsilon <= HIGH.adversarial_epsilon:
             raise ValueError(
                 f"robust_epsilon must be from 0 to {HIGH.adversarial_epsilon:g}, "

@@ -18,7 +18,8 @@ from rlagent_envs.models.activations import ACTIVATIONS
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.targets import RegressionTarget
 from rlagent_envs.tasks.task import Kind, Split, Task
-from rlagent_envs.training.loop import Live, judged
+from rlagent_envs.training.evaluation import judged
+from rlagent_envs.training.loop import Live
 
 FORMAT_VERSION = 1
 # One compiled program for any number of rows: the last piece is padded.

@@ -167,6 +167,7 @@ def make_plan(
     from rlagent.apply.scores import check_score
     from rlagent.baselines.frozen import learning_rate
     from rlagent_envs.models import FAMILIES
+    from rlagent_envs.training.adversarial import NORMS, norm_named
 
     family = FAMILIES[task.family]
     rung = family.default if request.rung is None else parse_rung(request.rung)
@@ -193,7 +194,7 @@ def make_plan(
         width=rung.width,
         settings=settings._asdict(),
         optimizer=_optimizer(request),
-        norm=_norm(request),
+        norm=norm_named(request.norm or NORMS[0]),
         patience=request.patience,
         schedule=schedule or request.method,
         knobs=knobs,
@@ -266,15 +267,6 @@ def _optimizer(request: Request) -> str:
     if name not in TUNABLE:
         raise ValueError(f"unknown optimizer {name!r}; there are: {', '.join(TUNABLE)}")
     return name
-
-
-def _norm(request: Request) -> Norm:
-    from rlagent_envs.training.adversarial import NORMS
-
-    for norm in NORMS:
-        if norm == (request.norm or NORMS[0]):
-            return norm
-    raise ValueError(f"unknown norm {request.norm!r}; there are: {', '.join(NORMS)}")
 
 
 def _robust_epsilon(request: Request, task: Task) -> float:

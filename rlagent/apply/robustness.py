@@ -16,7 +16,7 @@ from rlagent_envs.models import FAMILIES, ShapeClass
 from rlagent_envs.models.activations import ACTIVATIONS
 from rlagent_envs.settings import HIGH
 from rlagent_envs.training import losses
-from rlagent_envs.training.adversarial import NORMS, Norm, attack
+from rlagent_envs.training.adversarial import NORMS, Norm, attack, norm_named
 
 STEPS, RESTARTS = 20, 2
 STEP = 2.5  # length of a step, in epsilon / STEPS
@@ -35,10 +35,7 @@ def check_ball(epsilon: float, norm: str) -> Norm:
         raise ValueError(
             f"robust_epsilon must be from 0 to {HIGH.adversarial_epsilon:g}, got {epsilon:g}"
         )
-    for known in NORMS:
-        if norm == known:
-            return known
-    raise ValueError(f"unknown norm {norm!r}; there are: {', '.join(NORMS)}")
+    return norm_named(norm)
 
 
 def worst_case(

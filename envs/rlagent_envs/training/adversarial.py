@@ -18,6 +18,14 @@ JUDGE_STEPS, JUDGE_STEP = 5, 2.5  # of the attack on validation rows
 _TINY = 1e-12
 
 
+def norm_named(name: str) -> Norm:
+    """The norm of that name; ValueError with the choices if there is none."""
+    for norm in NORMS:
+        if norm == name:
+            return norm
+    raise ValueError(f"unknown norm {name!r}; there are: {', '.join(NORMS)}")
+
+
 def norm_of(levers: tuple[str, ...]) -> Norm:
     """The ball of a program: that of its lever."""
     return "l2" if L2_BALL in levers else "linf"

@@ -1,4 +1,4 @@
-"""The loop of a slice: a traced number of updates of one network, and its evaluation."""
+"""The loop of a slice: a traced number of updates of one network."""
 
 from __future__ import annotations
 
@@ -285,7 +285,7 @@ def _batch_loss(
     examples: Examples,
     start: jax.Array,
 ) -> _BatchLoss:
-    forward = _forward(shape, settings.activation, settings.stochastic_depth, examples.offset)
+    forward = forward_of(shape, settings.activation, settings.stochastic_depth, examples.offset)
     outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
     trained, plain = _losses(shape, settings, facts, outputs, examples)
     return jnp.mean(trained), (jnp.mean(plain), model_state)
@@ -301,7 +301,7 @@ def _trades_loss(
     start: jax.Array,
 ) -> _BatchLoss:
     """TRADES learns the examples as they are, and that an attack changes nothing."""
-    forward = _forward(shape, settings.activation, settings.stochastic_depth, examples.offset)
+    forward = forward_of(shape, settings.activation, settings.stochastic_depth, examples.offset)
     attacked, _ = forward(params, model_state, examples.attacked, settings.dropout, start)
     outputs, model_state = forward(params, model_state, examples.x, settings.dropout, start)
     trained, plain = _losses(shape, settings, facts, outputs, examples)
@@ -320,7 +320,7 @@ def _attacked(
     start: jax.Array,
 ) -> Examples:
     """The examples with the first share of them attacked; the order of a batch is random anyway."""
-    forward = _forward(shape, settings.activation, offset=examples.offset)
+    forward = forward_of(shape, settings.activation, offset=examples.offset)
     size = shape.batch_size
     none = jnp.float32(0.0)
     by_change = settings.trades > 0
@@ -358,7 +358,7 @@ def _trades(settings: Settings) -> jax.Array:
     return jnp.where(settings.adversarial_epsilon > 0, settings.trades, 0.0)
 
 
-def _forward(
+def forward_of(
     shape: ShapeClass,
     activation: jax.Array,
     stochastic_depth: jax.Array | None = None,
@@ -376,87 +376,3 @@ def _forward(
         return (outputs if offset is None else outputs + offset), model_state
 
     return forward
-
-
-def judged(shape: ShapeClass, live: Live) -> Any:
-    """The weights that a network is judged by, and that are kept of it."""
-    if "averaging" in shape.levers:
-        return live.average
-    return optimizer_of(shape.optimizer).judged(live.optimizer, live.params)
-
-
-class Judgement(NamedTuple):
-    """What validation rows say of a network; each `[]`, float32."""
-
-    loss: Any  # mean plain loss; with the lever robust the mean of that and `robust_loss`
-    hits: Any  # share of right answers, in the same way; 0 for regression
-    robust_loss: Any  # of the rows under attack; 0 without the lever
-    robust_hits: Any
-
-
-def evaluate(
-    shape: ShapeClass,
-    bank: Bank,
-    slot: jax.Array,
-    live: Live,
-    pieces: jax.Array,
-    activation: jax.Array,
-    robust_epsilon: jax.Array,
-) -> Judgement:
-    """The plain loss and the share of right answers on the first pieces of the validation rows.
-
-    With the lever robust each row counts twice: as it is, and attacked by PGD within a ball.
-
-    Args:
-        shape: what the program is specialised to.
-        bank: the data.
-        slot: which task of the bank.
-        live: the network.
-        pieces: how many pieces of `batch_size` rows to look at, `[]`, int32; any number of them
-            is a stratified subset, and the same one whenever it is asked for.
-        activation: number of the activation, `[]`.
-        robust_epsilon: radius of the ball, `[]`; of no use without the lever.
-    """
-    size = shape.batch_size
-    classes = bank.classes[slot]
-    params = judged(shape, live)
-
-    def one(number: jax.Array, sums: jax.Array) -> jax.Array:
-        start = number * size
-        x = jax.lax.dynamic_slice(bank.valid_x, (slot, start, 0), (1, size, shape.features))[0]
-        y = jax.lax.dynamic_slice(bank.valid_y, (slot, start), (1, size))[0]
-        offset = None
-        if bank.valid_offset is not None:
-            begin, piece = (slot, start, 0), (1, size, bank.valid_offset.shape[2])
-            offset = jax.lax.dynamic_slice(bank.valid_offset, begin, piece)[0]
-        forward = _forward(shape, activation, offset=offset)
-
-        def row_losses(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-            outputs, _ = forward(params, live.model_state, x, jnp.float32(0.0), None)
-            _, plain = losses.example_losses(shape.kind, outputs, y, classes, jnp.float32(0.0))
-            return plain, losses.example_hits(shape.kind, outputs, y, classes)
-
-        real = start + jnp.arange(size) < bank.valid_rows[slot]
-        told = [*row_losses(x)]
-        if robust:
-            moved = adversarial.attack(
-                lambda moved: jnp.sum(row_losses(moved)[0]),
-                x,
-                robust_epsilon,
-                jnp.int32(adversarial.JUDGE_STEPS),
-                jnp.float32(adversarial.JUDGE_STEP),
-                adversarial.norm_of(shape.levers),
-                bank.continuous[slot],
-                draws.mix(number.astype(jnp.uint32)),
-                jnp.bool_(True),
-            )
-            told += row_losses(moved)
-        return sums + jnp.stack([jnp.sum(jnp.where(real, of_rows, 0.0)) for of_rows in told])
-
-    robust = adversarial.ROBUST in shape.levers
-    sums = jax.lax.fori_loop(0, pieces, one, jnp.zeros(4 if robust else 2, jnp.float32))
-    means = sums / jnp.minimum(pieces * size, bank.valid_rows[slot]).astype(jnp.float32)
-    if not robust:
-        return Judgement(means[0], means[1], jnp.float32(0.0), jnp.float32(0.0))
-    loss, hits, robust_loss, robust_hits = means
-    return Judgement((loss + robust_loss) / 2, (hits + robust_hits) / 2, robust_loss, robust_hits)
