@@ -16,7 +16,7 @@ RLAGENT = ROOT / "rlagent"
 
 # Earlier layers know nothing of later ones. The package's own __init__ is last.
 LAYERS = (
-    {"config", "draws", "settings"},
+    {"config", "draws", "forms", "settings"},
     {"tasks", "models"},
     {"training"},
     {"knobs", "growth"},

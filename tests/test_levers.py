@@ -244,10 +244,12 @@ def test_augmentation_changes_nothing_at_0_and_more_the_stronger_it_is(
     x = jnp.asarray(np.random.default_rng(6).standard_normal((64, 32)), jnp.float32)
     x = x.at[:, 30:].set(0.0) if not shape else x
     features = jnp.int32(30 if not shape else 32)
+    of_shape = ShapeClass("mlp", Rung(1, 32), "classification", 32, 3, 64, input_shape=shape)
 
     def of(magnitude: float) -> np.ndarray:
         start = jnp.uint32(9)
-        return np.asarray(augmentation.augment(x, jnp.float32(magnitude), start, shape, features))
+        made = augmentation.augment(x, jnp.float32(magnitude), start, of_shape, features)
+        return np.asarray(made)
 
     np.testing.assert_array_equal(of(0.0), x)
     distances = [float(np.mean((of(magnitude) - x) ** 2)) for magnitude in (0.1, 0.5, 1.0)]

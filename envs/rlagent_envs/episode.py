@@ -165,6 +165,8 @@ def begin(
         start.optimizer,
         _levers(task, start, open_knobs),
         task.input_shape,
+        task.vocabularies,
+        task.target_shape,
     )
     params, model_state = family.init(np.random.default_rng([start.seed, 2]), shape, task.features)
     settings = start.settings.pack()

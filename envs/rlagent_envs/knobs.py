@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlagent_envs.models import FAMILIES
 from rlagent_envs.models.activations import ACTIVATIONS
 from rlagent_envs.settings import HIGH, LEAST, LEVER_OF, LOW, Settings
 
@@ -117,21 +118,26 @@ def apply(settings: jax.Array, action: jax.Array) -> jax.Array:
     return jnp.where(chosen == HOLD[:count], settings, moved)
 
 
-# What has no meaning for a kind of task, where the inputs are not images, or for a family.
+# What has no meaning for a kind of task, a form of examples, where nothing is a quantity that an
+# attack could move, or for a family without residual blocks.
 _CLOSED = {
     "regression": ("label_smoothing", "focal_gamma", "class_balance"),
     "classification": ("huber_delta", "quantile"),
-    "rows": ("cutmix",),
+    "image": (),
+    "table": ("cutmix",),
+    "sequence": ("cutmix",),
+    "tokens": ("mixup", "cutmix"),
+    "pair": ("mixup", "cutmix", "augmentation"),
     "categories": tuple(name for name, lever in LEVER_OF.items() if lever == "adversarial"),
-    "mlp": ("stochastic_depth",),
+    "plain": ("stochastic_depth",),
 }
 
 
 def meaningful(name: str, task: Task) -> bool:
     """Whether a knob or setting does anything for a task, and the family of its network."""
-    closed = _CLOSED[task.kind] + _CLOSED.get(task.family, ())
-    if len(task.input_shape) != 3:
-        closed += _CLOSED["rows"]
+    closed = _CLOSED[task.kind] + _CLOSED[task.form]
+    if not FAMILIES[task.family].residual:
+        closed += _CLOSED["plain"]
     if not task.attackable:
         closed += _CLOSED["categories"]
     return name not in closed

@@ -152,9 +152,11 @@ class Pool:
 
 
 def _bank_form(bank: Bank) -> tuple[Any, ...]:
-    return bank.train_x.shape[2], bank.classes.shape[1], str(bank.train_y.dtype)
+    targets = tuple(bank.train_y.shape[2:])
+    return bank.train_x.shape[2], bank.classes.shape[1], targets, str(bank.train_y.dtype)
 
 
 def _form(episode: Episode) -> tuple[Any, ...]:
     kind = "float32" if episode.shape.kind == "regression" else "int32"
-    return episode.shape.features, episode.shape.outputs, kind
+    shape = episode.shape
+    return shape.features, shape.outputs, shape.target_shape, kind

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlagent.storage import read_arrays, write_arrays
+from rlagent_envs.forms import check_features
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.models.activations import ACTIVATIONS
 from rlagent_envs.tasks.preprocessing import Preprocessing
@@ -24,7 +25,8 @@ from rlagent_envs.training.loop import Live
 FORMAT_VERSION = 1
 # One compiled program for any number of rows: the last piece is padded.
 ROWS_AT_ONCE = 1024
-IMAGES_AT_ONCE = 128  # their convolutions need room for nine times what is in a layer
+FEWER_AT_ONCE = 128  # of a family that keeps a layer for each pixel or step of an example
+SHAPES = ("input_shape", "vocabularies", "target_shape")  # what a header has where it is not ()
 
 
 class Predictor(Protocol):
@@ -91,7 +93,9 @@ class Model:
     params: Any
     model_state: Any
     activation: str = "relu"  # of hidden units
-    input_shape: tuple[int, ...] = ()  # of an image, where the family needs images
+    input_shape: tuple[int, ...] = ()  # of an example; see rlagent_envs/forms.py
+    vocabularies: tuple[int, ...] = ()  # of the whole numbers in an example; (): quantities
+    target_shape: tuple[int, ...] = ()  # of an example's targets; (): one
 
     @property
     def shape(self) -> ShapeClass:
@@ -102,8 +106,10 @@ class Model:
             self.kind,
             self.features,
             self.outputs,
-            IMAGES_AT_ONCE if self.input_shape else ROWS_AT_ONCE,
+            _rows_at_once(self.family),
             input_shape=self.input_shape,
+            vocabularies=self.vocabularies,
+            target_shape=self.target_shape,
         )
 
     @property
@@ -116,8 +122,8 @@ class Model:
         return list(self.preprocessing.classes)
 
     def raw(self, x: np.ndarray) -> np.ndarray:
-        """The network's outputs `[rows, outputs]` for preprocessed rows `[rows, features]`."""
-        made = np.empty((len(x), self.outputs), np.float32)
+        """The outputs `[rows, *targets, outputs]` for preprocessed rows `[rows, features]`."""
+        made = np.empty((len(x), *self.target_shape, self.outputs), np.float32)
         at_once = self.shape.batch_size
         for first in range(0, len(x), at_once):
             piece = x[first : first + at_once]
@@ -155,14 +161,14 @@ class Model:
     def labels(self, values: np.ndarray) -> np.ndarray:
         """What `values` gave to one prediction a row: a label, or a value in its units."""
         if self.kind == "regression":
-            return values[:, 0]
-        return np.array(self.classes)[values.argmax(axis=1)]
+            return values[..., 0]
+        return np.array(self.classes)[values.argmax(axis=-1)]
 
     def loss(self, split: Split, raw: np.ndarray) -> float:
         """Mean loss of a part of the task: nats, or squared standard deviations of the target."""
         if self.kind == "regression":
-            return float(np.mean((raw[:, 0].astype(np.float64) - split.y) ** 2))
-        return float(-np.mean(log_softmax(raw)[np.arange(len(split.y)), split.y]))
+            return float(np.mean((raw[..., 0].astype(np.float64) - split.y) ** 2))
+        return float(-np.mean(np.take_along_axis(log_softmax(raw), split.y[..., None], axis=-1)))
 
     def _in_units(self, standardised: np.ndarray) -> np.ndarray:
         if self.preprocessing is None:
@@ -191,7 +197,9 @@ def model_of(task: Task, shape: ShapeClass, live: Live, activation: float) -> Mo
         params=jax.tree.map(np.asarray, params),
         model_state=jax.tree.map(np.asarray, live.model_state),
         activation=ACTIVATIONS[round(activation)],
-        input_shape=shape.input_shape if FAMILIES[task.family].images else (),
+        input_shape=task.input_shape,
+        vocabularies=task.vocabularies,
+        target_shape=task.target_shape,
     )
 
 
@@ -249,8 +257,9 @@ def pack_model(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "classes": model.classes,
         "preprocessing": None if stored is None else stored.to_json(),
     }
-    if model.input_shape:
-        header["input_shape"] = list(model.input_shape)
+    for name in SHAPES:
+        if getattr(model, name):
+            header[name] = list(getattr(model, name))
     return header, _named(model.params, model.model_state)
 
 
@@ -269,9 +278,8 @@ def unpack_model(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
     activation = str(entry.get("activation", "relu"))
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}; there are: {', '.join(ACTIVATIONS)}")
-    input_shape = tuple(int(size) for size in entry.get("input_shape", ()))
-    if family.images and (len(input_shape) != 3 or math.prod(input_shape) != features):
-        raise ValueError(f"its {features} features are no image of the shape {input_shape}")
+    shapes = {name: tuple(int(size) for size in entry.get(name, ())) for name in SHAPES}
+    check_features(features, shapes["input_shape"], shapes["vocabularies"])
     shape = ShapeClass(
         family.name,
         rung,
@@ -279,8 +287,12 @@ def unpack_model(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         features,
         outputs,
         ROWS_AT_ONCE,
-        input_shape=input_shape,
+        input_shape=shapes["input_shape"],
+        vocabularies=shapes["vocabularies"],
+        target_shape=shapes["target_shape"],
     )
+    if shape.form not in family.reads:
+        raise ValueError(f"the family {family.name} does not read the form {shape.form}")
     form = family.init(np.random.default_rng(0), shape, features)
     expected = _named(*form)
     for name, array in expected.items():
@@ -309,8 +321,12 @@ def unpack_model(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         params,
         model_state,
         activation,
-        input_shape,
+        **shapes,
     )
+
+
+def _rows_at_once(family: str) -> int:
+    return FEWER_AT_ONCE if FAMILIES[family].roomy else ROWS_AT_ONCE
 
 
 def _named(params: Any, model_state: Any) -> dict[str, np.ndarray]:
@@ -336,10 +352,10 @@ def _forward(
 
 
 def log_softmax(raw: np.ndarray) -> np.ndarray:
-    """The logarithm of each class's probability, in float64 `[rows, classes]`."""
+    """The logarithm of each class's probability, in float64 `[rows, ..., classes]`."""
     wide = raw.astype(np.float64)
-    wide -= wide.max(axis=1, keepdims=True)
-    return wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
+    wide -= wide.max(axis=-1, keepdims=True)
+    return wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
 
 
 def finite(value: float | None) -> float | None:

@@ -35,13 +35,14 @@ def compute(name: str, kind: Kind, targets: np.ndarray, outputs: np.ndarray) -> 
     Args:
         name: of a score of the kind.
         kind: classification or regression.
-        targets: class numbers, or values in their units, `[rows]`.
-        outputs: probabilities `[rows, classes]`, or predicted values `[rows, 1]`, in units too.
+        targets: class numbers, or values in their units, `[rows, *targets]`.
+        outputs: probabilities `[rows, *targets, classes]`, or predicted values
+            `[rows, *targets, 1]`, in units too.
 
     Returns:
         The score; NaN where the rows do not define it, as R² of a single row.
     """
-    return SCORES[kind][name](targets, outputs)
+    return SCORES[kind][name](targets.reshape(-1), outputs.reshape(-1, outputs.shape[-1]))
 
 
 def _accuracy(targets: np.ndarray, outputs: np.ndarray) -> float:

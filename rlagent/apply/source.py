@@ -26,16 +26,22 @@ def of_family(task: Task, family: str) -> Task:
     """The task for networks of a family.
 
     Raises:
-        ValueError: if there is no such family, or if it needs images and the task has none.
+        ValueError: if there is no such family, or if it cannot read the examples of the task.
     """
-    from rlagent_envs.models import FAMILIES
+    from rlagent_envs.models import FAMILIES, fitting
 
     if family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}; there are: {', '.join(FAMILIES)}")
-    if FAMILIES[family].images and not task.input_shape:
+    reads, there_are = FAMILIES[family].reads, fitting(task.form, task.target_shape)
+    if family not in there_are:
+        an_image = (
+            " (an image is [rows, height, width] of at least 4 x 4 pixels, or with 1, 3 or 4 "
+            "channels behind)"
+        )
         raise ValueError(
-            f"{family} needs images, [rows, height, width] of at least 4 x 4 pixels or with 1, 3 "
-            f"or 4 channels behind, but those of {task.name} are none"
+            f"{family} reads {' or '.join(reads)}, but {task.name} is of the form "
+            f"{task.form}{an_image if 'image' in reads else ''}; "
+            f"there are for it: {', '.join(there_are)}"
         )
     return replace(task, family=family)
 
@@ -89,8 +95,8 @@ def fingerprint(task: Task) -> str:
 
     digest = hashlib.sha256()
     digest.update(repr((task.kind, task.family, task.outputs, task.batch_size)).encode())
-    if FAMILIES[task.family].images:
-        digest.update(repr(task.input_shape).encode())
+    if "table" not in FAMILIES[task.family].reads:  # else every example is a flat row to it
+        digest.update(repr((task.input_shape, task.vocabularies, task.target_shape)).encode())
     for split in (task.train, task.valid, task.test):
         for array in () if split is None else split:
             digest.update(repr((array.shape, array.dtype.str)).encode())

@@ -1,12 +1,24 @@
 """Model families, each with its ladder of rungs."""
 
+from rlagent_envs.forms import Form
 from rlagent_envs.models.cnn import CNN
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
 from rlagent_envs.models.mlp import MLP
 
+# A task gets the first one that fits, if it names none.
 FAMILIES: dict[str, Family] = {
     "mlp": MLP,
     "cnn": CNN,
 }
 
-__all__ = ["CNN", "FAMILIES", "MLP", "Family", "Rung", "ShapeClass"]
+
+def fitting(form: Form, target_shape: tuple[int, ...]) -> list[str]:
+    """The families that read a form of examples, and say as much of each as is asked for."""
+    return [
+        family.name
+        for family in FAMILIES.values()
+        if form in family.reads and len(target_shape) in family.target_axes
+    ]
+
+
+__all__ = ["CNN", "FAMILIES", "MLP", "Family", "Rung", "ShapeClass", "fitting"]

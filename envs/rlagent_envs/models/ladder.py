@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
+from rlagent_envs.forms import Form, form_of
+
 Params = Any  # a pytree of arrays
 ModelState = Any  # a pytree of arrays that training changes without gradients; () where none
 
@@ -36,11 +38,18 @@ class ShapeClass:
     batch_size: int  # examples per update, and rows of one piece of an evaluation
     optimizer: str = "adamw"  # see training/optimizer.py
     levers: tuple[str, ...] = ()  # what the program contains besides the plain update
-    input_shape: tuple[int, ...] = ()  # of an example: (height, width, channels); (): a flat row
+    input_shape: tuple[int, ...] = ()  # of an example; see forms.py
+    vocabularies: tuple[int, ...] = ()  # of the whole numbers in an example; (): quantities
+    target_shape: tuple[int, ...] = ()  # of an example's targets; (): one
+
+    @property
+    def form(self) -> Form:
+        """What an example is made of."""
+        return form_of(self.input_shape, self.vocabularies)
 
 
 class Apply(Protocol):
-    """The forward pass of a family: outputs `[batch, outputs]`, and the model state after it."""
+    """The forward pass of a family: `[batch, *targets, outputs]`, and the model state after it."""
 
     def __call__(
         self,
@@ -82,7 +91,10 @@ class Family:
     # (params, new width) -> picks the units that are kept out of any tree of the form of params
     narrow: Callable[[Params, int], Callable[[Any], Any]]
     default: Rung  # of a run that names none
-    images: bool = False  # its inputs have to be images; it has residual blocks
+    reads: tuple[Form, ...] = ("table",)  # what its examples may be made of
+    target_axes: tuple[int, ...] = (0,)  # how many axes an example's targets may have
+    residual: bool = False  # it has residual blocks, which stochastic depth can skip
+    roomy: bool = False  # it keeps a layer for each pixel or step of an example
 
     def narrower(self, rung: Rung) -> Rung | None:
         """The next rung with narrower layers, or None at the narrowest."""

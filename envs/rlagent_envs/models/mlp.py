@@ -210,4 +210,5 @@ MLP = Family(
     widen=widen,
     deepen=deepen,
     narrow=narrow,
+    reads=("table", "image", "sequence"),
 )

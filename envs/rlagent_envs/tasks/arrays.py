@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 
+from rlagent_envs.forms import form_of
 from rlagent_envs.tasks.preprocessing import Preprocessing, is_table, read_inputs
 from rlagent_envs.tasks.splits import divide, row_order
 from rlagent_envs.tasks.targets import infer_kind, read_target
@@ -13,10 +14,6 @@ from rlagent_envs.tasks.task import Kind, Split, Task, default_batch_size
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-LEAST_SIDE = 4  # of an image, in pixels
-CHANNELS = (1, 3, 4)  # grey, colours, colours with opacity
 
 
 class Part(NamedTuple):
@@ -115,23 +112,13 @@ def _refuse_one_value(target: np.ndarray) -> None:
         raise ValueError(f"the target is {target.tolist()[0]!r} in every row")
 
 
-def image_shape(row: tuple[int, ...]) -> tuple[int, ...]:
-    """(height, width, channels) of rows that are images, else ().
-
-    Args:
-        row: the shape of a row; an image has two axes, or a third of 1, 3 or 4 channels, and at
-            least 4 x 4 pixels.
-    """
-    shape = (*row, 1) if len(row) == 2 else row
-    if len(shape) != 3 or min(shape[:2]) < LEAST_SIDE or shape[2] not in CHANNELS:
-        return ()
-    return shape
-
-
 def _make_task(name: str, kind: Kind, parts: dict[str, Part], batch_size: int | None) -> Task:
     """Fits the preprocessing on train and applies it to all parts."""
+    from rlagent_envs.models import fitting  # imports JAX, which reading data does not need
+
     train = parts["train"]
     preprocessing = Preprocessing.fit(train.x, train.y, kind)
+    inputs = preprocessing.inputs
     splits = {}
     for part, (x, y) in parts.items():
         target = preprocessing.encode_target(y, part)
@@ -144,7 +131,9 @@ def _make_task(name: str, kind: Kind, parts: dict[str, Part], batch_size: int | 
         test=splits.get("test"),
         outputs=preprocessing.outputs,
         batch_size=default_batch_size(len(train.y)) if batch_size is None else batch_size,
-        input_shape=() if is_table(train.x) else image_shape(train.x.shape[1:]),
+        family=fitting(form_of(inputs.input_shape, inputs.vocabularies), ())[0],
+        input_shape=inputs.input_shape,
+        vocabularies=inputs.vocabularies,
         preprocessing=preprocessing,
-        continuous=np.array(preprocessing.inputs.continuous),
+        continuous=np.array(inputs.continuous),
     )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from rlagent_envs.tasks.task import Kind
 
+LEAST_SIDE = 4  # of an image, in pixels
+CHANNELS = (1, 3, 4)  # grey, colours, colours with opacity
 ROWS_AT_ONCE = 4096  # transformed at a time: the float64 between would be gigabytes of images
 
 
@@ -52,6 +54,22 @@ class ArrayInput(Stored):
     def features(self) -> int:
         """Features that `transform` makes."""
         return math.prod(self.shape)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(height, width, channels) of rows that are images, else ().
+
+        An image has two axes, or a third of 1, 3 or 4 channels, and at least 4 x 4 pixels.
+        """
+        shape = (*self.shape, 1) if len(self.shape) == 2 else self.shape
+        if len(shape) != 3 or min(shape[:2]) < LEAST_SIDE or shape[2] not in CHANNELS:
+            return ()
+        return shape
+
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        """None: arrays hold quantities."""
+        return ()
 
     @property
     def continuous(self) -> list[bool]:
@@ -97,6 +115,16 @@ class TableInput(Stored):
     def features(self) -> int:
         """Features that `transform` makes."""
         return sum(column.features for column in self.columns)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """None: rows are flat."""
+        return ()
+
+    @property
+    def vocabularies(self) -> tuple[int, ...]:
+        """None: categories have a feature each."""
+        return ()
 
     @property
     def continuous(self) -> list[bool]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from rlagent_envs.forms import Form, check_features, form_of
+
 if TYPE_CHECKING:
     from rlagent_envs.tasks.preprocessing import Preprocessing
 
@@ -16,8 +18,8 @@ Kind = Literal["classification", "regression"]
 class Split(NamedTuple):
     """Rows that belong together: to train on, to validate on, or to test on."""
 
-    x: np.ndarray  # [rows, features], float32, preprocessed
-    y: np.ndarray  # [rows], int32 class numbers, or float32 standardised targets
+    x: np.ndarray  # [rows, features], float32, preprocessed; tokens and the like by their numbers
+    y: np.ndarray  # [rows, ...], int32 class numbers, or float32 standardised targets
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class Task:
     outputs: int  # classes, or 1 for regression
     batch_size: int  # examples per update
     family: str = "mlp"
-    input_shape: tuple[int, ...] = ()  # of an example: (height, width, channels); (): a flat row
+    input_shape: tuple[int, ...] = ()  # of an example; see forms.py
+    vocabularies: tuple[int, ...] = ()  # of the whole numbers in an example; (): quantities
+    target_shape: tuple[int, ...] = ()  # of an example's targets: () one, (64,) one for each place
     preprocessing: Preprocessing | None = None  # None: the rows come as they are
     continuous: np.ndarray | None = None  # [features], bool: what an attack may move; None: all
     context: tuple[float, ...] = ()  # what only the critic may know, of a procedural task
@@ -61,6 +65,12 @@ class Task:
                     f"the {part} part of {self.name} has {split.x.shape[1]} features, "
                     f"the train part {self.features}"
                 )
+            if split.y.shape[1:] != self.target_shape:
+                raise ValueError(
+                    f"the {part} part of {self.name} has targets of shape {split.y.shape[1:]}, "
+                    f"expected {self.target_shape}"
+                )
+        check_features(self.features, self.input_shape, self.vocabularies)
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
@@ -70,8 +80,15 @@ class Task:
         return int(self.train.x.shape[1])
 
     @property
+    def form(self) -> Form:
+        """What its examples are made of."""
+        return form_of(self.input_shape, self.vocabularies)
+
+    @property
     def attackable(self) -> bool:
         """Whether any column is a quantity, which an attack may move a little."""
+        if self.vocabularies:
+            return False
         return self.continuous is None or bool(np.any(self.continuous))
 
 

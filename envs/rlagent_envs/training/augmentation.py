@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlagent_envs import draws
+from rlagent_envs.forms import UNKNOWN
+from rlagent_envs.models import ShapeClass
 
 # At magnitude 1.
 ANGLE = np.deg2rad(20.0)  # of a rotation, at the most
@@ -20,6 +22,7 @@ ZOOM = 0.15  # share by which an image grows or shrinks
 HOLE = 0.5  # side of the square that is cut out, of the image's
 BRIGHTNESS, CONTRAST = 0.5, 0.5  # in standard deviations of the inputs; share
 NOISE, MASKED, SWAPPED = 0.3, 0.2, 0.2  # standard deviations; shares of the columns
+HIDDEN = 0.3  # share of the tokens
 
 TRIES = 16  # pairs of numbers that the proportion of a mixture is chosen from
 
@@ -28,21 +31,21 @@ def augment(
     x: jax.Array,
     magnitude: jax.Array,
     start: jax.Array,
-    input_shape: tuple[int, ...],
+    shape: ShapeClass,
     features: jax.Array,
 ) -> jax.Array:
     """The batch with its inputs changed at random; images and rows of a table in ways of their own.
 
     Images are rotated, moved, zoomed, made brighter or darker and stronger or weaker in contrast,
     and lose a square. Rows of a table get noise, lose columns (which become the mean), and take
-    columns from another row of the batch. Images are never flipped: nobody knows whether that keeps
-    the label.
+    columns from another row of the batch. Some tokens are hidden. Images are never flipped: nobody
+    knows whether that keeps the label.
 
     Args:
         x: standardised, `[batch, features]`.
         magnitude: from 0, which changes nothing, to 1, `[]`.
         start: of the random numbers, `[]`, uint32.
-        input_shape: (height, width, channels) for images, () for rows of a table.
+        shape: what the program is specialised to, which says what the inputs are.
         features: columns that are not padding, `[]`, int32.
 
     Source: cutout: DeVries and Taylor 2017 (arXiv:1708.04552); swap noise: Yoon et al. 2020,
@@ -50,13 +53,20 @@ def augment(
     """
 
     def changed() -> jax.Array:
-        if len(input_shape) == 3:
-            images = x.reshape(len(x), *input_shape)
+        if shape.form == "image":
+            images = x.reshape(len(x), *shape.input_shape)
             return _augment_images(images, magnitude, start).reshape(x.shape)
+        if shape.form == "tokens":
+            return _hide_tokens(x, magnitude, start)
         return _augment_rows(x, magnitude, start, features)
 
     # It costs as much as the rest of an update: nothing of it where it is off.
     return jax.lax.cond(magnitude > 0, changed, lambda: x)
+
+
+def _hide_tokens(x: jax.Array, magnitude: jax.Array, start: jax.Array) -> jax.Array:
+    hidden = draws.uniform(_of(start, 0), x.shape) < HIDDEN * magnitude
+    return jnp.where(hidden & (x > 0), float(UNKNOWN), x)
 
 
 def _augment_rows(

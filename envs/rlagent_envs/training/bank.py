@@ -22,10 +22,10 @@ class Bank(struct.PyTreeNode):
     """The data of one or more tasks of equal padded shapes; a run knows its slot."""
 
     train_x: Any  # [slots, rows, features], float32
-    train_y: Any  # [slots, rows], int32 class numbers or float32 targets
+    train_y: Any  # [slots, rows, *targets], int32 class numbers or float32 targets
     train_rows: Any  # [slots], int32: rows that are not padding
     valid_x: Any  # [slots, rows, features], float32; rows a multiple of the batch size
-    valid_y: Any  # [slots, rows]
+    valid_y: Any  # [slots, rows, *targets]
     valid_rows: Any  # [slots], int32
     classes: Any  # [slots, outputs], float32: 1 for an output that is in use, 0 for padding
     shares: Any  # [slots, outputs], float32: of each class among the rows to train on
@@ -86,7 +86,7 @@ def validation_bank(task: Task, features: int, outputs: int) -> Bank:
     valid = _pad(task.valid, rows, features)
     return Bank(
         train_x=np.zeros((1, 1, features), np.float32),
-        train_y=np.zeros((1, 1), valid.y.dtype),
+        train_y=np.zeros((1, 1, *task.target_shape), valid.y.dtype),
         train_rows=np.zeros(1, np.int32),
         valid_x=valid.x[None],
         valid_y=valid.y[None],
@@ -114,7 +114,7 @@ def baseline_loss(task: Task) -> float:
     """
     if task.kind == "regression":
         return float(np.mean((task.valid.y - np.mean(task.train.y)) ** 2))
-    counts = np.bincount(task.train.y, minlength=task.outputs) + 1e-6
+    counts = np.bincount(task.train.y.reshape(-1), minlength=task.outputs) + 1e-6
     shares = counts / counts.sum()
     return float(-np.mean(np.log(shares[task.valid.y])))
 
@@ -130,7 +130,7 @@ def _facts(task: Task, features: int, outputs: int) -> dict[str, np.ndarray]:
     """What a bank knows of its task besides rows."""
     shares = np.zeros(outputs, np.float32)
     if task.kind == "classification":
-        shares[: task.outputs] = np.bincount(task.train.y, minlength=task.outputs)
+        shares[: task.outputs] = np.bincount(task.train.y.reshape(-1), minlength=task.outputs)
         shares /= shares.sum()
     continuous = np.zeros(features, np.float32)
     continuous[: task.features] = 1.0 if task.continuous is None else task.continuous
@@ -147,6 +147,6 @@ def _pad(split: Split, rows: int, features: int) -> Split:
     if x.shape != (rows, features):
         x = np.zeros((rows, features), np.float32)
         x[: len(split.x), : split.x.shape[1]] = split.x
-    y = np.zeros(rows, split.y.dtype)
+    y = np.zeros((rows, *split.y.shape[1:]), split.y.dtype)
     y[: len(split.y)] = split.y
     return Split(x, y)

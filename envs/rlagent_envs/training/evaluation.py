@@ -60,12 +60,11 @@ def evaluate(
 
     def one(number: jax.Array, sums: jax.Array) -> jax.Array:
         start = number * size
-        x = jax.lax.dynamic_slice(bank.valid_x, (slot, start, 0), (1, size, shape.features))[0]
-        y = jax.lax.dynamic_slice(bank.valid_y, (slot, start), (1, size))[0]
+        x = _piece(bank.valid_x, slot, start, size)
+        y = _piece(bank.valid_y, slot, start, size)
         offset = None
         if bank.valid_offset is not None:
-            begin, piece = (slot, start, 0), (1, size, bank.valid_offset.shape[2])
-            offset = jax.lax.dynamic_slice(bank.valid_offset, begin, piece)[0]
+            offset = _piece(bank.valid_offset, slot, start, size)
         forward = forward_of(shape, activation, offset=offset)
 
         def row_losses(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -97,3 +96,9 @@ def evaluate(
         return Judgement(means[0], means[1], jnp.float32(0.0), jnp.float32(0.0))
     loss, hits, robust_loss, robust_hits = means
     return Judgement((loss + robust_loss) / 2, (hits + robust_hits) / 2, robust_loss, robust_hits)
+
+
+def _piece(rows: jax.Array, slot: jax.Array, start: jax.Array, size: int) -> jax.Array:
+    """Some rows of a slot, `[size, ...]`, of `[slots, rows, ...]`."""
+    begin = [slot, start, *[jnp.int32(0)] * (rows.ndim - 2)]
+    return jax.lax.dynamic_slice(rows, begin, (1, size, *rows.shape[2:]))[0]

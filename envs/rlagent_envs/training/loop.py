@@ -186,11 +186,11 @@ class Examples(NamedTuple):
     """The batch of an update, as the levers have made it."""
 
     x: jax.Array  # [batch, features]
-    y: jax.Array  # [batch]
+    y: jax.Array  # [batch, *targets]
     # Mixed with others: each example has `share` of its own target, the rest of its partner's.
     mixture: tuple[jax.Array, jax.Array] | None = None  # partner [batch], share []
     attacked: jax.Array | None = None  # [batch, features], x where an example is not attacked
-    offset: jax.Array | None = None  # [batch, outputs], added to what the network says
+    offset: jax.Array | None = None  # [batch, *targets, outputs], added to the outputs
 
 
 def draw_examples(
@@ -208,7 +208,7 @@ def draw_examples(
         offset = bank.train_offset[_drawn(shape, bank, slot, key, update)]
     if "augmentation" in shape.levers:
         start = draws.stream(key, update, AUGMENTATION)
-        x = augment(x, settings.augmentation, start, shape.input_shape, bank.features[slot])
+        x = augment(x, settings.augmentation, start, shape, bank.features[slot])
     if "mixing" in shape.levers:
         start = draws.stream(key, update, MIXING)
         mixed = mix(x, settings.mixup, settings.cutmix, start, shape.input_shape)

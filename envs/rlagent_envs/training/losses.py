@@ -22,22 +22,40 @@ def example_losses(
 
     Args:
         kind: classification or regression.
-        outputs: of the network, `[batch, outputs]`.
-        targets: class numbers or standardised values, `[batch]`.
+        outputs: of the network, `[batch, outputs]`, or `[batch, *targets, outputs]`.
+        targets: class numbers or standardised values, `[batch]`, or `[batch, *targets]`.
         classes: 1 for an output in use, 0 for padding, `[outputs]`.
         label_smoothing: share of the target that is spread over all classes, `[]`.
 
     Returns:
         Two arrays `[batch]`: with label smoothing, and without; in nats for classification, in
         squared standard deviations of the target for regression (where smoothing has no meaning).
+        Of an example with many targets the mean over them.
     """
+    trained, plain = _target_losses(kind, outputs, targets, classes, label_smoothing)
+    return _of_examples(trained), _of_examples(plain)
+
+
+def _target_losses(
+    kind: str,
+    outputs: jax.Array,
+    targets: jax.Array,
+    classes: jax.Array,
+    label_smoothing: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """The same for each target, `[batch, *targets]`."""
     if kind == "regression":
-        squared = jnp.square(outputs[:, 0] - targets)
+        squared = jnp.square(outputs[..., 0] - targets)
         return squared, squared
     log_p = log_probabilities(outputs, classes)
     plain = _cross_entropy(log_p, targets)
-    spread = -jnp.sum(jnp.where(classes[None, :] > 0, log_p, 0.0), axis=1) / jnp.sum(classes)
+    spread = -jnp.sum(jnp.where(classes > 0, log_p, 0.0), axis=-1) / jnp.sum(classes)
     return (1.0 - label_smoothing) * plain + label_smoothing * spread, plain
+
+
+def _of_examples(values: jax.Array) -> jax.Array:
+    """The mean over the targets of each example, `[batch]`."""
+    return values if values.ndim == 1 else jnp.mean(values, axis=tuple(range(1, values.ndim)))
 
 
 def designed_losses(
@@ -54,8 +72,8 @@ def designed_losses(
 
     Args:
         kind: classification or regression.
-        outputs: of the network, `[batch, outputs]`.
-        targets: class numbers or standardised values, `[batch]`.
+        outputs: of the network, `[batch, outputs]`, or `[batch, *targets, outputs]`.
+        targets: class numbers or standardised values, `[batch]`, or `[batch, *targets]`.
         classes: 1 for an output in use, 0 for padding, `[outputs]`.
         shares: of each class among the rows to train on, 0 for padding, `[outputs]`.
         settings: of them label_smoothing, focal_gamma, class_balance, huber_delta and quantile.
@@ -66,22 +84,24 @@ def designed_losses(
     Source: focal loss: Lin et al. 2017 (arXiv:1708.02002), section 3; Huber 1964, "Robust
     Estimation of a Location Parameter"; quantiles: Koenker and Bassett 1978.
     """
-    trained, plain = example_losses(kind, outputs, targets, classes, settings.label_smoothing)
+    trained, plain = _target_losses(kind, outputs, targets, classes, settings.label_smoothing)
     if kind == "regression":
-        return _asymmetric_huber(outputs[:, 0] - targets, settings), plain
-    p = jnp.exp(-plain)
-    # Where an example is certain, the gradient of a power below 1 would be infinite.
-    focus = jnp.maximum(1.0 - p, 1e-6) ** settings.focal_gamma
-    return focus * _class_weights(shares, settings.class_balance)[targets] * trained, plain
+        trained = _asymmetric_huber(outputs[..., 0] - targets, settings)
+    else:
+        p = jnp.exp(-plain)
+        # Where an example is certain, the gradient of a power below 1 would be infinite.
+        focus = jnp.maximum(1.0 - p, 1e-6) ** settings.focal_gamma
+        trained = focus * _class_weights(shares, settings.class_balance)[targets] * trained
+    return _of_examples(trained), _of_examples(plain)
 
 
 def log_probabilities(outputs: jax.Array, classes: jax.Array) -> jax.Array:
-    """Of each class, `[batch, outputs]`; of padding next to minus infinity."""
-    return jax.nn.log_softmax(jnp.where(classes[None, :] > 0, outputs, FORBIDDEN))
+    """Of each class, of the form of the outputs; of padding next to minus infinity."""
+    return jax.nn.log_softmax(jnp.where(classes > 0, outputs, FORBIDDEN))
 
 
 def _cross_entropy(log_p: jax.Array, targets: jax.Array) -> jax.Array:
-    return -jnp.take_along_axis(log_p, targets[:, None], axis=1)[:, 0]
+    return -jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
 
 
 def _class_weights(shares: jax.Array, balance: jax.Array) -> jax.Array:
@@ -113,21 +133,25 @@ def output_change(
 
     Args:
         kind: classification or regression.
-        outputs: for the inputs as they are, `[batch, outputs]`.
+        outputs: for the inputs as they are, `[batch, outputs]`, or `[batch, *targets, outputs]`.
         attacked: for the attacked inputs, the same.
         classes: 1 for an output in use, 0 for padding, `[outputs]`.
     """
     if kind == "regression":
-        return jnp.square(attacked[:, 0] - outputs[:, 0])
+        return _of_examples(jnp.square(attacked[..., 0] - outputs[..., 0]))
     before, after = log_probabilities(outputs, classes), log_probabilities(attacked, classes)
-    return jnp.sum(jnp.exp(before) * jnp.where(classes[None, :] > 0, before - after, 0.0), axis=1)
+    change = jnp.exp(before) * jnp.where(classes > 0, before - after, 0.0)
+    return _of_examples(jnp.sum(change, axis=-1))
 
 
 def example_hits(
     kind: str, outputs: jax.Array, targets: jax.Array, classes: jax.Array
 ) -> jax.Array:
-    """Whether each example is classified rightly, `[batch]` float32; zeros for regression."""
+    """The share of each example's targets that are classified rightly, `[batch]` float32.
+
+    Zeros for regression.
+    """
     if kind == "regression":
-        return jnp.zeros(targets.shape, jnp.float32)
-    guess = jnp.argmax(jnp.where(classes[None, :] > 0, outputs, FORBIDDEN), axis=1)
-    return (guess == targets).astype(jnp.float32)
+        return jnp.zeros(targets.shape[:1], jnp.float32)
+    guess = jnp.argmax(jnp.where(classes > 0, outputs, FORBIDDEN), axis=-1)
+    return _of_examples((guess == targets).astype(jnp.float32))
