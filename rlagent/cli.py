@@ -84,6 +84,12 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
     add.add_argument("--minutes", type=float, metavar="M", help="budget in time, in its place")
     add.add_argument("--decisions", type=int, metavar="K", help="how often settings may change")
     add.add_argument("--batch-size", type=int, metavar="N", help="examples per update")
+    add.add_argument(
+        "--mirrored",
+        action="store_true",
+        default=None,
+        help="images keep their target when mirrored",
+    )
     add.add_argument("--valid", metavar="FILE", help="validate on this file")
     add.add_argument("--target", metavar="COLUMN", help="what to predict, of a .csv file")
     add.add_argument("--split-column", metavar="COLUMN", help="says train, valid or test")

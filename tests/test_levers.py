@@ -1,5 +1,6 @@
 """Each lever against a formula, a plain loop or a library; and all of them in one program."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,7 @@ from optax import contrib
 from scipy import optimize, stats
 
 from rlagent.apply.request import Request, make_plan, parse_settings
+from rlagent.apply.source import fingerprint
 from rlagent_envs import batch, dynamics, knobs
 from rlagent_envs import episode as episodes
 from rlagent_envs.books import RungFacts
@@ -257,6 +259,29 @@ def test_augmentation_changes_nothing_at_0_and_more_the_stronger_it_is(
     assert np.isfinite(of(1.0)).all()
     if not shape:
         assert not of(1.0)[:, 30:].any()  # padding stays as it is
+
+
+def test_images_are_mirrored_as_often_as_the_magnitude_says() -> None:
+    images = jnp.asarray(np.random.default_rng(7).standard_normal((400, 4, 8, 1)), jnp.float32)
+    for magnitude, share in ((0.0, 0.0), (0.2, 0.2), (1.0, 0.5)):
+        made = augmentation._mirror(images, jnp.float32(magnitude), jnp.uint32(3))
+        turned = np.all(np.asarray(made) == images[:, :, ::-1], axis=(1, 2, 3))
+        kept = np.all(np.asarray(made) == images, axis=(1, 2, 3))
+        assert np.all(turned | kept)
+        assert abs(turned.mean() - share) < 0.1
+        assert turned.any() == (magnitude > 0)
+
+
+def test_only_a_task_that_says_so_is_mirrored() -> None:
+    task, _ = make_task()
+    with pytest.raises(ValueError, match=r"^mirrored is for images with a target each, but"):
+        replace(task, mirrored=True, input_shape=())
+    for mirrored in (False, True):
+        start = Start(0, ALL_ON, SMALL, budget=8.0, decisions=1)
+        there = replace(task, mirrored=mirrored)
+        shape = episodes.begin(there, make_bank(there, padded=False), start, ()).shape
+        assert (augmentation.MIRRORING in shape.levers) == mirrored
+    assert fingerprint(task) != fingerprint(replace(task, mirrored=True))
 
 
 def test_a_small_shift_of_an_image_moves_its_pixels() -> None:

@@ -18,6 +18,7 @@ from rlagent_envs.observation import GROUPS
 from rlagent_envs.settings import DEFAULT, HIGH, LEVER_OF, LOW, Settings, levers_of
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.adversarial import L2_BALL, ROBUST, Norm, norm_named
+from rlagent_envs.training.augmentation import MIRRORING
 from rlagent_envs.training.bank import Bank, baseline_loss, loss_ceiling
 from rlagent_envs.training.loop import Live
 from rlagent_envs.training.optimizer import ADAMW, optimizer_of
@@ -227,6 +228,8 @@ def _levers(task: Task, start: Start, open_knobs: tuple[str, ...]) -> tuple[str,
     """What the programs of a run have to contain."""
     useful = tuple(name for name in open_knobs if knobs.meaningful(name, task))
     levers = levers_of(start.settings, useful)
+    if task.mirrored and "augmentation" in levers:
+        levers = (*levers, MIRRORING)
     if start.robust_epsilon:
         levers = (*levers, ROBUST)
     attacked = {"adversarial", ROBUST} & set(levers)

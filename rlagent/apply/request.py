@@ -45,6 +45,7 @@ class Request:
     minutes: float | None = None  # in the place of updates
     decisions: int | None = None
     batch_size: int | None = None
+    mirrored: bool = False  # mirror images of the images keep their target
     valid: str | None = None  # a second file
     target: str | None = None
     split_column: str | None = None
@@ -253,6 +254,8 @@ def _settings(given: dict[str, float | str], task: Task) -> Settings:
 def _without_meaning(name: str, task: Task) -> str:
     if name == "cutmix":
         return "inputs that are not images"
+    if name in ("mixup", "augmentation"):
+        return f"inputs of the form {task.form}"
     if name == "stochastic_depth":
         return f"the family {task.family}"
     if task.attackable:

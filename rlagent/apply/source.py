@@ -17,8 +17,10 @@ IN_MEMORY = "data in memory"
 
 
 def load_source(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
-    """The task that `tune` was given, for the family that was asked for; see `_load`."""
+    """The task that `tune` was given, as the other options want it; see `_load`."""
     task, name = _load(x, y, request, valid)
+    if request.mirrored:
+        task = replace(task, mirrored=True)
     return (task if request.family is None else of_family(task, request.family)), name
 
 
@@ -97,6 +99,8 @@ def fingerprint(task: Task) -> str:
     digest.update(repr((task.kind, task.family, task.outputs, task.batch_size)).encode())
     if "table" not in FAMILIES[task.family].reads:  # else every example is a flat row to it
         digest.update(repr((task.input_shape, task.vocabularies, task.target_shape)).encode())
+    if task.mirrored:
+        digest.update(b"mirrored")
     for split in (task.train, task.valid, task.test):
         for array in () if split is None else split:
             digest.update(repr((array.shape, array.dtype.str)).encode())

@@ -85,6 +85,7 @@ def tune(
     minutes: float | None = None,
     decisions: int | None = None,
     batch_size: int | None = None,
+    mirrored: bool = False,
     valid: Any = None,
     target: str | None = None,
     split_column: str | None = None,
@@ -131,6 +132,8 @@ def tune(
             The run ends when the time is over, in any case.
         decisions: how often settings may change and the model is validated; about 40 where None.
         batch_size: examples per update; by the number of rows where None.
+        mirrored: images keep their target when they are mirrored left to right, so that the
+            augmentation may do it: photographs do, digits and letters do not.
         valid: what to validate on: a file, or `(x, y)`. Where None, rows of the data.
         target: the column to predict, of a .csv file or a DataFrame.
         split_column: of a .csv file, the column that says train, valid or test.
@@ -180,6 +183,7 @@ def tune(
         minutes=minutes,
         decisions=decisions,
         batch_size=batch_size,
+        mirrored=mirrored,
         valid=None if valid is None or in_memory is not None else str(valid),
         target=target,
         split_column=split_column,

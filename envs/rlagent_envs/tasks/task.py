@@ -41,6 +41,7 @@ class Task:
     input_shape: tuple[int, ...] = ()  # of an example; see forms.py
     vocabularies: tuple[int, ...] = ()  # of the whole numbers in an example; (): quantities
     target_shape: tuple[int, ...] = ()  # of an example's targets: () one, (64,) one for each place
+    mirrored: bool = False  # a mirrored image keeps its target, so that augmentation may do it
     preprocessing: Preprocessing | None = None  # None: the rows come as they are
     continuous: np.ndarray | None = None  # [features], bool: what an attack may move; None: all
     context: tuple[float, ...] = ()  # what only the critic may know, of a procedural task
@@ -70,6 +71,8 @@ class Task:
                     f"the {part} part of {self.name} has targets of shape {split.y.shape[1:]}, "
                     f"expected {self.target_shape}"
                 )
+        if self.mirrored and (self.form != "image" or self.target_shape):
+            raise ValueError(f"mirrored is for images with a target each, but {self.name} has none")
         check_features(self.features, self.input_shape, self.vocabularies)
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")

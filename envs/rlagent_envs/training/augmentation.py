@@ -23,6 +23,9 @@ HOLE = 0.5  # side of the square that is cut out, of the image's
 BRIGHTNESS, CONTRAST = 0.5, 0.5  # in standard deviations of the inputs; share
 NOISE, MASKED, SWAPPED = 0.3, 0.2, 0.2  # standard deviations; shares of the columns
 HIDDEN = 0.3  # share of the tokens
+MIRRORED = 0.5  # share of the images, from a magnitude of MIRRORED on; of smaller ones that much
+
+MIRRORING = "mirroring"  # among the levers of a program: a mirrored image keeps its target
 
 TRIES = 16  # pairs of numbers that the proportion of a mixture is chosen from
 
@@ -38,8 +41,8 @@ def augment(
 
     Images are rotated, moved, zoomed, made brighter or darker and stronger or weaker in contrast,
     and lose a square. Rows of a table get noise, lose columns (which become the mean), and take
-    columns from another row of the batch. Some tokens are hidden. Images are never flipped: nobody
-    knows whether that keeps the label.
+    columns from another row of the batch. Some tokens are hidden. Images are mirrored only where
+    the user says that it keeps the target.
 
     Args:
         x: standardised, `[batch, features]`.
@@ -55,6 +58,8 @@ def augment(
     def changed() -> jax.Array:
         if shape.form == "image":
             images = x.reshape(len(x), *shape.input_shape)
+            if MIRRORING in shape.levers:
+                images = _mirror(images, magnitude, start)
             return _augment_images(images, magnitude, start).reshape(x.shape)
         if shape.form == "tokens":
             return _hide_tokens(x, magnitude, start)
@@ -80,6 +85,12 @@ def _augment_rows(
     masked = jnp.where(chance > 1.0 - MASKED * magnitude, 0.0, swapped)
     # Padding stays zero, so that its weights do.
     return jnp.where((jnp.arange(x.shape[1]) < features)[None, :], masked, 0.0)
+
+
+def _mirror(x: jax.Array, magnitude: jax.Array, start: jax.Array) -> jax.Array:
+    """Some of the images mirrored, left to right."""
+    chosen = draws.uniform(_of(start, 1), (len(x),)) < jnp.minimum(magnitude, MIRRORED)
+    return jnp.where(chosen[:, None, None, None], x[:, :, ::-1], x)
 
 
 def _augment_images(x: jax.Array, magnitude: jax.Array, start: jax.Array) -> jax.Array:
