@@ -19,6 +19,7 @@ from rlagent_envs.episode import Episode
 from rlagent_envs.models import ShapeClass
 from rlagent_envs.training import evaluation
 from rlagent_envs.training.bank import Bank
+from rlagent_envs.training.feed import Feed, Span
 
 Mode = Literal["sequential", "vmap"]
 
@@ -27,6 +28,7 @@ Mode = Literal["sequential", "vmap"]
 # compile, and a shape class would pay for them anew.
 advance_one = jax.jit(dynamics.advance, static_argnums=0)
 account_one = jax.jit(dynamics.account)
+updates_one = jax.jit(dynamics.slice_updates)
 observe_one = jax.jit(dynamics.first_observation)
 evaluate_one = jax.jit(evaluation.evaluate, static_argnums=0)
 
@@ -106,12 +108,13 @@ def step_one(
 
 
 def step(
-    banks: Sequence[Bank], running: Sequence[Episode], actions: np.ndarray, mode: Mode
+    banks: Sequence[Bank | Feed], running: Sequence[Episode], actions: np.ndarray, mode: Mode
 ) -> list[Stepped]:
     """One decision for each episode.
 
     Args:
-        banks: the bank of each episode; under `vmap` those of a shape class have to be one bank.
+        banks: the bank of each episode, or the feed that makes it, of streamed data; under `vmap`
+            the episodes of a shape class that share no bank are stepped one after another.
         running: the episodes.
         actions: `[episodes, knobs]`, levels.
         mode: sequential or vmap.
@@ -124,20 +127,30 @@ def step(
     """
     edited = [episodes.edit(one, action) for one, action in zip(running, actions, strict=True)]
     levels = np.asarray(actions, np.int32)
+    filled = [_filled(*each) for each in zip(banks, edited, levels, strict=True)]
     if mode == "sequential":
         # All are dispatched before the first is read: Python's part overlaps with the training.
         results = [
             step_one(one.shape, bank, one.run, action)
-            for bank, one, action in zip(banks, edited, levels, strict=True)
+            for bank, one, action in zip(filled, edited, levels, strict=True)
         ]
     else:
-        results = _grouped(banks, edited, levels)
+        results = _grouped(filled, edited, levels)
     stepped = []
     for one, (run, outcome) in zip(edited, results, strict=True):
         report = Report(*np.asarray(outcome.report).tolist())
         settled = episodes.settle(one, run, report)
         stepped.append(Stepped(settled, np.array(outcome.observation), report))
     return stepped
+
+
+def _filled(bank: Bank | Feed, one: Episode, action: np.ndarray) -> Bank:
+    """The bank of an episode's next slice: what is streamed has one for each."""
+    if isinstance(bank, Bank):
+        return bank
+    books = one.run.books
+    first, updates = map(int, updates_one(books, action))
+    return bank.bank(np.asarray(books.entries().key), Span(first, updates))
 
 
 def _grouped(

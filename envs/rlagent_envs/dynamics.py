@@ -109,6 +109,13 @@ def advance(shape: ShapeClass, bank: Bank, run: Run, action: jax.Array) -> tuple
     return live, Measured(trace, judged, updates, spent, settings)
 
 
+def slice_updates(kept: Books, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The first update and the number of updates of the slice that `advance` would train, `[]`."""
+    books = kept.entries()
+    updates, _, _ = _plan(books, knobs.apply(books.settings, action))
+    return books.updates, updates
+
+
 def account(kept: Books, measured: Measured, action: jax.Array) -> tuple[Books, Outcome]:
     """Judges a slice and observes it: the part of a step that is one program for all shapes.
 

@@ -6,12 +6,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
-from rlagent_envs.training.bank import make_bank
+from rlagent_envs.training.feed import bank_of, data_of
 
 if TYPE_CHECKING:
     from rlagent.apply.request import Plan
@@ -35,18 +34,18 @@ def affordable_updates(plan: Plan, task: Task, started: float) -> int:
         At least 1.
     """
     assert plan.deadline is not None
-    bank = jax.device_put(make_bank(task, padded=False))
+    data = data_of(task)
     slice_updates = max(1, round(plan.updates / plan.decisions))
     many = 1_000_000
     start = replace(plan.start(), budget=float(many * slice_updates), decisions=many)
-    episode = episodes.begin(task, bank, start, ())
+    episode = episodes.begin(task, bank_of(data), start, ())
     mode = batch.default_mode()
     action = np.array(knobs.HOLD)[None]
     wanted = min(MEASURED_SECONDS, MEASURED_SHARE * plan.deadline)
-    (stepped,) = batch.step([bank], [episode], action, mode)  # compiles
+    (stepped,) = batch.step([data], [episode], action, mode)  # compiles
     begun, first = time.monotonic(), stepped.episode.spent
     while (taken := time.monotonic() - begun) < wanted:
-        (stepped,) = batch.step([bank], [stepped.episode], action, mode)
+        (stepped,) = batch.step([data], [stepped.episode], action, mode)
     spent = stepped.episode.spent - first
     left = plan.deadline - (time.monotonic() - started) - FINISHING_SECONDS
     return max(1, int(spent / taken * left * USED_SHARE))

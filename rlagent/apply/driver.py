@@ -22,6 +22,7 @@ from rlagent_envs.episode import Episode, flops_spent
 from rlagent_envs.settings import Settings
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank
+from rlagent_envs.training.feed import Feed, bank_of
 
 CHECKPOINT_SECONDS = 3.0  # between two checkpoints, at least
 CHECKPOINT_SHARE = 0.02  # of the time, at most, goes into writing them
@@ -33,9 +34,9 @@ class Member:
 
     plan: Plan
     task: Task
-    bank: Bank
+    data: Bank | Feed
     decide: Decide
-    slot: int = 0  # of the bank
+    slot: int = 0  # of a bank
     number: int | None = None  # from 1 up; None where there is one network
     snapshots: int = 0  # how many of its weights are kept on the way
 
@@ -106,7 +107,8 @@ def enter(driven: Driven, members: Sequence[Member]) -> None:
 
 def _begun(member: Member) -> Standing:
     plan = member.plan
-    episode = episodes.begin(member.task, member.bank, plan.start(), plan.knobs, member.slot)
+    bank = bank_of(member.data)
+    episode = episodes.begin(member.task, bank, plan.start(), plan.knobs, member.slot)
     return Standing(episode, batch.observe(episode))
 
 
@@ -163,7 +165,7 @@ def _unpacked(
         model = unpack_model(told["model"], weights)
         kept.append(Kept(int(told["stretch"]), float(told["valid_loss"]), model))
     episode = saving.unpack(
-        member.task, member.bank, plan.start(), plan.knobs, own, facts, member.slot
+        member.task, bank_of(member.data), plan.start(), plan.knobs, own, facts, member.slot
     )
     return Standing(episode, own["observation"], bool(facts["ended"]), tuple(kept))
 
@@ -222,7 +224,7 @@ def _one_round(driven: Driven, members: Sequence[Member], plan: Plan) -> list[Re
         for number, episode in zip(there, before, strict=True)
     ]
     stepped = batch.step(
-        [members[number].bank for number in there],
+        [members[number].data for number in there],
         before,
         np.stack([action for action, _ in chosen]),
         batch.default_mode(),

@@ -45,6 +45,7 @@ class Request:
     minutes: float | None = None  # in the place of updates
     decisions: int | None = None
     batch_size: int | None = None
+    streamed: bool | None = None  # an array on disk stays there
     mirrored: bool = False  # mirror images of the images keep their target
     valid: str | None = None  # a second file
     target: str | None = None

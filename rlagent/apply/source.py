@@ -70,7 +70,9 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
     if x is None:
         raise ValueError("give a task, a file or data")
     if isinstance(x, Task):
-        _refuse(request, "a Task", "valid", "target", "split_column", "kind", "batch_size")
+        _refuse(
+            request, "a Task", "streamed", "valid", "target", "split_column", "kind", "batch_size"
+        )
         if y is not None or valid is not None:
             raise ValueError("a Task holds its targets and validation rows already")
         return x, IN_MEMORY
@@ -79,6 +81,7 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
     if y is not None or valid is not None:
         raise ValueError(f"y and valid rows in memory go with x in memory, but x is {str(x)!r}")
     kind: Any = request.kind
+    _refuse(request, "a name or a path", "streamed")
     task = load_task(
         x,
         target=request.target,
@@ -101,6 +104,8 @@ def fingerprint(task: Task) -> str:
         digest.update(repr((task.input_shape, task.vocabularies, task.target_shape)).encode())
     if task.mirrored:
         digest.update(b"mirrored")
+    if task.streamed is not None:
+        digest.update(task.streamed.digest())
     for split in (task.train, task.valid, task.test):
         for array in () if split is None else split:
             digest.update(repr((array.shape, array.dtype.str)).encode())
@@ -129,6 +134,7 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
         y_valid=y_valid,
         kind=kind,
         batch_size=request.batch_size,
+        streamed=request.streamed,
         seed=request.seed,
     )
 

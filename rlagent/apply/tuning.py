@@ -85,6 +85,7 @@ def tune(
     minutes: float | None = None,
     decisions: int | None = None,
     batch_size: int | None = None,
+    streamed: bool | None = None,
     mirrored: bool = False,
     valid: Any = None,
     target: str | None = None,
@@ -132,6 +133,8 @@ def tune(
             The run ends when the time is over, in any case.
         decisions: how often settings may change and the model is validated; about 40 where None.
         batch_size: examples per update; by the number of rows where None.
+        streamed: `x` is an array on disk, `np.load("x.npy", mmap_mode="r")`, and its rows to train
+            on stay there and are read in time; where None, if they would take more than 2 GiB.
         mirrored: images keep their target when they are mirrored left to right, so that the
             augmentation may do it: photographs do, digits and letters do not.
         valid: what to validate on: a file, or `(x, y)`. Where None, rows of the data.
@@ -183,6 +186,7 @@ def tune(
         minutes=minutes,
         decisions=decisions,
         batch_size=batch_size,
+        streamed=streamed,
         mirrored=mirrored,
         valid=None if valid is None or in_memory is not None else str(valid),
         target=target,

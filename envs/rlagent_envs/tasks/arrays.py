@@ -8,9 +8,10 @@ import numpy as np
 
 from rlagent_envs.forms import form_of
 from rlagent_envs.tasks.preprocessing import Preprocessing, is_table, read_inputs
-from rlagent_envs.tasks.splits import divide, row_order
+from rlagent_envs.tasks.splits import MOST_VALID_ROWS, divide, row_order, with_fewer
+from rlagent_envs.tasks.streamed import OnDisk, Streamed, on_disk
 from rlagent_envs.tasks.targets import infer_kind, read_target
-from rlagent_envs.tasks.task import Kind, Split, Task, default_batch_size
+from rlagent_envs.tasks.task import Kind, Split, Task, default_batch_size, stand_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 class Part(NamedTuple):
     """Rows as the user gave them."""
 
-    x: pd.DataFrame | np.ndarray
+    x: pd.DataFrame | np.ndarray | OnDisk
     y: np.ndarray  # [rows], of booleans, numbers or texts
 
     def take(self, rows: np.ndarray) -> Part:
         """Some of the rows."""
+        if isinstance(self.x, OnDisk):
+            return Part(self.x.only(rows), self.y[rows])
         return Part(self.x.iloc[rows] if is_table(self.x) else self.x[rows], self.y[rows])
 
 
@@ -38,6 +41,7 @@ def from_arrays(
     name: str = "data",
     kind: Kind | None = None,
     batch_size: int | None = None,
+    streamed: bool | None = None,
     seed: int = 0,
 ) -> Task:
     """Makes a task of data in memory, preprocessed by the statistics of its training rows.
@@ -56,12 +60,15 @@ def from_arrays(
         name: of the task.
         kind: inferred by `infer_kind` where None.
         batch_size: examples per update; `default_batch_size` where None.
+        streamed: `x` is an array on disk, `np.load(…, mmap_mode="r")`, and its rows to train on
+            stay there. Where None, those that would take more than 2 GiB do.
         seed: divides the rows; the same seed gives the same parts.
 
     Raises:
         ValueError: one sentence that names what cannot be used.
     """
-    given = {"train": _read_part("", x, y)}
+    stays = on_disk(x, streamed=streamed)
+    given = {"train": _read_part("", x if stays is None else stays, y)}
     for part, part_x, part_y in (("valid", x_valid, y_valid), ("test", x_test, y_test)):
         if (part_x is None) != (part_y is None):
             raise ValueError(f"x_{part} and y_{part} go together, one of them is missing")
@@ -84,7 +91,7 @@ def check_kind(kind: str | None) -> Kind | None:
 def _read_part(suffix: str, x: Any, y: Any) -> Part:
     """Checks one part by itself."""
     x_name, y_name = f"x{suffix}", f"y{suffix}"
-    inputs = x if is_table(x) else read_inputs(x, x_name)
+    inputs = x if is_table(x) or isinstance(x, OnDisk) else read_inputs(x, x_name)
     if len(inputs) == 0:
         raise ValueError(f"{x_name} is empty, of shape {inputs.shape}")
     target = read_target(y, y_name)
@@ -103,6 +110,8 @@ def _complete(given: dict[str, Part], kind: Kind, seed: int) -> dict[str, Part]:
     train = given["train"]
     _refuse_one_value(train.y)
     rows = divide(train.y, stratified=stratified, test_given="test" in given, seed=seed)
+    if isinstance(train.x, OnDisk):
+        rows = with_fewer(rows, MOST_VALID_ROWS)
     return given | {part: train.take(rows[part]) for part in rows}
 
 
@@ -119,10 +128,15 @@ def _make_task(name: str, kind: Kind, parts: dict[str, Part], batch_size: int | 
     train = parts["train"]
     preprocessing = Preprocessing.fit(train.x, train.y, kind)
     inputs = preprocessing.inputs
-    splits = {}
+    splits, rows = {}, None
     for part, (x, y) in parts.items():
         target = preprocessing.encode_target(y, part)
-        splits[part] = Split(preprocessing.transform(x), target)
+        if part == "train" and isinstance(x, OnDisk):
+            rows = Streamed(x, inputs)
+            splits[part] = Split(stand_in(len(x), inputs.features), target)
+            continue
+        given = x[np.arange(len(x))] if isinstance(x, OnDisk) else x
+        splits[part] = Split(preprocessing.transform(given), target)
     return Task(
         name=name,
         kind=kind,
@@ -135,5 +149,6 @@ def _make_task(name: str, kind: Kind, parts: dict[str, Part], batch_size: int | 
         input_shape=inputs.input_shape,
         vocabularies=inputs.vocabularies,
         preprocessing=preprocessing,
+        streamed=rows,
         continuous=np.array(inputs.continuous),
     )

@@ -17,6 +17,7 @@ from rlagent_envs.tasks.columns import (
     mean_and_scale,
     standardised,
 )
+from rlagent_envs.tasks.streamed import OnDisk
 from rlagent_envs.tasks.targets import ClassTarget, RegressionTarget, read_array, read_target
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 LEAST_SIDE = 4  # of an image, in pixels
 CHANNELS = (1, 3, 4)  # grey, colours, colours with opacity
+MOST_FITTED = 100_000  # rows of an array that its mean and scale are taken from
 ROWS_AT_ONCE = 4096  # transformed at a time: the float64 between would be gigabytes of images
 
 
@@ -38,8 +40,12 @@ class ArrayInput(Stored):
     scale: tuple[Annotated[float, Field(gt=0)], ...]
 
     @classmethod
-    def fit(cls, x: np.ndarray) -> ArrayInput:
-        """Learns from the training rows `[rows, ...]`."""
+    def fit(cls, given: Any) -> ArrayInput:
+        """Learns from the training rows `[rows, ...]`; of very many, from some, evenly spaced."""
+        x = given if isinstance(given, OnDisk) else read_inputs(given, "x")
+        if isinstance(x, OnDisk) or len(x) > MOST_FITTED:
+            places = np.linspace(0, len(x) - 1, min(len(x), MOST_FITTED)).round()
+            x = read_inputs(x[places.astype(int)], "x")
         flat = x.reshape(-1, 1) if x.ndim > 2 else x
         mean, scale = mean_and_scale(flat)
         if not (np.isfinite(mean) & np.isfinite(scale)).all():
@@ -173,7 +179,7 @@ class Preprocessing(Stored):
             ValueError: naming the column or value that cannot be used.
         """
         target = ClassTarget if kind == "classification" else RegressionTarget
-        inputs = TableInput.fit(x) if is_table(x) else ArrayInput.fit(read_inputs(x, "x"))
+        inputs = TableInput.fit(x) if is_table(x) else ArrayInput.fit(x)
         return cls(inputs=inputs, target=target.fit(read_target(y)))
 
     @property

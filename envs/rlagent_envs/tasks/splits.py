@@ -90,6 +90,22 @@ def divide(
     return {name: np.sort(rows) for name, rows in parts.items()} | {"valid": ordered}
 
 
+def with_fewer(parts: dict[str, np.ndarray], most: int) -> dict[str, np.ndarray]:
+    """The parts with at most so many rows to validate and to test on; the others train.
+
+    Valid keeps its order, of which any prefix is stratified, and test is thinned out evenly.
+    """
+    valid, train = parts["valid"][:most], [parts["train"], parts["valid"][most:]]
+    fewer = {"valid": valid}
+    if "test" in parts:
+        test = parts["test"]
+        kept = np.zeros(len(test), bool)
+        kept[np.linspace(0, len(test) - 1, min(most, len(test))).round().astype(int)] = True
+        fewer["test"] = test[kept]
+        train.append(test[~kept])
+    return parts | fewer | {"train": np.sort(np.concatenate(train))}
+
+
 def _move_lone_classes(target: np.ndarray, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Moves the rows of classes that train lacks into train."""
     moved = [parts["train"]]

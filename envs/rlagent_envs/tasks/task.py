@@ -11,6 +11,7 @@ from rlagent_envs.forms import Form, check_features, form_of
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.preprocessing import Preprocessing
+    from rlagent_envs.tasks.streamed import Streamed
 
 Kind = Literal["classification", "regression"]
 
@@ -43,6 +44,9 @@ class Task:
     target_shape: tuple[int, ...] = ()  # of an example's targets: () one, (64,) one for each place
     mirrored: bool = False  # a mirrored image keeps its target, so that augmentation may do it
     preprocessing: Preprocessing | None = None  # None: the rows come as they are
+    # Where the inputs to train on are, if memory has no room for them; then train.x is a stand-in
+    # of their shape, as `stand_in` makes it, and nothing may look at it.
+    streamed: Streamed | None = None
     continuous: np.ndarray | None = None  # [features], bool: what an attack may move; None: all
     context: tuple[float, ...] = ()  # what only the critic may know, of a procedural task
 
@@ -93,6 +97,11 @@ class Task:
         if self.vocabularies:
             return False
         return self.continuous is None or bool(np.any(self.continuous))
+
+
+def stand_in(rows: int, features: int) -> np.ndarray:
+    """Zeros `[rows, features]` that take no room, for inputs that are elsewhere."""
+    return np.broadcast_to(np.float32(0.0), (rows, features))
 
 
 def default_batch_size(train_rows: int) -> int:

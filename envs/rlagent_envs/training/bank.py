@@ -34,6 +34,9 @@ class Bank(struct.PyTreeNode):
     # What only ensembles and cross-validation have: a bank without it makes the plain programs.
     # The row of `train_x` that each row to train on stands for: the slots share slot 0's then.
     picks: Any = None  # [slots, rows], int32
+    # What only streamed data have: `train_x` is a block of batches, one after another, from that of
+    # this update on; all rows have their targets.
+    block: Any = None  # [slots], int32: number of the first update
     # Added to the network's outputs: what the stages before have to say of a row.
     train_offset: Any = None  # [slots, rows, outputs], float32
     valid_offset: Any = None  # the same of the validation rows
@@ -53,6 +56,8 @@ def make_bank(task: Task, *, padded: bool) -> Bank:
     features, outputs = padded_sizes(task) if padded else (task.features, task.outputs)
     train_rows = PADDED_TRAIN_ROWS if padded else len(task.train.x)
     valid_rows = PADDED_VALID_ROWS if padded else len(task.valid.x)
+    if task.streamed is not None:
+        raise ValueError(f"the rows of {task.name} are streamed: a bank has no room for them")
     if len(task.train.x) > train_rows or len(task.valid.x) > valid_rows:
         raise ValueError(
             f"a padded task has at most {train_rows} rows to train on and {valid_rows} to "
@@ -92,6 +97,14 @@ def validation_bank(task: Task, features: int, outputs: int) -> Bank:
         valid_y=valid.y[None],
         valid_rows=np.array([len(task.valid.x)], np.int32),
         **_facts(task, features, outputs),
+    )
+
+
+def streaming_bank(task: Task) -> Bank:
+    """A bank of all of a task but its inputs to train on, as NumPy arrays."""
+    return validation_bank(task, task.features, task.outputs).replace(
+        train_y=np.asarray(task.train.y)[None],
+        train_rows=np.array([len(task.train.y)], np.int32),
     )
 
 

@@ -168,8 +168,13 @@ def batch(
     shape: ShapeClass, bank: Bank, slot: jax.Array, key: jax.Array, update: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The rows of one update: a pure function of the key and the update's number."""
+    at = slot
     slot, rows = _drawn(shape, bank, slot, key, update)
-    return bank.train_x[slot, rows], bank.train_y[slot, rows]
+    if bank.block is None:
+        return bank.train_x[slot, rows], bank.train_y[slot, rows]
+    first = (update.astype(jnp.int32) - bank.block[at]) * shape.batch_size
+    x = jax.lax.dynamic_slice_in_dim(bank.train_x[at], first, shape.batch_size)
+    return x, bank.train_y[slot, rows]
 
 
 def _drawn(

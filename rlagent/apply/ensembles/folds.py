@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 from rlagent_envs.tasks.splits import row_order
-from rlagent_envs.tasks.task import Split, Task
+from rlagent_envs.tasks.task import Split, Task, stand_in
 from rlagent_envs.training.bank import Bank, make_bank
 
 
@@ -44,8 +44,7 @@ def fold_tasks(task: Task, folds: int, seed: int) -> tuple[list[Task], Bank]:
         rows = np.flatnonzero(dealt != fold)
         valid = np.flatnonzero(dealt == fold)
         valid = valid[row_order(y[valid], stratified=stratified, seed=seed)]
-        stand_in = np.broadcast_to(np.float32(0.0), (len(rows), x.shape[1]))
-        train = Split(stand_in, y[rows])
+        train = Split(stand_in(len(rows), x.shape[1]), y[rows])
         tasks.append(replace(task, train=train, valid=Split(x[valid], y[valid])))
         picked.append(rows)
     return tasks, _bank(replace(task, train=Split(x, y)), tasks, picked)

@@ -85,6 +85,12 @@ def updates_in_time(request: Request, updates: int) -> int:
 
 def check_task(request: Request, task: Task, decisions: int) -> None:
     """Raises ValueError if the networks of a run would lack decisions or rows."""
+    in_memory = FOLDS if request.folds is not None else request.ensemble
+    if task.streamed is not None and in_memory in (FOLDS, BAGGING, BOOSTING):
+        raise ValueError(
+            f"{in_memory} needs data that fit into memory, but those of {task.name} are streamed; "
+            f"there are for them: {SNAPSHOT}, {SEEDS}"
+        )
     if request.minutes is None:
         check_members(request, decisions)
     if request.folds is not None:

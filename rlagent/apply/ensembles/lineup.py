@@ -15,7 +15,8 @@ from rlagent.apply.ensembles.boosting import add_up, offset_bank
 from rlagent.apply.ensembles.folds import fold_tasks
 from rlagent.apply.ensembles.kinds import BAGGING, BOOSTING, FOLDS, SNAPSHOT
 from rlagent.controller.deciding import Decide, decide_by, hold
-from rlagent_envs.training.bank import Bank, make_bank
+from rlagent_envs.training.bank import Bank
+from rlagent_envs.training.feed import Feed, bank_of, data_of
 
 if TYPE_CHECKING:
     from rlagent.apply.jobs import Job
@@ -36,11 +37,11 @@ def line_up(job: Job) -> list[Member]:
         return [
             _member(job, number, bank, task=own, slot=number) for number, own in enumerate(tasks)
         ]
-    bank = jax.device_put(make_bank(task, padded=False))
+    data = data_of(task)
     if kind is None or kind == SNAPSHOT:
         snapshots = plan.members if kind == SNAPSHOT else 0
-        return [Member(plan, task, bank, _decider(job, plan.seed), snapshots=snapshots)]
-    return [_member(job, number, _own_bank(job, bank, number)) for number in range(plan.members)]
+        return [Member(plan, task, data, _decider(job, plan.seed), snapshots=snapshots)]
+    return [_member(job, number, _own_data(job, data, number)) for number in range(plan.members)]
 
 
 def begin(job: Job, members: list[Member]) -> Driven:
@@ -62,8 +63,8 @@ def train(driven: Driven, job: Job, members: list[Member], tell: Callable[[Any],
     for number in range(first, len(members)):
         ended = driven.now.networks[:number]
         before = add_up([driver.best_model(job.task, one.episode) for one in ended], job.task)
-        bank = offset_bank(members[number].bank, before, job.task)
-        members[number] = replace(members[number], bank=bank)
+        bank = offset_bank(bank_of(members[number].data), before, job.task)
+        members[number] = replace(members[number], data=bank)
         driver.enter(driven, members[: number + 1])
         if not driver.drive(driven, members, job.plan, job.folder, tell):
             return False
@@ -82,21 +83,23 @@ def bootstrap(rows: int, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, 7]).integers(rows, size=rows, dtype=np.int32)
 
 
-def _member(job: Job, number: int, bank: Bank, **changes: Any) -> Member:
+def _member(job: Job, number: int, data: Bank | Feed, **changes: Any) -> Member:
     seed = member_seed(job.plan.seed, number)
     plan = replace(job.plan, seed=seed)
-    plain = Member(plan, job.task, bank, _decider(job, seed), number=number + 1)
+    plain = Member(plan, job.task, data, _decider(job, seed), number=number + 1)
     return replace(plain, **changes)
 
 
-def _own_bank(job: Job, bank: Bank, number: int) -> Bank:
-    """The bank of a member; the rows themselves are shared by all."""
+def _own_data(job: Job, data: Bank | Feed, number: int) -> Bank | Feed:
+    """The data of a member; the rows themselves are shared by all."""
+    if isinstance(data, Feed):  # each reads ahead for itself
+        return Feed(job.task) if number else data
     if job.plan.several == BAGGING:
         drawn = bootstrap(len(job.task.train.x), member_seed(job.plan.seed, number))
-        return bank.replace(picks=jax.device_put(drawn[None]))
+        return data.replace(picks=jax.device_put(drawn[None]))
     if job.plan.several == BOOSTING:
-        return offset_bank(bank, add_up([], job.task), job.task)
-    return bank
+        return offset_bank(data, add_up([], job.task), job.task)
+    return data
 
 
 def _decider(job: Job, seed: int) -> Decide:

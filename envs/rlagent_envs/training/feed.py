@@ -1,0 +1,115 @@
+"""Data beyond memory: the batches of each slice are read in time and put into a bank as a block."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from rlagent_envs import draws
+from rlagent_envs.tasks.streamed import Streamed
+from rlagent_envs.tasks.task import Task
+from rlagent_envs.training.bank import Bank, make_bank, streaming_bank
+from rlagent_envs.training.loop import BATCH
+
+LEAST_BLOCK = 8  # updates; longer blocks have a power of two, so that few programs serve all
+
+
+class Span(NamedTuple):
+    """Updates that a block is for."""
+
+    first: int
+    updates: int
+
+
+class Feed:
+    """Makes the bank of each slice, and reads what the next one needs while this one trains.
+
+    Which rows an update sees is the function of the run's key and of its number that the compiled
+    program of resident data computes (see `loop.batch`), so that both train the same, bit for bit.
+    """
+
+    def __init__(self, task: Task) -> None:
+        """Puts all that fits onto the device.
+
+        Args:
+            task: with rows that are streamed.
+
+        Raises:
+            ValueError: if they are not.
+        """
+        if task.streamed is None:
+            raise ValueError(f"the rows of {task.name} are in memory, so they need no feed")
+        self._rows: Streamed = task.streamed
+        self._batch_size = task.batch_size
+        self._rest: Bank = jax.device_put(streaming_bank(task))
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="feed")
+        self._coming: tuple[bytes, Span, Future[np.ndarray]] | None = None
+
+    @property
+    def rest(self) -> Bank:
+        """The bank without a block: targets, validation rows, and what is known of the task."""
+        return self._rest
+
+    def bank(self, key: np.ndarray, span: Span) -> Bank:
+        """The bank for some updates of a run.
+
+        Args:
+            key: of the run, `[2]`, uint32.
+            span: the updates.
+        """
+        block = self._block(key, span)
+        following = Span(span.first + span.updates, span.updates)
+        read = self._reader.submit(self._read, key, following)
+        self._coming = key.tobytes(), following, read
+        return self._rest.replace(
+            train_x=jax.device_put(block[None]), block=np.array([span.first], np.int32)
+        )
+
+    def _block(self, key: np.ndarray, span: Span) -> np.ndarray:
+        """The batches of some updates: those that were read ahead, where these are the same."""
+        if self._coming is not None:
+            of, there, read = self._coming
+            if of == key.tobytes() and there == span:
+                return read.result()
+        return self._read(key, span)
+
+    def _read(self, key: np.ndarray, span: Span) -> np.ndarray:
+        """Their inputs `[length of the block, features]`, float32; zeros behind them."""
+        numbers = batch_rows(key, span, self._batch_size, len(self._rows))
+        length = max(LEAST_BLOCK, 1 << (span.updates - 1).bit_length()) * self._batch_size
+        block = np.zeros((length, self._rows.inputs.features), np.float32)
+        block[: len(numbers)] = self._rows.take(numbers)
+        return block
+
+
+def data_of(task: Task) -> Bank | Feed:
+    """What a run of a task draws its batches from, on the device."""
+    if task.streamed is not None:
+        return Feed(task)
+    bank: Bank = jax.device_put(make_bank(task, padded=False))
+    return bank
+
+
+def bank_of(data: Bank | Feed) -> Bank:
+    """A bank of it, which lacks the batches if they are streamed."""
+    return data.rest if isinstance(data, Feed) else data
+
+
+def batch_rows(key: np.ndarray, span: Span, batch_size: int, total: int) -> np.ndarray:
+    """The rows of some updates one after another, `[updates x batch_size]`, as the loop draws them.
+
+    Args:
+        key: of the run, `[2]`, uint32.
+        span: the updates.
+        batch_size: rows of each.
+        total: rows that there are to train on.
+    """
+    updates = np.arange(span.first, span.first + span.updates, dtype=np.uint32)
+    with np.errstate(over="ignore"):  # hashes wrap
+        starts = draws.stream(key, updates, BATCH)[:, None]
+        positions = np.arange(batch_size, dtype=np.uint32)[None, :]
+        drawn: np.ndarray = draws.rows(starts, positions, np.uint32(total))
+    return drawn.reshape(-1).astype(np.int64)

@@ -1,0 +1,138 @@
+"""Data beyond memory: streamed rows train the same as resident ones, bit for bit."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rlagent
+from rlagent_envs import batch, knobs
+from rlagent_envs import episode as episodes
+from rlagent_envs.episode import Start
+from rlagent_envs.models import Rung
+from rlagent_envs.settings import DEFAULT
+from rlagent_envs.tasks import from_arrays
+from rlagent_envs.tasks.splits import with_fewer
+from rlagent_envs.tasks.streamed import OnDisk
+from rlagent_envs.tasks.task import Task
+from rlagent_envs.training.bank import make_bank
+from rlagent_envs.training.feed import Feed, Span, batch_rows, data_of
+from rlagent_envs.training.loop import batch as batch_of
+
+ROWS, FEATURES = 300, 6
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[np.memmap, np.ndarray]:
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 255, (ROWS, FEATURES), dtype=np.uint8)
+    y = (x[:, 0].astype(int) + x[:, 1] > 255).astype(np.int64)
+    np.save(tmp_path / "x.npy", x)
+    return np.load(tmp_path / "x.npy", mmap_mode="r"), y
+
+
+def both(files: tuple[np.memmap, np.ndarray]) -> tuple[Task, Task]:
+    x, y = files
+    return from_arrays(np.array(x), y), from_arrays(x, y, streamed=True)
+
+
+def test_the_rows_are_those_of_data_in_memory(files: tuple[np.memmap, np.ndarray]) -> None:
+    resident, streamed = both(files)
+    assert streamed.streamed is not None
+    numbers = np.array([5, 3, 5, 0, 100])
+    np.testing.assert_array_equal(streamed.streamed.take(numbers), resident.train.x[numbers])
+    for part in ("valid", "test"):
+        for one, other in zip(getattr(streamed, part), getattr(resident, part), strict=True):
+            np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(streamed.train.y, resident.train.y)
+
+
+def test_a_reader_draws_the_rows_that_the_program_draws(
+    files: tuple[np.memmap, np.ndarray],
+) -> None:
+    resident, _ = both(files)
+    bank = make_bank(resident, padded=False)
+    start = Start(0, DEFAULT, Rung(1, 32), budget=16.0, decisions=1)
+    shape = episodes.begin(resident, bank, start, ()).shape
+    key = np.array([7, 4_000_000_000], np.uint32)
+    size, total = resident.batch_size, len(resident.train.x)
+    rows = batch_rows(key, Span(5, 3), size, total).reshape(3, size)
+    for number in range(3):
+        drawn = batch_of(shape, bank, jnp.int32(0), jnp.asarray(key), jnp.uint32(5 + number))
+        np.testing.assert_array_equal(drawn[0], resident.train.x[rows[number]])
+        np.testing.assert_array_equal(drawn[1], resident.train.y[rows[number]])
+
+
+def test_streamed_slices_equal_resident_ones_bit_for_bit(
+    files: tuple[np.memmap, np.ndarray],
+) -> None:
+    ended = []
+    for task in both(files):
+        data = data_of(task)
+        bank = data.rest if isinstance(data, Feed) else data
+        start = Start(3, DEFAULT, Rung(1, 32), budget=60.0, decisions=4)
+        episode = episodes.begin(task, bank, start, ("learning_rate", "growth"))
+        for decision in range(3):
+            action = np.array(knobs.HOLD)
+            if decision == 1:  # another rung has slices of another length
+                action[knobs.GROWTH] = knobs.WIDER
+            (stepped,) = batch.step([data], [episode], action[None], "sequential")
+            episode = stepped.episode
+        ended.append((episode.run, stepped.report))
+    for one, other in zip(*map(jax.tree.leaves, ended), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_was_read_ahead_for_another_run_is_not_used(
+    files: tuple[np.memmap, np.ndarray],
+) -> None:
+    _, task = both(files)
+    feed, fresh = Feed(task), Feed(task)
+    keys = np.array([[1, 2], [3, 4]], np.uint32)
+    feed.bank(keys[0], Span(0, 4))
+    for key, span in ((keys[1], Span(4, 4)), (keys[1], Span(8, 4)), (keys[1], Span(9, 5))):
+        np.testing.assert_array_equal(feed.bank(key, span).train_x, fresh.bank(key, span).train_x)
+    assert feed.bank(keys[0], Span(0, 9)).train_x.shape[1] == 16 * task.batch_size
+
+
+def test_tune_gives_the_same_run(files: tuple[np.memmap, np.ndarray], tmp_path: Path) -> None:
+    x, y = files
+    runs = [
+        rlagent.tune(
+            given, y, method="cosine", updates=48, decisions=3, streamed=streamed, out=tmp_path / n
+        )
+        for n, given, streamed in (("a", np.array(x), None), ("b", x, True))
+    ]
+    assert runs[0].summary["test_loss"] == runs[1].summary["test_loss"]
+    assert runs[0].summary["valid_loss"] < 0.69
+
+
+def test_large_arrays_keep_few_rows_to_judge_by() -> None:
+    parts = {"train": np.arange(10), "valid": np.arange(10, 30), "test": np.arange(30, 50)}
+    fewer = with_fewer(parts, 8)
+    assert [len(fewer[name]) for name in ("train", "valid", "test")] == [34, 8, 8]
+    assert sorted(np.concatenate(list(fewer.values()))) == list(range(50))
+
+
+def test_a_part_of_a_part_has_its_rows() -> None:
+    stored = OnDisk(np.arange(20)[:, None]).only(np.array([3, 9, 4, 7])).only(np.array([2, 0]))
+    assert stored.shape == (2, 1)
+    np.testing.assert_array_equal(stored[np.array([1, 0, 1])][:, 0], [3, 4, 3])
+
+
+def test_what_cannot_be_streamed_is_one_sentence(files: tuple[np.memmap, np.ndarray]) -> None:
+    x, y = files
+    with pytest.raises(ValueError, match=r"^streamed needs an array on disk, as np\.load"):
+        from_arrays(np.array(x), y, streamed=True)
+    with pytest.raises(ValueError, match=r"^streamed is not for a name or a path$"):
+        rlagent.tune("iris", streamed=True)
+    with pytest.raises(ValueError, match=r"^folds needs data that fit into memory, but those of"):
+        rlagent.tune(x, y, streamed=True, folds=3, method="cosine")
+    _, task = both(files)
+    with pytest.raises(ValueError, match=r"^the rows of data are streamed: a bank has no room"):
+        make_bank(task, padded=False)
+    with pytest.raises(ValueError, match=r"^the rows of data are in memory"):
+        Feed(replace(task, streamed=None))
