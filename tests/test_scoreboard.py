@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlagent.experiments import anytime
 from rlagent.experiments import scoreboard as module
 from rlagent.experiments import statistics
-from rlagent.experiments.scoreboard import markdown, scoreboard, text
+from rlagent.experiments.scoreboard import scoreboard
 from rlagent.experiments.stored_run import Curve, StoredRun, Trial
+from rlagent.experiments.tables import markdown, text
 
 TASKS = ("digits", "wine", "diabetes", "moons", "rings")
 DRAWS = 300
@@ -300,7 +302,7 @@ def test_anytime_curves_are_steps_on_a_common_grid() -> None:
 
 
 def test_anytime_numbers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ANYTIME_NUMBERS", 200)
+    monkeypatch.setattr(anytime, "NUMBERS", 200)
     flops, scores = [0.01 * n for n in range(1, 101)], [-0.1 * n for n in range(100)]
     runs = [curved(seed, flops, scores, method) for method in "abcde" for seed in range(3)]
     curves = scoreboard(runs, draws=20)["anytime"]

@@ -14,9 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rlagent.experiments import runner
 from rlagent.experiments.experiment import Asked, expanded
 from rlagent.experiments.runner import Summary
-from rlagent.experiments.scoreboard import scoreboard, text
+from rlagent.experiments.scoreboard import scoreboard
 from rlagent.experiments.sources import suites
 from rlagent.experiments.store import Store
+from rlagent.experiments.tables import text
 
 PLAIN_SECONDS = 10.0  # between two lines where stderr is no terminal
 

@@ -69,7 +69,8 @@ def delete(path: Path, wanted: Mapping[str, Any], prefixes: list[str], *, asking
 
 def write_tables(path: Path, out: Path) -> None:
     """Writes the tables of a store as Markdown."""
-    from rlagent.experiments.scoreboard import markdown, scoreboard
+    from rlagent.experiments.scoreboard import scoreboard
+    from rlagent.experiments.tables import markdown
 
     with Store.open(path, write=False) as store:
         board = scoreboard(store.runs(details=("trials", "curve")))

@@ -42,13 +42,14 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from rlagent.experiments import statistics
+from rlagent.experiments.anytime import anytime
 from rlagent.experiments.statistics import DRAWS, Interval
 from rlagent.experiments.stored_run import StoredRun, Trial
 
@@ -59,11 +60,6 @@ POOL = "random"
 POOLED = re.compile(rf"{POOL}(?::\d+)?")
 CONSTANT_SCORE = math.log(1.05)  # of the best constant predictor; that of rlagent_envs.reward
 THRESHOLDS = 41  # of a profile
-ANYTIME_NUMBERS = 150_000  # in all curves together
-ANYTIME_POINTS = 80  # in one curve, at most
-COLUMNS = 5  # tasks beside each other in a table
-NOTHING = "-"
-ANYTIME_DRAWS = 400  # a band is looked at, nothing is concluded from it
 
 
 @dataclass(frozen=True)
@@ -130,73 +126,10 @@ def scoreboard(
         "by_task": _sorted(_by_task(table, against, draws), methods),
         "profiles": [_profile(part, updates, methods, draws) for updates, part in parts],
         "trials": _trials(finished, single),
-        "anytime": _sorted(_anytime(finished), methods),
+        "anytime": _sorted(anytime(finished), methods),
     }
     rounded: Board = _rounded(board)
     return rounded
-
-
-def markdown(board: Board) -> str:
-    """The tables of a scoreboard as Markdown: overall, by task, and trials to match."""
-    parts = [_legend(board)]
-    several = len(board["budgets"]) > 1
-    for updates in [*([None] if several else []), *board["budgets"]]:
-        parts += [f"### {_budget(updates)}", _overall(board, updates)]
-    for updates in board["budgets"]:
-        parts.append(f"### By task, {_budget(updates)}")
-        for start in range(0, len(board["tasks"]), COLUMNS):
-            parts.append(_task_table(board, updates, board["tasks"][start : start + COLUMNS]))
-    if board["trials"]:
-        parts += ["### Trials to match", *_trials_text(board)]
-    if board["failed"]:
-        failed = [
-            [run["task"], run["method"], str(run["seed"]), str(run["updates"]), run["reason"]]
-            for run in board["failed"]
-        ]
-        header = ["task", "method", "seed", "updates", "reason"]
-        parts += ["### Failed runs", _table_text(header, failed)]
-    return "\n\n".join(parts) + "\n"
-
-
-def text(board: Board) -> str:
-    """The overall table for a terminal, all budgets together."""
-    lines = [["method", "score", "difference", "95 % interval", "verdict", "cost", "runs"]]
-    for row in board["rows"]:
-        if row["updates"] is None:
-            difference = row["difference"] or dict.fromkeys(("value", "low", "high"))
-            bounds = (_signed(difference["low"]), _signed(difference["high"]))
-            lines.append(
-                [
-                    row["method"],
-                    _plain(row["score"]["value"]),
-                    _signed(difference["value"]),
-                    NOTHING if NOTHING in bounds else " to ".join(bounds),
-                    _verdict(row, board["against"]),
-                    _short(row["cost"]),
-                    str(row["runs"]),
-                ]
-            )
-    failed = f", {_counted(len(board['failed']), 'run')} failed" if board["failed"] else ""
-    below = [
-        "",
-        f"{_counted(len(board['tasks']), 'task')}, {_seeds_text(board)}, {_budgets_text(board)}"
-        f"{failed}.",
-        "Score: interquartile mean of log(L / L0 + 0.05) on test data, lower is better.",
-        f"Difference: from {board['against']}, run by run. Cost: in budgets of a single run.",
-    ]
-    return "\n".join([*_aligned(lines, left=(0, 4)), *below]) + "\n"
-
-
-def _aligned(lines: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
-    """Lines with columns of equal width, to the right but for those named."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if number in left else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
 
 
 def tabulate(runs: Sequence[StoredRun]) -> Runs:
@@ -510,66 +443,6 @@ def _finite(score: float | None) -> float:
     return CONSTANT_SCORE if score is None or not math.isfinite(score) else score
 
 
-def _anytime(runs: Sequence[StoredRun]) -> list[Board]:
-    """The best validation score so far over what was spent, for each task, budget and method."""
-    groups: dict[tuple[str, int, str], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
-    for run in runs:
-        if (steps := _steps(run)) is not None:
-            groups[run.task, run.updates, run.method].append(steps)
-    # A curve has 4 lists of numbers.
-    points = max(2, min(ANYTIME_POINTS, ANYTIME_NUMBERS // (4 * max(len(groups), 1))))
-    found = []
-    at_points: dict[int, list[tuple[Board, np.ndarray]]] = defaultdict(list)
-    for (task, updates, method), curves in groups.items():
-        grid = _grid([spent for spent, _ in curves], points)
-        scores = np.stack(
-            [best[np.searchsorted(spent, grid, side="right") - 1] for spent, best in curves], axis=1
-        )
-        row: Board = {"task": task, "updates": updates, "method": method, "spent": grid}
-        found.append(row)
-        at_points[len(curves)].append((row, scores))
-    for members in at_points.values():
-        _add_bands(members)
-    return found
-
-
-def _steps(run: StoredRun) -> tuple[np.ndarray, np.ndarray] | None:
-    """What a run had spent at each evaluation, and its best score so far; None if unknown."""
-    if run.curve is None or not run.budget_flops:
-        return None
-    spent = np.asarray(run.curve.flops, float) / run.budget_flops
-    scores = np.asarray(run.curve.valid_score, float)
-    finite = np.isfinite(scores)
-    if not finite.any():
-        return None
-    return spent[finite], np.minimum.accumulate(scores[finite])
-
-
-def _grid(spent: Sequence[np.ndarray], points: int) -> np.ndarray:
-    """Evaluations of all seeds, from where each has one, thinned out evenly to `points`."""
-    start = max(of_seed[0] for of_seed in spent)
-    every = np.unique(np.concatenate(spent))
-    every = every[every >= start]
-    if len(every) <= points:
-        return every
-    return every[np.linspace(0, len(every) - 1, points).round().astype(int)]
-
-
-def _add_bands(members: Sequence[tuple[Board, np.ndarray]]) -> None:
-    """Fills in the scores of curves with the same number of seeds, `[points, seeds]` each."""
-    seeds = members[0][1].shape[1]
-    # Not all at once: the draws of ten thousand curves would not fit into memory.
-    for start in range(0, len(members), 64):
-        part = members[start : start + 64]
-        ends = np.cumsum([len(scores) for _, scores in part])[:-1]
-        band = statistics.seeds_interquartile(
-            np.concatenate([scores for _, scores in part]), draws=ANYTIME_DRAWS
-        )
-        for name, values in zip(("score", "low", "high"), band, strict=True):
-            for (row, _), own in zip(part, np.split(values, ends), strict=True):
-                row[name] = own if seeds > 1 or name == "score" else []
-
-
 def _sorted(rows: Iterable[Board], methods: list[str]) -> list[Board]:
     """Rows with the best method first within what they share (task and budget)."""
     place = {method: number for number, method in enumerate(methods)}
@@ -621,171 +494,3 @@ def _rounded(value: Any) -> Any:
 
 def _digits(value: float) -> float | None:
     return float(f"{value:.5g}") if math.isfinite(value) else None
-
-
-def _legend(board: Board) -> str:
-    """What the tables hold, in words."""
-    against = _code(board["against"])
-    return (
-        f"{_counted(len(board['methods']), 'method')} on {_counted(len(board['tasks']), 'task')}, "
-        f"{_seeds_text(board)}, {_budgets_text(board)}. "
-        "Scores are log(L / L0 + 0.05) on test data, of the weights that were selected on "
-        "validation data, L0 the loss of the best constant predictor; lower is better. Score, "
-        "difference and regret are interquartile means; in brackets 95 % intervals over tasks and "
-        f"seeds. Differences are from {against}, run by run. `better` and `worse` mean that the "
-        "interval excludes 0, `equal` that no difference was shown. Probability: of a better run "
-        f"than that of {against}. Regret: to the lowest mean over seeds of any method here. "
-        f"Speed-up: how many budgets {_code('reference')} needs for the same result, divided by "
-        "the cost. Cost: compute billed, in budgets of a single run."
-    )
-
-
-def _overall(board: Board, updates: int | None) -> str:
-    rows = [row for row in board["rows"] if row["updates"] == updates]
-    sped = any(row["speed_up"] for row in rows)
-    header = ["method", "score", "difference", "verdict", "probability", "regret", "rank"]
-    header += [*(["speed-up"] if sped else []), "worst task", "metric", "cost", "time", "runs"]
-    lines = []
-    for row in rows:
-        worst, rank = row["worst"], row["rank"]
-        lines.append(
-            [
-                _code(row["method"]),
-                _with_bounds(row["score"], _plain),
-                _with_bounds(row["difference"], _signed),
-                _verdict(row, board["against"]),
-                _with_bounds(row["probability"], _share),
-                _with_bounds(row["regret"], _plain),
-                _short(rank and rank["value"]),
-                *([_speed_up_text(row["speed_up"])] if sped else []),
-                f"{worst['task']} {_signed(worst['difference'])}" if worst else NOTHING,
-                ", ".join(f"{name} {value:.3f}" for name, value in row["metric"].items())
-                or NOTHING,
-                _short(row["cost"]),
-                _time(row["seconds"]),
-                str(row["runs"]),
-            ]
-        )
-    return _table_text(header, lines)
-
-
-def _task_table(board: Board, updates: int, tasks: Sequence[str]) -> str:
-    """Score, metric and verdict of each method on some tasks."""
-    cells = {
-        (row["method"], row["task"]): row for row in board["by_task"] if row["updates"] == updates
-    }
-    lines = [
-        [_code(method), *(_task_cell(cells.get((method, task))) for task in tasks)]
-        for method in board["methods"]
-        if any((method, task) in cells for task in tasks)
-    ]
-    return _table_text(["method", *tasks], lines)
-
-
-def _task_cell(row: Board | None) -> str:
-    if row is None:
-        return NOTHING
-    metric = "" if row["metric"] is None else f" ({row['metric_name']} {row['metric']:.3f})"
-    return f"{_plain(row['score']['value'])}{metric} {row['verdict'] or ''}".rstrip()
-
-
-def _trials_text(board: Board) -> list[str]:
-    pools = board["trials"]
-    header = ["method", *(_budget(pool["updates"]) for pool in pools)]
-    lines = []
-    for method in board["methods"]:
-        matches = [(pool["to_match"].get(method), pool["size"]) for pool in pools]
-        lines.append([_code(method), *(_match_text(match) for match, _ in matches)])
-    expected = [
-        [_budget(pool["updates"]), *(f"{k}: {_plain(value)}" for k, value in pool["expected"])]
-        for pool in pools
-    ]
-    most = max(map(len, expected))
-    padded = [[*line, *[NOTHING] * (most - len(line))] for line in expected]
-    return [
-        "How many trials of random search, the best chosen by validation score, are expected to "
-        "reach the method's mean score over tasks.",
-        _table_text(header, lines),
-        "What the best of k trials is expected to score.",
-        _table_text(["budget", *["k: score"] * (most - 1)], padded),
-    ]
-
-
-def _match_text(match: Board | None) -> str:
-    if match is None or match["value"] is None:
-        return NOTHING
-    if match["at_least"]:
-        return f"more than {match['value']:g}"
-    return "less than 1" if match["at_most"] else f"{match['value']:.1f}"
-
-
-def _speed_up_text(speed_up: Board | None) -> str:
-    """The speed-up; as a bound where on some tasks only a bound is known."""
-    if speed_up is None:
-        return NOTHING
-    words = {(True, False): "at least ", (False, True): "at most ", (True, True): "about "}
-    bound = words.get((bool(speed_up["at_least"]), bool(speed_up["at_most"])), "")
-    beyond = f", {speed_up['censored']} of {speed_up['tasks']} censored" if bound else ""
-    return f"{bound}{_with_bounds(speed_up, _short)}{beyond}"
-
-
-def _table_text(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
-    escaped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)
-    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
-
-
-def _with_bounds(interval: Board | None, form: Callable[[float | None], str]) -> str:
-    if interval is None:
-        return NOTHING
-    if interval["low"] is None or interval["high"] is None:
-        return form(interval["value"])
-    return f"{form(interval['value'])} ({form(interval['low'])} to {form(interval['high'])})"
-
-
-def _verdict(row: Board, against: str) -> str:
-    return "compared with" if row["method"] == against else row["verdict"] or NOTHING
-
-
-def _plain(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.3f}"
-
-
-def _signed(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:+.4f}"
-
-
-def _share(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2f}"
-
-
-def _short(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.3g}"
-
-
-def _time(seconds: float | None) -> str:
-    """Minutes or hours, as people say them."""
-    if seconds is None:
-        return NOTHING
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
-
-
-def _budget(updates: int | None) -> str:
-    return "All budgets together" if updates is None else f"{updates} updates"
-
-
-def _budgets_text(board: Board) -> str:
-    return f"budgets of {', '.join(map(str, board['budgets']))} updates"
-
-
-def _seeds_text(board: Board) -> str:
-    least, most = board["seeds"]["least"], board["seeds"]["most"]
-    return _counted(most, "seed") if least == most else f"{least} to {most} seeds"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _code(name: str) -> str:
-    return f"`{name}`"
