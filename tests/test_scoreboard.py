@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlagent.experiments import anytime
+from rlagent.experiments import anytime, statistics
 from rlagent.experiments import scoreboard as module
-from rlagent.experiments import statistics
 from rlagent.experiments.scoreboard import scoreboard
 from rlagent.experiments.stored_run import Curve, StoredRun, Trial
 from rlagent.experiments.tables import markdown, text
