@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 
 from rlagent_envs.forms import form_of
 from rlagent_envs.tasks.preprocessing import Preprocessing, is_table, read_inputs
-from rlagent_envs.tasks.splits import MOST_VALID_ROWS, divide, row_order, with_fewer
+from rlagent_envs.tasks.splits import (
+    MOST_VALID_ROWS,
+    divide,
+    divide_groups,
+    row_order,
+    with_fewer,
+)
 from rlagent_envs.tasks.streamed import OnDisk, Streamed, on_disk
 from rlagent_envs.tasks.targets import infer_kind, read_target
 from rlagent_envs.tasks.task import Kind, Split, Task, default_batch_size, stand_in
@@ -38,6 +45,7 @@ def from_arrays(
     y_valid: Any = None,
     x_test: Any = None,
     y_test: Any = None,
+    groups: Any = None,
     name: str = "data",
     kind: Kind | None = None,
     batch_size: int | None = None,
@@ -57,6 +65,8 @@ def from_arrays(
         y_valid: as `y`.
         x_test: as `x`, to test on; needs `y_test`.
         y_test: as `y`.
+        groups: `[rows]`, names or numbers that say whose rows those of `x` are: where they are
+            divided, all rows of a group come into one part. None where each row is for itself.
         name: of the task.
         kind: inferred by `infer_kind` where None.
         batch_size: examples per update; `default_batch_size` where None.
@@ -75,7 +85,8 @@ def from_arrays(
         if part_x is not None:
             given[part] = _read_part(f"_{part}", part_x, part_y)
     chosen = check_kind(kind) or infer_kind(given["train"].y)
-    return _make_task(name, chosen, _complete(given, chosen, seed), batch_size)
+    numbers = None if groups is None else _read_groups(groups, len(given["train"].y))
+    return _make_task(name, chosen, _complete(given, chosen, numbers, seed), batch_size)
 
 
 def check_kind(kind: str | None) -> Kind | None:
@@ -100,7 +111,21 @@ def _read_part(suffix: str, x: Any, y: Any) -> Part:
     return Part(inputs, target)
 
 
-def _complete(given: dict[str, Part], kind: Kind, seed: int) -> dict[str, Part]:
+def _read_groups(groups: Any, rows: int) -> np.ndarray:
+    """A number for each row, the same for those of one group."""
+    import pandas as pd
+
+    numbers, names = pd.factorize(np.asarray(groups))
+    if len(numbers) != rows:
+        raise ValueError(f"x has {rows} rows but groups has {len(numbers)}")
+    if (missing := int((numbers < 0).sum())) > 0:
+        raise ValueError(f"the group is missing in {missing} of {rows} rows")
+    return numbers
+
+
+def _complete(
+    given: dict[str, Part], kind: Kind, groups: np.ndarray | None, seed: int
+) -> dict[str, Part]:
     """Divides the training rows where parts are lacking; puts valid into its order."""
     stratified = kind == "classification"
     if "valid" in given:
@@ -109,8 +134,9 @@ def _complete(given: dict[str, Part], kind: Kind, seed: int) -> dict[str, Part]:
         return given | {"valid": valid.take(order)}
     train = given["train"]
     _refuse_one_value(train.y)
-    rows = divide(train.y, stratified=stratified, test_given="test" in given, seed=seed)
-    if isinstance(train.x, OnDisk):
+    divided = divide if groups is None else partial(divide_groups, groups=groups)
+    rows = divided(train.y, stratified=stratified, test_given="test" in given, seed=seed)
+    if isinstance(train.x, OnDisk) and groups is None:
         rows = with_fewer(rows, MOST_VALID_ROWS)
     return given | {part: train.take(rows[part]) for part in rows}
 

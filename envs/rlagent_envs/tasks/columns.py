@@ -59,15 +59,14 @@ class NumericColumn(Stored):
         """For each feature whether it is a quantity, that a little more or less of makes sense."""
         return [True, False][: self.features]
 
-    def transform(self, column: pd.Series) -> np.ndarray:
-        """Float32 `[rows, features]`; ValueError for text and infinite values."""
+    def fill(self, made: np.ndarray, column: pd.Series) -> None:
+        """Writes into zeros `[rows, features]`; ValueError for text and infinite values."""
         values = to_numbers(column, self.name)
         missing = np.isnan(values)
         filled = np.where(missing, self.median, values)
-        made = [standardised(filled, self.mean, self.scale)]
+        made[:, 0] = standardised(filled, self.mean, self.scale)
         if self.flags_missing:
-            made.append(missing.astype(np.float32))
-        return np.stack(made, axis=1)
+            made[missing, 1] = 1
 
 
 class CategoryColumn(Stored):
@@ -85,20 +84,21 @@ class CategoryColumn(Stored):
     @classmethod
     def fit(cls, name: str, column: pd.Series) -> CategoryColumn:
         """Learns the categories of the training values, of which not all are missing."""
-        missing = column.isna()
-        counts = column[~missing].map(str).value_counts()
-        if len(counts) > max(MOST_TEXTS, int((~missing).sum()) // 2):
+        places, texts = numbered_texts(name, column)
+        given = places[places >= 0]
+        counts = dict(zip(texts, np.bincount(given, minlength=len(texts)).tolist(), strict=True))
+        if len(counts) > max(MOST_TEXTS, len(given) // 2):
             raise ValueError(
                 f"column {name!r} has {len(counts)} different texts in {len(column)} rows; "
                 f"text and identifiers cannot be used yet, so drop it"
             )
         # Ties by name, so that the order of the rows does not matter.
-        frequent = sorted(counts.index, key=lambda text: (-counts[text], text))[:MOST_CATEGORIES]
+        frequent = sorted(counts, key=lambda text: (-counts[text], text))[:MOST_CATEGORIES]
         return cls(
             name=name,
             categories=tuple(sorted(frequent)),
             has_other=len(counts) > MOST_CATEGORIES,
-            flags_missing=bool(missing.any()),
+            flags_missing=len(given) < len(column),
         )
 
     @property
@@ -111,18 +111,16 @@ class CategoryColumn(Stored):
         """For each feature False: none of them is a quantity."""
         return [False] * self.features
 
-    def transform(self, column: pd.Series) -> np.ndarray:
-        """Float32 `[rows, features]`, of zeros and at most a single one in each row."""
+    def fill(self, made: np.ndarray, column: pd.Series) -> None:
+        """Writes at most a single one in each row into zeros `[rows, features]`."""
         numbers = {text: number for number, text in enumerate(self.categories)}
         other = len(self.categories) if self.has_other else -1
-        missing = column.isna().to_numpy(bool)
-        places = np.full(len(column), self.features - 1 if self.flags_missing else -1)
-        texts = column[~missing].map(str)
-        places[~missing] = [numbers.get(text, other) for text in texts]
-        made = np.zeros((len(column), self.features), np.float32)
-        rows = np.flatnonzero(places >= 0)
-        made[rows, places[rows]] = 1
-        return made
+        missing = self.features - 1 if self.flags_missing else -1
+        places, texts = numbered_texts(self.name, column)
+        # The last one is where the place -1, a missing text, looks.
+        features = np.array([*(numbers.get(text, other) for text in texts), missing])[places]
+        rows = np.flatnonzero(features >= 0)
+        made[rows, features[rows]] = 1
 
 
 Column = Annotated[NumericColumn | CategoryColumn, Field(discriminator="kind")]
@@ -137,13 +135,12 @@ def fit_column(name: str, column: pd.Series) -> NumericColumn | CategoryColumn |
     """
     if column.isna().all():
         raise ValueError(f"column {name!r} has no values in the training rows, so drop it")
-    fitted: NumericColumn | CategoryColumn
     if holds_numbers(name, column):
-        fitted = NumericColumn.fit(name, to_numbers(column, name))
-    else:
-        fitted = CategoryColumn.fit(name, column)
-    constant = not column.isna().any() and column.map(str).nunique() == 1
-    return None if constant else fitted
+        values = to_numbers(column, name)
+        numeric = NumericColumn.fit(name, values)
+        return None if np.all(values == values[0]) else numeric
+    category = CategoryColumn.fit(name, column)
+    return None if len(category.categories) == 1 and not category.flags_missing else category
 
 
 def holds_numbers(name: str, column: pd.Series) -> bool:
@@ -160,7 +157,37 @@ def holds_numbers(name: str, column: pd.Series) -> bool:
         raise ValueError(
             f"column {name!r} is of type {column.dtype}; give numbers, texts or booleans"
         )
-    return types.infer_dtype(column, skipna=True) in ("integer", "floating", "mixed-integer-float")
+    if not types.is_object_dtype(column.dtype):
+        return False
+    found = types.infer_dtype(column, skipna=True)
+    if found in ("mixed", "mixed-integer"):
+        kinds = sorted({type(value).__name__ for value in column.dropna()})
+        raise ValueError(
+            f"column {name!r} holds values of the type {' and '.join(kinds)}; it must hold "
+            f"numbers, texts or booleans, one of them alone"
+        )
+    return found in ("integer", "floating", "mixed-integer-float")
+
+
+def numbered_texts(name: str, column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Values as texts, by number: each text is looked at once, however many rows there are.
+
+    Returns:
+        The place of each row's text in the list, -1 where missing, `[rows]`; and the list, of
+        different texts.
+
+    Raises:
+        ValueError: naming the column, if it holds lists and the like.
+    """
+    import pandas as pd
+
+    try:
+        places, values = pd.factorize(column)
+    except TypeError:
+        raise ValueError(f"column {name!r} must hold numbers, texts or booleans") from None
+    texts = {text: place for place, text in enumerate(dict.fromkeys(map(str, values)))}
+    same = np.array([*(texts[str(value)] for value in values), -1])
+    return same[places], list(texts)
 
 
 def to_numbers(column: pd.Series, name: str) -> np.ndarray:

@@ -1,16 +1,17 @@
-"""Tasks from .csv and .npz files."""
+"""Tasks from files and folders, whatever form they have."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlagent_envs.tasks.arrays import from_arrays
-from rlagent_envs.tasks.csv_tables import read_csv_parts, read_csv_table
+from rlagent_envs.tasks.loading import Options, task_of_parts
 from rlagent_envs.tasks.npz import read_npz_inputs, read_npz_parts
 from rlagent_envs.tasks.preprocessing import Preprocessing, TableInput
+from rlagent_envs.tasks.tables import READERS, TablePart, read_table, read_table_parts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,10 @@ def load_file(
     *,
     target: str | None = None,
     split_column: str | None = None,
+    group: str | None = None,
     valid: str | Path | None = None,
+    image_size: str | int | None = None,
+    skip_bad: bool | None = None,
     kind: Kind | None = None,
     batch_size: int | None = None,
     seed: int = 0,
@@ -42,8 +46,12 @@ def load_file(
         split_column: for .csv, the column that says for each row train, valid (or val,
             validation, dev) or test. Where None, a column named `split` of which all values are
             such words is taken, because published files come so.
+        group: for tables, the column that says which rows must stay together in a part; it is no
+            feature.
         valid: a second file of the same form to validate on: by its own validation rows if it
             tells them, else by its training rows.
+        image_size: for images.
+        skip_bad: for folders.
         kind: classification or regression; inferred from the target where None.
         batch_size: examples per update; chosen by the number of rows where None.
         seed: divides the rows.
@@ -51,27 +59,19 @@ def load_file(
     Raises:
         ValueError: one sentence that names the file, column or array that cannot be used.
     """
-    path = check_file(path)
-    second = None if valid is None else check_file(valid, path.suffix.lower())
-    if path.suffix.lower() == ".csv":
-        parts = read_csv_parts(path, target, split_column, second)
-    else:
-        parts = _npz_parts(path, target, split_column, second)
-    (x, y), unknown = parts["train"], (None, None)
-    x_valid, y_valid = parts.get("valid", unknown)
-    x_test, y_test = parts.get("test", unknown)
-    return from_arrays(
-        x,
-        y,
-        x_valid=x_valid,
-        y_valid=y_valid,
-        x_test=x_test,
-        y_test=y_test,
-        name=path.stem,
+    options = Options(
+        target=target,
+        split_column=split_column,
+        group=group,
+        valid=valid,
+        image_size=image_size,
+        skip_bad=skip_bad,
         kind=kind,
         batch_size=batch_size,
         seed=seed,
     )
+    path = check_file(path)
+    return LOADERS[path.suffix.lower()](path, options)
 
 
 def read_features(path: str | Path, preprocessing: Preprocessing) -> pd.DataFrame | np.ndarray:
@@ -90,46 +90,71 @@ def read_features(path: str | Path, preprocessing: Preprocessing) -> pd.DataFram
     Raises:
         ValueError: if the file cannot be read, lacks a column, or is of the other form.
     """
-    path = check_file(path, ".csv" if isinstance(preprocessing.inputs, TableInput) else ".npz")
+    path = check_file(path, *(READERS if isinstance(preprocessing.inputs, TableInput) else ARRAYS))
     if not isinstance(preprocessing.inputs, TableInput):
         return read_npz_inputs(path)
-    table = read_csv_table(path)
-    names = [column.name for column in preprocessing.inputs.columns]
+    columns = preprocessing.inputs.columns
+    table = read_table(path, {column.name for column in columns if column.kind == "category"})
+    names = [column.name for column in columns]
     for name in names:
         if name not in table.columns:
             raise ValueError(f"{path} lacks the column {name!r}")
     return table[names]
 
 
-def check_file(path: str | Path, suffix: str | None = None) -> Path:
-    """The path of a file that can be tried; ValueError if it is none, or not of `suffix`."""
+def check_file(path: str | Path, *suffixes: str) -> Path:
+    """The path of a file that can be tried; ValueError if it is none, or not of `suffixes`."""
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder, not a file")
     if not path.exists():
         raise ValueError(f"there is no file {path}")
-    if path.suffix.lower() not in (".csv", ".npz"):
+    if path.suffix.lower() not in LOADERS:
         raise ValueError(
             f"{path} has the unknown extension {path.suffix!r}; give a .csv or .npz file"
         )
-    if suffix is not None and path.suffix.lower() != suffix:
-        raise ValueError(f"{path} must be a {suffix} file, as the training data")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path} must be a {' or '.join(suffixes)} file, as the training data")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty")
     return path
 
 
-def _npz_parts(
-    path: Path, target: str | None, split_column: str | None, second: Path | None
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The parts of a .npz file, those to validate from a second one if it is given."""
-    for argument, value in (("target", target), ("split_column", split_column)):
-        if value is not None:
-            raise ValueError(f"{argument} is for .csv files, but {path} is a .npz file")
+def _load_table(path: Path, options: Options) -> Task:
+    options.refuse(f"{path} is a table", "image_size", "skip_bad")
+    second = None if options.valid is None else check_file(options.valid, path.suffix.lower())
+    parts = read_table_parts(path, options.target, options.split_column, options.group, second)
+    _refuse_torn_groups(parts)
+    inputs = {part: (rows.x, rows.y) for part, rows in parts.items()}
+    return task_of_parts(inputs, path.stem, options, parts["train"].groups)
+
+
+def _refuse_torn_groups(parts: dict[str, TablePart]) -> None:
+    """Raises ValueError if a group has rows in two of the parts that are told."""
+    seen: dict[object, str] = {}
+    for part, rows in parts.items():
+        for name in [] if rows.groups is None else rows.groups.unique():
+            if name in seen:
+                column = rows.groups.name
+                raise ValueError(f"the group {name!s} of {column!r} is in {seen[name]} and {part}")
+            seen[name] = part
+
+
+def _load_npz(path: Path, options: Options) -> Task:
+    what = f"{path} is a .npz file"
+    options.refuse(what, "target", "split_column", "group", "image_size", "skip_bad")
     parts = read_npz_parts(path)
-    if second is None:
-        return parts
-    if "valid" in parts:
-        raise ValueError(f"{path} has validation rows already, so {second} cannot be used too")
-    validating = read_npz_parts(second)
-    return parts | {"valid": validating.get("valid", validating["train"])}
+    if options.valid is not None:
+        second = check_file(options.valid, *ARRAYS)
+        if "valid" in parts:
+            raise ValueError(f"{path} has validation rows already, so {second} cannot be used too")
+        validating = read_npz_parts(second)
+        parts |= {"valid": validating.get("valid", validating["train"])}
+    return task_of_parts(parts, path.stem, options)
+
+
+ARRAYS = (".npz",)
+LOADERS: dict[str, Callable[[Path, Options], Task]] = {
+    **dict.fromkeys(READERS, _load_table),
+    ".npz": _load_npz,
+}

@@ -150,8 +150,13 @@ class TableInput(Stored):
         lacking = [column.name for column in self.columns if column.name not in names]
         if lacking:
             raise ValueError(f"the input lacks the column {lacking[0]!r}")
-        made = [column.transform(given.iloc[:, names[column.name]]) for column in self.columns]
-        return np.concatenate(made, axis=1)
+        made = np.zeros((len(given), self.features), np.float32)
+        first = 0
+        for column in self.columns:
+            place = slice(first, first + column.features)
+            column.fill(made[:, place], given.iloc[:, names[column.name]])
+            first = place.stop
+        return made
 
 
 class Preprocessing(Stored):

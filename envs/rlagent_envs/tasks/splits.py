@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
+from rlagent_envs.tasks.targets import numbered_labels
+
+SPLIT_NAMES = {
+    "train": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "test": "test",
+}
 VALID_SHARE = 0.2  # of the rows to divide
 TEST_SHARE = 0.2
 MOST_VALID_ROWS = 10_000  # when a test part is given: more would only slow evaluation down
+GROUP_FOLDS = 5  # one of them validates and one tests: the shares above
 
 
 def stratified_order(classes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -22,7 +35,7 @@ def stratified_order(classes: np.ndarray, generator: np.random.Generator) -> np.
     Returns:
         `[rows]`, each row number once.
     """
-    _, numbers = np.unique(classes, return_inverse=True)
+    _, numbers = numbered_labels(classes)
     shuffled = generator.permutation(len(numbers))
     by_class = shuffled[np.argsort(numbers[shuffled], kind="stable")]
     counts = np.bincount(numbers)
@@ -79,6 +92,8 @@ def divide(
         ValueError: if a part would have no rows.
     """
     sizes = part_sizes(len(target), test_given=test_given)
+    if stratified:
+        _, target = numbered_labels(target)
     order = row_order(target, stratified=stratified, seed=seed)
     pieces = np.split(order, np.cumsum(list(sizes.values()))[:-1])
     parts = dict(zip(sizes, pieces, strict=True))
@@ -104,6 +119,59 @@ def with_fewer(parts: dict[str, np.ndarray], most: int) -> dict[str, np.ndarray]
         fewer["test"] = test[kept]
         train.append(test[~kept])
     return parts | fewer | {"train": np.sort(np.concatenate(train))}
+
+
+def divide_groups(
+    target: np.ndarray, groups: np.ndarray, *, stratified: bool, test_given: bool, seed: int
+) -> dict[str, np.ndarray]:
+    """Divides rows as `divide` does, but that all rows of a group are in one part.
+
+    A fifth of the groups validates, and another fifth tests unless a test part is given. A class
+    that train would lack comes into it with all groups that have it.
+
+    Args:
+        target: `[rows]`, labels, or numbers for regression.
+        groups: `[rows]`, numbers from 0 that say whose rows they are.
+        stratified: whether each part gets about the class shares of the whole.
+        test_given: whether a test part exists already.
+        seed: the same seed gives the same division.
+
+    Raises:
+        ValueError: if there are less than 5 groups, or a part would have no rows.
+    """
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    if (there_are := len(np.unique(groups))) < GROUP_FOLDS:
+        raise ValueError(
+            f"the rows are of {there_are} groups, but to divide them takes at least {GROUP_FOLDS}"
+        )
+    if stratified:
+        _, target = numbered_labels(target)
+    by_class = stratified and np.unique(target, return_counts=True)[1].max() >= GROUP_FOLDS
+    dealer = StratifiedGroupKFold if by_class else GroupKFold
+    folds = dealer(GROUP_FOLDS, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with few rows is taken care of
+        dealt = [rows for _, rows in folds.split(target, target, groups)]
+    parts = {"valid": dealt[0]} | ({} if test_given else {"test": dealt[1]})
+    parts["train"] = np.concatenate(dealt[len(parts) :])
+    if stratified:
+        parts = _move_lone_groups(target, groups, parts)
+    _refuse_empty_parts(len(target), {name: len(rows) for name, rows in parts.items()})
+    valid = parts["valid"]
+    ordered = valid[row_order(target[valid], stratified=stratified, seed=seed)]
+    return {name: np.sort(rows) for name, rows in parts.items()} | {"valid": ordered}
+
+
+def _move_lone_groups(
+    target: np.ndarray, groups: np.ndarray, parts: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Moves groups that have a class that train lacks into train."""
+    outside = np.concatenate([rows for name, rows in parts.items() if name != "train"])
+    unknown = outside[~np.isin(target[outside], target[parts["train"]])]
+    moved = np.isin(groups, groups[unknown])
+    rest = {name: rows[~moved[rows]] for name, rows in parts.items()}
+    return rest | {"train": np.concatenate([parts["train"], np.flatnonzero(moved)])}
 
 
 def _move_lone_classes(target: np.ndarray, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -49,6 +49,7 @@ class Task:
     streamed: Streamed | None = None
     continuous: np.ndarray | None = None  # [features], bool: what an attack may move; None: all
     context: tuple[float, ...] = ()  # what only the critic may know, of a procedural task
+    notes: tuple[str, ...] = ()  # sentences about the reading of the data, such as what was skipped
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the value, if the parts do not fit together."""

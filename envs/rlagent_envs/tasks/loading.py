@@ -1,0 +1,77 @@
+"""What is asked of data that is read, and the task that its parts make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rlagent_envs.tasks.arrays import from_arrays
+from rlagent_envs.tasks.task import Kind, Task
+
+# What an option is for, in the words of an error.
+PURPOSES = {
+    "target": "tables",
+    "split_column": "tables",
+    "group": "tables",
+    "valid": "files",
+    "image_size": "images",
+    "skip_bad": "folders",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How data is to be read; None stands for what each form does by itself. See `load_file`."""
+
+    target: str | None = None
+    split_column: str | None = None
+    group: str | None = None
+    valid: str | Path | None = None
+    image_size: str | int | None = None
+    skip_bad: bool | None = None
+    kind: Kind | None = None
+    batch_size: int | None = None
+    seed: int = 0
+
+    def refuse(self, what: str, *names: str) -> None:
+        """Raises ValueError if an option is given that has no meaning for `what`."""
+        for name in names:
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} is for {PURPOSES[name]}, but {what}")
+
+
+def task_of_parts(
+    parts: Mapping[str, tuple[Any, Any]],
+    name: str,
+    options: Options,
+    groups: Any = None,
+    notes: tuple[str, ...] = (),
+) -> Task:
+    """The task of inputs and targets that were read.
+
+    Args:
+        parts: inputs and targets of train and, where they are known, of valid and test.
+        name: of the task.
+        options: kind, batch size and seed are looked at.
+        groups: of the rows of train, see `from_arrays`.
+        notes: what there is to say of the data; see `Task`.
+    """
+    (x, y), unknown = parts["train"], (None, None)
+    x_valid, y_valid = parts.get("valid", unknown)
+    x_test, y_test = parts.get("test", unknown)
+    task = from_arrays(
+        x,
+        y,
+        x_valid=x_valid,
+        y_valid=y_valid,
+        x_test=x_test,
+        y_test=y_test,
+        groups=groups,
+        name=name,
+        kind=options.kind,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+    return replace(task, notes=notes)

@@ -1,0 +1,249 @@
+"""Tables, whatever file they are in: their columns, their parts, and their types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from rlagent_envs.tasks.columns import holds_numbers, numbered_texts, to_numbers
+from rlagent_envs.tasks.csv_tables import csv_header, read_csv_table
+from rlagent_envs.tasks.json_lines import json_header, read_json_table
+from rlagent_envs.tasks.parquet import parquet_header, read_parquet_table
+from rlagent_envs.tasks.splits import SPLIT_NAMES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOSTLY = 0.9  # a column with this share of numbers, and many of them, is numeric with bad cells
+MANY_NUMBERS = 20
+
+
+class Reader(NamedTuple):
+    """How files of a suffix are read."""
+
+    read: Callable[[Path], pd.DataFrame]
+    header: Callable[[Path], list[str]]  # the names of the columns alone
+
+
+READERS: dict[str, Reader] = {
+    ".csv": Reader(read_csv_table, csv_header),
+    ".tsv": Reader(read_csv_table, csv_header),
+    ".parquet": Reader(read_parquet_table, parquet_header),
+    ".jsonl": Reader(read_json_table, json_header),
+    ".ndjson": Reader(read_json_table, json_header),
+    ".json": Reader(read_json_table, json_header),
+}
+WITHOUT_TYPES = (".csv", ".tsv")  # what looks like a number may be meant as one
+
+
+class TablePart(NamedTuple):
+    """Rows of a table that belong together."""
+
+    x: pd.DataFrame
+    y: np.ndarray  # [rows], of booleans, numbers or texts
+    groups: pd.Series | None  # [rows]: whose rows must stay together; None where not asked for
+
+
+class Asked(NamedTuple):
+    """Which columns are no features."""
+
+    target: str
+    split_column: str | None
+    group: str | None
+
+
+def read_table(path: Path, texts: Container[str] = ()) -> pd.DataFrame:
+    """The table in a file, by its suffix; of a file without types `texts` are not numbers."""
+    suffix = path.suffix.lower()
+    if suffix in WITHOUT_TYPES:
+        return read_csv_table(path, texts)
+    table = READERS[suffix].read(path)
+    for name, times in table.columns.value_counts().items():
+        if times > 1:
+            raise ValueError(f"{path} has {times} columns named {name!r}")
+    return table
+
+
+def header_of(path: Path) -> list[str]:
+    """The names of the columns of a file; ValueError if it cannot be read."""
+    return READERS[path.suffix.lower()].header(path)
+
+
+def read_table_parts(
+    path: Path,
+    target: str | None,
+    split_column: str | None,
+    group: str | None,
+    second: Path | None,
+) -> dict[str, TablePart]:
+    """Features and target of each part: train, and valid and test where they are told.
+
+    Args:
+        path: the file.
+        target: name of its target column.
+        split_column: name of the column that tells the parts; None for `split`, if it does.
+        group: name of the column that says which rows must stay together.
+        second: a file of the same columns to validate on.
+
+    Raises:
+        ValueError: if a column is not there or cannot be used.
+    """
+    table = read_table(path)
+    asked = _check_columns(table, target, split_column, group, path)
+    tables = _divided(table, asked)
+    if "train" not in tables:
+        raise ValueError(f"the split column of {path} calls no row train")
+    if second is not None:
+        if "valid" in tables:
+            raise ValueError(f"{path} has validation rows already, so {second} cannot be used too")
+        tables["valid"] = _validating(second, asked, tables["train"])
+    numeric = _numeric(tables["train"]) if path.suffix.lower() in WITHOUT_TYPES else set()
+    return {part: _taken_apart(rows, asked, numeric) for part, rows in tables.items()}
+
+
+def _check_columns(
+    table: pd.DataFrame,
+    target: str | None,
+    split_column: str | None,
+    group: str | None,
+    path: Path,
+) -> Asked:
+    """The columns asked for; ValueError, listing those that there are, if one is none."""
+    columns = ", ".join(table.columns)
+    if target is None:
+        raise ValueError(f"name the target column of {path}; it has: {columns}")
+    roles = {
+        "the target": (target, "for the target"),
+        "the split column": (split_column, "to split by"),
+        "the group column": (group, "to group by"),
+    }
+    taken: dict[str, str] = {}
+    for role, (name, purpose) in roles.items():
+        if name is None:
+            continue
+        if name not in table.columns:
+            raise ValueError(f"{path} has no column {name!r} {purpose}; it has: {columns}")
+        if name in taken:
+            raise ValueError(f"column {name!r} cannot be both {taken[name]} and {role}")
+        taken[name] = role
+    return Asked(target, split_column, group)
+
+
+def _validating(path: Path, asked: Asked, train: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a second file that validate: those it calls so, else those that train."""
+    texts = {name for name in train.columns if _is_text(train[name])}
+    table = read_table(path, texts)
+    for name in train.columns:
+        if name not in table.columns:
+            raise ValueError(f"{path} lacks the column {name!r}")
+    if asked.split_column not in table.columns:
+        asked = asked._replace(split_column=None)
+    parts = _divided(table, asked)
+    for part in ("valid", "train"):
+        if part in parts:
+            return parts[part][list(train.columns)]
+    raise ValueError(f"the split column of {path} calls no row valid or train")
+
+
+def _divided(table: pd.DataFrame, asked: Asked) -> dict[str, pd.DataFrame]:
+    """The rows of each part, as the split column tells, and without it; all in train if none."""
+    column = asked.split_column
+    if column is None and asked.target != "split" and "split" in table.columns:
+        column = "split" if table["split"].isin(SPLIT_NAMES).all() else None
+    if column is None:
+        return {"train": table}
+    told = table[column]
+    wrong = told[~told.isin(SPLIT_NAMES)]
+    if len(wrong):
+        value = "an empty cell" if wrong.isna().iloc[0] else repr(str(wrong.iloc[0]))
+        raise ValueError(
+            f"column {column!r} has {value} in row {wrong.index[0]}; it must say "
+            f"{', '.join(SPLIT_NAMES)}"
+        )
+    parts = told.astype(object).map(SPLIT_NAMES)
+    rest = table.drop(columns=column)
+    tables = {part: rest[parts == part] for part in ("train", "valid", "test")}
+    return {part: rows for part, rows in tables.items() if len(rows)}
+
+
+def _taken_apart(table: pd.DataFrame, asked: Asked, numeric: set[str]) -> TablePart:
+    """Features, target and groups, with numbers in the columns that are numeric in training."""
+    import pandas as pd
+
+    others = (asked.target, asked.group)
+    x = {
+        name: to_numbers(table[name], name) if name in numeric else table[name]
+        for name in table.columns
+        if name not in others
+    }
+    if not x:
+        raise ValueError(f"there is no column besides the target {asked.target!r}")
+    target = table[asked.target]
+    y = target_values(target, to_numbers(target, asked.target) if asked.target in numeric else None)
+    groups = None if asked.group is None else table[asked.group]
+    return TablePart(pd.DataFrame(x, index=table.index), y, groups)
+
+
+def _numeric(train: pd.DataFrame) -> set[str]:
+    """Columns of numbers, among them those of texts that look like numbers."""
+    return {name for name in train.columns if looks_numeric(train[name])}
+
+
+def _is_text(column: pd.Series) -> bool:
+    import pandas.api.types as types
+
+    return types.is_object_dtype(column.dtype) or types.is_string_dtype(column.dtype)
+
+
+def looks_numeric(column: pd.Series) -> bool:
+    """Whether a column of numbers or texts is one of numbers, be it with a few bad cells.
+
+    True where all are numbers, and where nine in ten are and differ: then the rest are slips or
+    a mark for missing values, to be named in an error, rather than categories.
+    """
+    import pandas as pd
+
+    if not _is_text(column):
+        return True
+    places, texts = numbered_texts(str(column.name), column)
+    often = np.bincount(places[places >= 0], minlength=len(texts))
+    numbers = np.asarray(pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce"), float)
+    known = ~np.isnan(numbers)
+    if known.all():
+        return len(texts) > 0
+    mostly = often[known].sum() >= MOSTLY * often.sum()
+    return bool(mostly and len(np.unique(numbers[known])) > MANY_NUMBERS)
+
+
+def target_values(column: pd.Series, numbers: np.ndarray | None = None) -> np.ndarray:
+    """The target as whole numbers where all are, else as floats, texts or booleans.
+
+    Args:
+        column: the cells.
+        numbers: what they are as numbers, `[rows]`; None where they are what they are.
+
+    Raises:
+        ValueError: if some are empty.
+    """
+    import pandas.api.types as types
+
+    empty = column.index[column.isna()]
+    if len(empty):
+        raise ValueError(
+            f"the target column {column.name!r} is empty in {len(empty)} of {len(column)} rows, "
+            f"the first is row {empty[0]}"
+        )
+    if numbers is not None:
+        whole = np.all((numbers == np.round(numbers)) & (np.abs(numbers) < 2**53))
+        return numbers.astype(np.int64) if whole else numbers
+    name = str(column.name)
+    if types.is_bool_dtype(column.dtype):
+        return np.asarray(column)
+    if holds_numbers(name, column):
+        known = types.is_numeric_dtype(column.dtype)
+        return np.asarray(column) if known else to_numbers(column, name)
+    places, texts = numbered_texts(name, column)
+    return np.array(texts)[places]
