@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.npy import read_npy, read_npy_parts
 from rlagent_envs.tasks.npz import read_npz_inputs, read_npz_parts
 from rlagent_envs.tasks.preprocessing import Preprocessing, TableInput
 from rlagent_envs.tasks.tables import READERS, TablePart, read_table, read_table_parts
@@ -140,21 +141,29 @@ def _refuse_torn_groups(parts: dict[str, TablePart]) -> None:
             seen[name] = part
 
 
-def _load_npz(path: Path, options: Options) -> Task:
-    what = f"{path} is a .npz file"
-    options.refuse(what, "target", "split_column", "group", "image_size", "skip_bad")
-    parts = read_npz_parts(path)
+def _load_arrays(path: Path, options: Options) -> Task:
+    what = f"{path} is a {path.suffix} file"
+    options.refuse(what, "split_column", "group", "image_size", "skip_bad")
+    if path.suffix.lower() == ".npz":
+        options.refuse(what, "target")
+    parts = _array_parts(path, options.target)
     if options.valid is not None:
         second = check_file(options.valid, *ARRAYS)
         if "valid" in parts:
             raise ValueError(f"{path} has validation rows already, so {second} cannot be used too")
-        validating = read_npz_parts(second)
+        validating = _array_parts(second, None)
         parts |= {"valid": validating.get("valid", validating["train"])}
     return task_of_parts(parts, path.stem, options)
 
 
-ARRAYS = (".npz",)
+def _array_parts(path: Path, target: str | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    if path.suffix.lower() == ".npy":
+        return read_npy_parts(path, target)
+    return read_npz_parts(path)
+
+
+ARRAYS = (".npz", ".npy")
 LOADERS: dict[str, Callable[[Path, Options], Task]] = {
     **dict.fromkeys(READERS, _load_table),
-    ".npz": _load_npz,
+    **dict.fromkeys(ARRAYS, _load_arrays),
 }

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+Names = dict[str, tuple[str, str]]  # of the inputs and targets of each part
+
+OUR_NAMES: Names = {part: (f"x_{part}", f"y_{part}") for part in ("train", "valid", "test")}
+MEDMNIST_NAMES: Names = {  # medmnist.com
+    "train": ("train_images", "train_labels"),
+    "valid": ("val_images", "val_labels"),
+    "test": ("test_images", "test_labels"),
+}
+NAMINGS: tuple[Names, ...] = (OUR_NAMES, OUR_NAMES | {"train": ("x", "y")}, MEDMNIST_NAMES)
 
 
 def read_npz_parts(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -15,27 +26,41 @@ def read_npz_parts(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     Raises:
         ValueError: if the file is damaged, or lacks an array.
     """
-    names = npz_names(path)
-    x, y = ("x_train", "y_train") if "x_train" in names else ("x", "y")
-    wanted = {"train": (x, y)}
-    for part in ("valid", "test"):
-        if names & {f"x_{part}", f"y_{part}"}:
-            wanted[part] = (f"x_{part}", f"y_{part}")
-    if not {"x", "y"} <= names and not {"x_train", "y_train"} <= names:
-        raise ValueError(
-            f"{path} must have the arrays x_train and y_train, or x and y; it has: {_list(names)}"
-        )
-    for pair in wanted.values():
-        for name in pair:
-            if name not in names:
-                raise ValueError(f"{path} lacks the array {name}; it has: {_list(names)}")
+    wanted = named_parts(npz_names(path), path)
     return {part: (read_array(path, x), read_array(path, y)) for part, (x, y) in wanted.items()}
 
 
+def named_parts(names: set[str], path: Path) -> Names:
+    """Which of the arrays of `path` are inputs and targets of which part.
+
+    Raises:
+        ValueError: if there are none to train on, or one of a pair is not there.
+    """
+    for naming in NAMINGS:
+        if naming["train"][0] in names:
+            break
+    else:
+        pairs = [" and ".join(naming["train"]) for naming in NAMINGS]
+        raise ValueError(
+            f"{path} must have the arrays {', '.join(pairs[:-1])}, or {pairs[-1]}; it has: "
+            f"{_list(names)}"
+        )
+    found = {part: pair for part, pair in naming.items() if names & set(pair)}
+    for pair in found.values():
+        for name in pair:
+            if name not in names:
+                raise ValueError(f"{path} lacks the array {name}; it has: {_list(names)}")
+    return found
+
+
 def read_npz_inputs(path: Path) -> np.ndarray:
-    """`x_test` of a file, else its `x`; ValueError if it has neither or is damaged."""
+    """`x_test` of a file, else its `x`; of MedMNIST's `test_images`.
+
+    Raises:
+        ValueError: if it has none of them, or is damaged.
+    """
     names = npz_names(path)
-    for name in ("x_test", "x"):
+    for name in ("x_test", "x", "test_images"):
         if name in names:
             return read_array(path, name)
     raise ValueError(f"{path} must have the array x_test or x; it has: {_list(names)}")
@@ -53,17 +78,24 @@ def npz_names(path: Path) -> set[str]:
 
 def read_array(path: Path, name: str) -> np.ndarray:
     """One array of a file; ValueError if it is damaged or holds Python objects."""
-    try:
+
+    def read() -> np.ndarray:
         with np.load(path, allow_pickle=False) as arrays:
             return np.asarray(arrays[name])
+
+    return without_pickle(read, f"the array {name} of {path}")
+
+
+def without_pickle(read: Callable[[], np.ndarray], what: str) -> np.ndarray:
+    """What `read` gives; ValueError if that is damaged or holds Python objects."""
+    try:
+        return read()
     except ValueError as error:
         if "allow_pickle" in str(error):
-            raise ValueError(
-                f"the array {name} of {path} holds Python objects, not numbers or texts"
-            ) from None
-        raise ValueError(f"the array {name} of {path} is damaged") from None
+            raise ValueError(f"{what} holds Python objects, not numbers or texts") from None
+        raise ValueError(f"{what} is damaged") from None
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError):
-        raise ValueError(f"the array {name} of {path} is damaged") from None
+        raise ValueError(f"{what} is damaged") from None
 
 
 def _list(names: set[str]) -> str:
