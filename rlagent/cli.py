@@ -68,7 +68,9 @@ def parser() -> Parser:
 
 def _add_tune(add: argparse.ArgumentParser) -> None:
     add.description = "Trains a network on data in one run, and keeps what is best on validation."
-    add.add_argument("x", nargs="?", metavar="TASK|FILE", help="see rlagent tasks; .csv or .npz")
+    add.add_argument(
+        "x", nargs="?", metavar="TASK|FILE|FOLDER", help="see rlagent tasks and docs/tasks.md"
+    )
     add.add_argument("--method", help="controller (default), or a schedule: cosine, …")
     add.add_argument("--controller", metavar="NAME|FILE", help="the learned controller to use")
     add.add_argument("--learning-rate", type=float, metavar="RATE", help="at the start")
@@ -91,8 +93,13 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
         help="images keep their target when mirrored",
     )
     add.add_argument("--valid", metavar="FILE", help="validate on this file")
-    add.add_argument("--target", metavar="COLUMN", help="what to predict, of a .csv file")
+    add.add_argument("--target", metavar="COLUMN", help="what to predict, of a table")
     add.add_argument("--split-column", metavar="COLUMN", help="says train, valid or test")
+    add.add_argument("--group", metavar="COLUMN", help="whose rows stay together in a part")
+    add.add_argument("--image-size", metavar="N|HxW", help="pixels that images are resized to")
+    add.add_argument(
+        "--skip-bad", action="store_true", default=None, help="leave out files that are damaged"
+    )
     add.add_argument("--kind", help="classification or regression; found out if not given")
     add.add_argument("--score", metavar="NAME", help="accuracy, r2 or another; judges the end")
     add.add_argument("--seed", type=int, metavar="N", help="divides, draws weights and batches")
@@ -117,8 +124,11 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
 def _add_predict(add: argparse.ArgumentParser) -> None:
     add.description = "Predicts for each row of a file, with the preprocessing of training."
     add.add_argument("folder", metavar="RUN", help="the folder of a run")
-    add.add_argument("file", metavar="FILE", help=".csv or .npz, as the training data")
-    add.add_argument("--out", metavar="FILE.csv", help="where to; standard output if not given")
+    add.add_argument("file", metavar="FILE|FOLDER", help="of the form of the training data")
+    add.add_argument(
+        "--out", metavar="FILE", help=".csv, .parquet or another; standard output if not given"
+    )
+    add.add_argument("--skip-bad", action="store_true", help="leave out files that are damaged")
     add.add_argument("--device", help="cpu, gpu or tpu; the best there is if not given")
     add.set_defaults(run=predict)
 
@@ -237,19 +247,21 @@ def tune(args: argparse.Namespace) -> None:
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Writes predictions as a .csv file."""
+    """Writes predictions to a file, or as .csv to standard output."""
     from rlagent.apply.devices import use_compile_cache, use_device
-    from rlagent.apply.report import predictions
+    from rlagent.apply.predicting import predictions, written
 
+    out = None if args.out is None else Path(args.out)
+    content = written(out)
     use_device(args.device)
     use_compile_cache()
-    table = predictions(Path(args.folder), Path(args.file))
-    if args.out is None:
-        sys.stdout.write(table)
+    table = predictions(Path(args.folder), Path(args.file), skip_bad=args.skip_bad)
+    if out is None:
+        sys.stdout.write(content(table).decode())
     else:
         from rlagent.storage import write_atomically
 
-        write_atomically(args.out, table.encode())
+        write_atomically(out, content(table))
 
 
 def tasks(args: argparse.Namespace) -> None:

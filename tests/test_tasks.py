@@ -288,7 +288,9 @@ def test_arrays_to_predict_for_are_x_test_or_else_x(tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", z=X)
     with pytest.raises(ValueError, match=r"must have the array x_test or x; it has: z$"):
         read_features(tmp_path / "p.npz", preprocessing)
-    with pytest.raises(ValueError, match=r"p.csv must be a .npz file, as the training data$"):
+    with pytest.raises(
+        ValueError, match=r"p.csv must be a .npz or .npy file, as the training data$"
+    ):
         read_features(write(tmp_path / "p.csv", table_text()), preprocessing)
 
 
@@ -388,7 +390,8 @@ def flipped(content: bytes, place: int) -> bytes:
         (flipped(npz_bytes(x=X, y=Y), 500), "the array x of FILE is damaged"),
         (
             npz_bytes(a=X, b=Y),
-            "FILE must have the arrays x_train and y_train, or x and y; it has: a, b",
+            "FILE must have the arrays x_train and y_train, x and y, or train_images and "
+            "train_labels; it has: a, b",
         ),
         (
             npz_bytes(x=X, y=Y, x_test=X),
@@ -412,11 +415,15 @@ def test_npz_files_that_cannot_be_used_are_refused(
 
 def test_paths_that_are_no_data_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
-    write(tmp_path / "d.parquet", "x")
+    write(tmp_path / "d.xls", "x")
     for name, message in (
         ("none.csv", "there is no file PATH"),
-        ("folder.csv", "PATH is a folder, not a file"),
-        ("d.parquet", "PATH has the unknown extension '.parquet'; give a .csv or .npz file"),
+        ("folder.csv", "PATH holds no folders, one for each class"),
+        (
+            "d.xls",
+            "PATH has the unknown extension '.xls'; give a .csv, .tsv, .parquet, .jsonl, .npz or "
+            ".npy file, a folder of images, or a .zip or .tar of it",
+        ),
     ):
         with pytest.raises(ValueError, match=r"\w") as caught:
             load_task(tmp_path / name)
@@ -431,9 +438,10 @@ def test_an_unknown_task_is_named_with_the_known_ones() -> None:
         load_task("foo")
     assert str(caught.value) == (
         "unknown task 'foo'; there are: breast_cancer, diabetes, digits, iris, wine, "
-        "or give a .csv or .npz file"
+        "or give a .csv, .tsv, .parquet, .jsonl, .npz or .npy file, a folder of images, or a .zip "
+        "or .tar of it"
     )
-    with pytest.raises(ValueError, match=r"^target is for files, but iris is a bundled task$"):
+    with pytest.raises(ValueError, match=r"^target is for tables, but iris is a bundled task$"):
         load_task("iris", target="y")
 
 

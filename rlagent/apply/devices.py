@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import warnings
 from pathlib import Path
 from typing import Any, TextIO
 
 PLATFORMS = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}  # by JAX's names
-CACHE_VARIABLE = "RLAGENT_CACHE_DIR"
 _READING = "Error reading persistent compilation cache entry for '"
 _WRITING = "Error writing persistent compilation cache entry for '"
 
@@ -53,10 +51,12 @@ def use_compile_cache() -> None:
     JAX would warn of at every start, is removed and made again. For programs of our own: it
     changes the settings of JAX and of `warnings` for the process.
     """
-    told = os.environ.get(CACHE_VARIABLE)
-    if told == "":
+    from rlagent_envs.tasks.cache import cache_folder
+
+    root = cache_folder()
+    if root is None:
         return
-    folder = Path(told or Path.home() / ".cache" / "rlagent") / _machine()
+    folder = root / _machine()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -98,6 +98,7 @@ def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[st
         "rung_at_start": str(plan.start().rung),
         "device": f"{device.platform} ({device.device_kind})",
         "run_dir": str(job.folder),
+        **({"notes": list(task.notes)} if task.notes else {}),  # on the reading of the data
     }
 
 

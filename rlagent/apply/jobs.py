@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rlagent.apply import run_folder
 from rlagent.apply.devices import use_device
 from rlagent.apply.request import DEFAULT_CONTROLLER, Plan, Request, make_plan, with_budget
-from rlagent.apply.source import IN_MEMORY, fingerprint, load_source
+from rlagent.apply.source import IN_MEMORY, fingerprint, lasting_paths, load_source
 
 if TYPE_CHECKING:
     from rlagent.controller.file import Controller
@@ -49,10 +49,8 @@ def new_job(
         from rlagent.apply.calibration import affordable_updates
 
         plan = with_budget(plan, request, affordable_updates(plan, task, started))
-    # Absolute, because the run may be taken up from another folder.
-    second = None if request.valid is None else str(Path(request.valid).resolve())
     contents = {
-        "request": asdict(request) | {"source": source, "valid": second},
+        "request": asdict(request) | lasting_paths(request, source) | {"source": source},
         "plan": plan.to_json(),
         "data": {"name": task.name, "fingerprint": fingerprint(task)},
         "versions": versions(),

@@ -17,6 +17,7 @@ from rlagent.apply.wording import (
     number,
     settings_in_words,
     several_in_words,
+    task_in_words,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ class LiveView:
         self._job = job
         for record in [] if job.checkpoint is None else job.checkpoint.history:
             self._note(record)
+        about = [f"{job.task.name}: {task_in_words(job.task)}", *job.task.notes]
         if self._console.is_terminal:
+            for line in about:
+                self._print(line)
             self._live = Live(
                 get_renderable=self._render,
                 console=self._console,
@@ -55,7 +59,8 @@ class LiveView:
             )
             self._live.start()
         else:
-            self._print(f"{self._title()}, in {job.folder}")
+            for line in (f"{self._title()}, in {job.folder}", *about):
+                self._print(line)
 
     def show(self, record: dict[str, Any]) -> None:
         """Takes in a decision; what is on the screen follows at its own pace."""

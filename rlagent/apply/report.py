@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rlagent.apply import run_folder
-from rlagent.apply.result import Result, load_run
+from rlagent.apply.predicting import what_to_predict_for
+from rlagent.apply.result import Result
 from rlagent.apply.wording import ensemble_in_words, number
-from rlagent_envs.tasks import read_features
-from rlagent_envs.tasks.preprocessing import TableInput
 
 
 def report(result: Result) -> str:
@@ -41,12 +38,12 @@ def report(result: Result) -> str:
     if times := summary["diverged"]:
         often = "once" if times == 1 else f"{times} times"
         lines.append(f"diverged {often}, and went back to the best weights")
+    lines += summary.get("notes", [])
     if summary["status"] == "deadline":
         lines.append("ended early, because the time was over")
-    stored = result.model.preprocessing
-    suffix = "csv" if stored is not None and isinstance(stored.inputs, TableInput) else "npz"
     lines.append(f"model, history and curves: {result.run_dir}")
-    lines.append(f"next: rlagent predict {result.run_dir} FILE.{suffix} --out predictions.csv")
+    new = what_to_predict_for(result.model.preprocessing)
+    lines.append(f"next: rlagent predict {result.run_dir} {new} --out predictions.csv")
     return "\n".join([f"{summary['task']}, {summary['method']}", *(f"  {one}" for one in lines)])
 
 
@@ -58,34 +55,6 @@ def says_finished(folder: Path) -> str | None:
     if summary is None or summary.get("status") == "interrupted":
         return None
     return f"the run {folder} is finished; there is nothing to go on with"
-
-
-def predictions(folder: Path, file: Path) -> str:
-    """Predictions for the rows of a file, as the text of a .csv file.
-
-    The column `prediction`, then for classification the probability of each class.
-
-    Raises:
-        ValueError: if there is no such run, or the file does not suit it.
-    """
-    result = load_run(folder)
-    model = result.model
-    if model.preprocessing is None:
-        raise ValueError(f"the run {folder} has no preprocessing, so it cannot read files")
-    values = model.values(model.raw(model.transform(read_features(file, model.preprocessing))))
-    labels = model.labels(values).tolist()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if model.classes is None:
-        writer.writerow(["prediction"])
-        writer.writerows([label] for label in labels)
-    else:
-        writer.writerow(["prediction", *(f"probability_{label}" for label in model.classes)])
-        writer.writerows(
-            [label, *(f"{share:.6g}" for share in row)]
-            for label, row in zip(labels, values, strict=True)
-        )
-    return text.getvalue()
 
 
 def table(rows: Sequence[Mapping[str, str | int]]) -> str:

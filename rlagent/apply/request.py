@@ -50,6 +50,9 @@ class Request:
     valid: str | None = None  # a second file
     target: str | None = None
     split_column: str | None = None
+    group: str | None = None  # column whose equal values stay together in a part
+    image_size: str | int | None = None  # pixels: a side, or height x width
+    skip_bad: bool | None = None  # leave out files of a folder that cannot be read
     kind: str | None = None
     score: str | None = None
     seed: int = 0
@@ -66,6 +69,8 @@ class Request:
             raise ValueError(f"unknown method {self.method!r}; there are: {', '.join(methods)}")
         if self.controller is not None and self.method != "controller":
             raise ValueError(f"controller is for the method controller, not for {self.method}")
+        if self.group is not None and self.folds is not None:
+            raise ValueError("folds cannot keep the rows of a group together: give group or folds")
         if self.updates is not None and self.minutes is not None:
             raise ValueError("give updates or minutes, not both")
         for name in ("updates", "decisions", "batch_size", "patience"):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rlagent_envs.tasks.task import Kind, Task
 
 IN_MEMORY = "data in memory"
+OF_FILES = ("image_size", "skip_bad")  # options that have a meaning where files are read
 
 
 def load_source(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
@@ -64,15 +65,14 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
     Raises:
         ValueError: one sentence that names what cannot be used.
     """
-    from rlagent_envs.tasks import TASKS, load_task
+    from rlagent_envs.tasks import is_name, load_task
     from rlagent_envs.tasks.task import Task
 
     if x is None:
         raise ValueError("give a task, a file or data")
     if isinstance(x, Task):
-        _refuse(
-            request, "a Task", "streamed", "valid", "target", "split_column", "kind", "batch_size"
-        )
+        others = ("valid", "target", "split_column", "group", "kind", "batch_size", "streamed")
+        _refuse(request, "a Task", *others, *OF_FILES)
         if y is not None or valid is not None:
             raise ValueError("a Task holds its targets and validation rows already")
         return x, IN_MEMORY
@@ -86,12 +86,15 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
         x,
         target=request.target,
         split_column=request.split_column,
+        group=request.group,
+        image_size=request.image_size,
+        skip_bad=request.skip_bad,
         valid=request.valid,
         kind=kind,
         batch_size=request.batch_size,
         seed=request.seed,
     )
-    return task, str(x) if str(x) in TASKS else str(Path(x).resolve())
+    return task, str(x) if is_name(str(x)) else str(Path(x).resolve())
 
 
 def fingerprint(task: Task) -> str:
@@ -116,8 +119,11 @@ def fingerprint(task: Task) -> str:
 def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
     from rlagent_envs.tasks import from_arrays
 
-    _refuse(request, "data in memory", "valid", "split_column")
+    _refuse(request, "data in memory", "valid", "split_column", *OF_FILES)
     x, y = _with_target(x, y, request.target, "x")
+    groups = None
+    if request.group is not None:
+        x, groups = _taken_out(x, "group", request.group, "to group by", "x")
     x_valid, y_valid = None, None
     if valid is not None:
         try:
@@ -132,6 +138,7 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
         y,
         x_valid=x_valid,
         y_valid=y_valid,
+        groups=groups,
         kind=kind,
         batch_size=request.batch_size,
         streamed=request.streamed,
@@ -141,20 +148,38 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
 
 def _with_target(x: Any, y: Any, target: str | None, name: str) -> tuple[Any, Any]:
     """Inputs and targets, the targets taken from a column if one is named."""
-    from rlagent_envs.tasks.preprocessing import is_table
-
     if target is None:
         if y is None:
             raise ValueError("y is missing: give the targets, or target, a column of a DataFrame")
         return x, y
     if y is not None:
         raise ValueError(f"give y or the target {target!r}, not both")
+    return _taken_out(x, "target", target, "for the target", name)
+
+
+def _taken_out(x: Any, option: str, column: str, purpose: str, name: str) -> tuple[Any, Any]:
+    """A DataFrame without a column, and the column."""
+    from rlagent_envs.tasks.columns import is_table
+
     if not is_table(x):
-        raise ValueError(f"target {target!r} names a column, but {name} is not a DataFrame")
-    if target not in x.columns:
+        raise ValueError(f"{option} {column!r} names a column, but {name} is not a DataFrame")
+    if column not in x.columns:
         columns = ", ".join(map(str, x.columns))
-        raise ValueError(f"{name} has no column {target!r} for the target; it has: {columns}")
-    return x.drop(columns=target), x[target]
+        raise ValueError(f"{name} has no column {column!r} {purpose}; it has: {columns}")
+    return x.drop(columns=column), x[column]
+
+
+def lasting_paths(request: Request, source: str) -> dict[str, str | None]:
+    """The options of a request that are paths: absolute, for a run goes on in another folder, too.
+
+    Args:
+        request: what was asked for.
+        source: what the data is, as `load_source` says.
+    """
+    paths = {"valid": request.valid}
+    if source.endswith(".npy"):
+        paths["target"] = request.target
+    return {name: path and str(Path(path).resolve()) for name, path in paths.items()}
 
 
 def _refuse(request: Request, what: str, *options: str) -> None:

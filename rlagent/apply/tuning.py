@@ -90,6 +90,9 @@ def tune(
     valid: Any = None,
     target: str | None = None,
     split_column: str | None = None,
+    group: str | None = None,
+    image_size: str | int | None = None,
+    skip_bad: bool | None = None,
     kind: str | None = None,
     score: str | None = None,
     seed: int = 0,
@@ -107,7 +110,8 @@ def tune(
     """Trains a network on data in one run, and keeps what is best by validation loss.
 
     Args:
-        x: a task's name, the path of a .csv or .npz file, an array, a DataFrame, or a `Task`.
+        x: a task's name, the path of a file or folder, an array, a DataFrame, or a `Task`; see
+            `rlagent_envs.tasks.load_task`.
         y: labels or values, where `x` is an array or a DataFrame.
         method: controller (a learned policy changes the settings as it goes), or a schedule of
             the learning rate: constant, cosine, one-cycle, step, exponential or warmup-cosine.
@@ -138,8 +142,13 @@ def tune(
         mirrored: images keep their target when they are mirrored left to right, so that the
             augmentation may do it: photographs do, digits and letters do not.
         valid: what to validate on: a file, or `(x, y)`. Where None, rows of the data.
-        target: the column to predict, of a .csv file or a DataFrame.
-        split_column: of a .csv file, the column that says train, valid or test.
+        target: the column to predict, of a table or a DataFrame; of a .npy file, that of the
+            targets.
+        split_column: of a table in a file, the column that says train, valid or test.
+        group: of a table or a DataFrame, the column that says which rows stay together in a part,
+            such as those of a patient; it is no feature.
+        image_size: what images are resized to, 32 or "24x32" pixels; see `load_file`.
+        skip_bad: leave out files of a folder that cannot be read.
         kind: classification or regression; by the target where None.
         score: by what the model is judged at the end; accuracy or r2 where None.
         seed: divides the rows, and draws weights and batches.
@@ -191,6 +200,9 @@ def tune(
         valid=None if valid is None or in_memory is not None else str(valid),
         target=target,
         split_column=split_column,
+        group=group,
+        image_size=image_size,
+        skip_bad=skip_bad,
         kind=kind,
         score=score,
         seed=seed,

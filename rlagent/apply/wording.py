@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from rlagent.apply.request import Plan
+    from rlagent_envs.tasks.task import Task
 
 # How the level of a knob is written, `{}` is the level; of all others it is added.
 _ACTIONS = {
@@ -87,3 +90,31 @@ def ensemble_in_words(summary: dict[str, Any]) -> list[str]:
             f", calibration error {number(errors['ensemble'])}, alone {number(errors['single'])}"
         )
     return [*lines, f"{said}, on {where} rows"]
+
+
+def task_in_words(task: Task) -> str:
+    """What is known of a task before a run begins: kind, rows, inputs, and classes with shares."""
+    tests = 0 if task.test is None else len(task.test.y)
+    rows = f"{len(task.train.y)} rows to train, {len(task.valid.y)} to validate, {tests} to test"
+    return f"{task.kind}, {rows}, {_inputs_in_words(task)}{_classes_in_words(task)}"
+
+
+def _inputs_in_words(task: Task) -> str:
+    if not task.input_shape:
+        return f"{task.features} features"
+    return f"{task.form} inputs of {'x'.join(map(str, task.input_shape))}"
+
+
+def _classes_in_words(task: Task) -> str:
+    """The classes, with the shares of the most and the least frequent in the rows to train."""
+    if task.kind == "regression":
+        return ""
+    counts = np.bincount(task.train.y.reshape(-1), minlength=task.outputs)
+    stored = task.preprocessing
+    known = None if stored is None else stored.classes
+    labels = known or range(task.outputs)
+    largest, smallest = (
+        f"{labels[place]} {100 * counts[place] / counts.sum():.2g} %"
+        for place in (counts.argmax(), counts.argmin())
+    )
+    return f", {task.outputs} classes, the largest {largest}, the smallest {smallest}"

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import numpy as np
 
 from rlagent_envs.forms import form_of
-from rlagent_envs.tasks.preprocessing import Preprocessing, is_table, read_inputs
+from rlagent_envs.tasks.array_input import read_inputs
+from rlagent_envs.tasks.columns import is_table
+from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.splits import (
     MOST_VALID_ROWS,
     divide,
@@ -115,7 +117,7 @@ def _read_groups(groups: Any, rows: int) -> np.ndarray:
     """A number for each row, the same for those of one group."""
     import pandas as pd
 
-    numbers, names = pd.factorize(np.asarray(groups))
+    numbers, _ = pd.factorize(np.asarray(groups))
     if len(numbers) != rows:
         raise ValueError(f"x has {rows} rows but groups has {len(numbers)}")
     if (missing := int((numbers < 0).sum())) > 0:

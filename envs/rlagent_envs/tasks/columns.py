@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -205,6 +206,20 @@ def to_numbers(column: pd.Series, name: str) -> np.ndarray:
             f"which is not a finite number"
         )
     return numbers
+
+
+def is_table(given: Any) -> TypeGuard[pd.DataFrame]:
+    """Whether this is a DataFrame, found out without importing pandas."""
+    return hasattr(given, "iloc") and hasattr(given, "columns")
+
+
+def column_names(table: pd.DataFrame) -> dict[str, int]:
+    """Names of the columns, as texts, and their places; ValueError if one is there twice."""
+    names = [str(name) for name in table.columns]
+    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    if count > 1:
+        raise ValueError(f"the column {name!r} is there {count} times")
+    return {name: place for place, name in enumerate(names)}
 
 
 def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlagent_envs.tasks.archives import SUFFIXES as ARCHIVES
+from rlagent_envs.tasks.archives import member_names, unpacked
+from rlagent_envs.tasks.cifar import holds_cifar, load_cifar
+from rlagent_envs.tasks.image_folders import load_image_folder, read_image_files
+from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.loading import Options, task_of_parts
 from rlagent_envs.tasks.npy import read_npy, read_npy_parts
 from rlagent_envs.tasks.npz import read_npz_inputs, read_npz_parts
+from rlagent_envs.tasks.pictures import SUFFIXES as IMAGES
 from rlagent_envs.tasks.preprocessing import Preprocessing, TableInput
 from rlagent_envs.tasks.tables import READERS, TablePart, read_table, read_table_parts
 
@@ -33,26 +39,34 @@ def load_file(
     batch_size: int | None = None,
     seed: int = 0,
 ) -> Task:
-    """Makes a task of a file.
+    """Makes a task of a file or a folder.
 
-    A .npz file has `x_train, y_train` and, as it likes, `x_valid, y_valid` and `x_test, y_test`,
-    or else `x, y`. A .csv file has a header and a row for each example, separated by commas,
-    semicolons or tabs; an empty cell is a missing value. A column of which all values are
-    numbers is numeric, any other one is a category. Parts that the file does not tell are
-    divided as `from_arrays` does it.
+    A table is a .csv or .tsv file with a header and a row for each example, .parquet, or JSON
+    records, one a line (.jsonl, .ndjson, .json) or in a list. In .csv a column of which all values
+    are numbers is numeric and any other one a category, an empty cell is a missing value, and
+    cells are separated by commas, semicolons or tabs; in others the types are those of the file.
+
+    Arrays are a .npz file with `x_train, y_train` and, as it likes, `x_valid, y_valid` and
+    `x_test, y_test`, or `x, y`, or with the names of MedMNIST; or .npy files, see `read_npy_parts`.
+
+    A folder holds images, see `load_image_folder`. A .zip or .tar archive holds a folder or a
+    single file, or is CIFAR-10, see `load_cifar`.
+
+    Parts that are not told are divided as `from_arrays` does it.
 
     Args:
-        path: the file.
-        target: for .csv, the column to predict.
-        split_column: for .csv, the column that says for each row train, valid (or val,
+        path: the file or folder.
+        target: of a table, the column to predict; of a .npy file, that of the targets.
+        split_column: of a table, the column that says for each row train, valid (or val,
             validation, dev) or test. Where None, a column named `split` of which all values are
             such words is taken, because published files come so.
-        group: for tables, the column that says which rows must stay together in a part; it is no
+        group: of a table, the column that says which rows must stay together in a part; it is no
             feature.
         valid: a second file of the same form to validate on: by its own validation rows if it
             tells them, else by its training rows.
-        image_size: for images.
-        skip_bad: for folders.
+        image_size: of images, 32 or 24x32 pixels, height first; where None their own size if it
+            is one, else 32.
+        skip_bad: leave out files of a folder that cannot be read.
         kind: classification or regression; inferred from the target where None.
         batch_size: examples per update; chosen by the number of rows where None.
         seed: divides the rows.
@@ -71,32 +85,49 @@ def load_file(
         batch_size=batch_size,
         seed=seed,
     )
+    return load_path(Path(path), options)
+
+
+def load_path(path: Path, options: Options) -> Task:
+    """The task of a file or folder; see `load_file`."""
+    if path.is_dir():
+        return load_image_folder(path, options)
     path = check_file(path)
     return LOADERS[path.suffix.lower()](path, options)
 
 
-def read_features(path: str | Path, preprocessing: Preprocessing) -> pd.DataFrame | np.ndarray:
+def read_features(
+    path: str | Path, preprocessing: Preprocessing, *, skip_bad: bool = False
+) -> pd.DataFrame | np.ndarray | list[Path]:
     """Reads inputs to predict for, as `preprocessing.transform` takes them.
 
-    Of a .csv file the columns that were trained on; the target and others may be there or not.
-    Of a .npz file the array `x_test`, or `x` where there is no `x_test`.
+    Of a table the columns that were trained on; the target and others may be there or not. Of a
+    .npz file the array `x_test`, or `x` where there is no `x_test`. Of a folder all images.
 
     Args:
-        path: a file of the form of the one trained on.
+        path: a file of the form of the one trained on; any file of a table is of its form.
         preprocessing: of the task trained on.
+        skip_bad: leave out files of a folder that cannot be read.
 
     Returns:
-        A DataFrame, or an array `[rows, ...]`.
+        A DataFrame, an array `[rows, ...]`, or the paths of images.
 
     Raises:
-        ValueError: if the file cannot be read, lacks a column, or is of the other form.
+        ValueError: if the file cannot be read, lacks a column, or is of another form.
     """
-    path = check_file(path, *(READERS if isinstance(preprocessing.inputs, TableInput) else ARRAYS))
-    if not isinstance(preprocessing.inputs, TableInput):
-        return read_npz_inputs(path)
-    columns = preprocessing.inputs.columns
-    table = read_table(path, {column.name for column in columns if column.kind == "category"})
-    names = [column.name for column in columns]
+    path, inputs = Path(path), preprocessing.inputs
+    if isinstance(inputs, TableInput):
+        return _read_columns(check_file(path, *READERS), inputs)
+    if isinstance(inputs, ImageInput) and (path.is_dir() or path.suffix.lower() in IMAGES):
+        return read_image_files(path if path.is_dir() else check_file(path), skip_bad=skip_bad)
+    path = check_file(path, *ARRAYS, *(IMAGES if isinstance(inputs, ImageInput) else ()))
+    return read_npy(path) if path.suffix.lower() == ".npy" else read_npz_inputs(path)
+
+
+def _read_columns(path: Path, inputs: TableInput) -> pd.DataFrame:
+    """The columns that were trained on, those of categories as texts."""
+    table = read_table(path, {one.name for one in inputs.columns if one.kind == "category"})
+    names = [column.name for column in inputs.columns]
     for name in names:
         if name not in table.columns:
             raise ValueError(f"{path} lacks the column {name!r}")
@@ -111,9 +142,7 @@ def check_file(path: str | Path, *suffixes: str) -> Path:
     if not path.exists():
         raise ValueError(f"there is no file {path}")
     if path.suffix.lower() not in LOADERS:
-        raise ValueError(
-            f"{path} has the unknown extension {path.suffix!r}; give a .csv or .npz file"
-        )
+        raise ValueError(f"{path} has the unknown extension {path.suffix!r}; give {FORMATS}")
     if suffixes and path.suffix.lower() not in suffixes:
         raise ValueError(f"{path} must be a {' or '.join(suffixes)} file, as the training data")
     if path.stat().st_size == 0:
@@ -122,7 +151,7 @@ def check_file(path: str | Path, *suffixes: str) -> Path:
 
 
 def _load_table(path: Path, options: Options) -> Task:
-    options.refuse(f"{path} is a table", "image_size", "skip_bad")
+    options.allow(f"{path} is a table", "target", "split_column", "group", "valid", "kind")
     second = None if options.valid is None else check_file(options.valid, path.suffix.lower())
     parts = read_table_parts(path, options.target, options.split_column, options.group, second)
     _refuse_torn_groups(parts)
@@ -134,18 +163,19 @@ def _refuse_torn_groups(parts: dict[str, TablePart]) -> None:
     """Raises ValueError if a group has rows in two of the parts that are told."""
     seen: dict[object, str] = {}
     for part, rows in parts.items():
-        for name in [] if rows.groups is None else rows.groups.unique():
+        if rows.groups is None:
+            return
+        for name in rows.groups.unique():
             if name in seen:
-                column = rows.groups.name
-                raise ValueError(f"the group {name!s} of {column!r} is in {seen[name]} and {part}")
+                raise ValueError(
+                    f"the group {str(name)!r} of {rows.groups.name!r} is in {seen[name]} and {part}"
+                )
             seen[name] = part
 
 
 def _load_arrays(path: Path, options: Options) -> Task:
-    what = f"{path} is a {path.suffix} file"
-    options.refuse(what, "split_column", "group", "image_size", "skip_bad")
-    if path.suffix.lower() == ".npz":
-        options.refuse(what, "target")
+    named = ["target"] if path.suffix.lower() == ".npy" else []
+    options.allow(f"{path} is a {path.suffix} file", *named, "valid", "kind")
     parts = _array_parts(path, options.target)
     if options.valid is not None:
         second = check_file(options.valid, *ARRAYS)
@@ -162,8 +192,26 @@ def _array_parts(path: Path, target: str | None) -> dict[str, tuple[np.ndarray, 
     return read_npz_parts(path)
 
 
+def _load_archive(path: Path, options: Options) -> Task:
+    """The task of what is in an archive: CIFAR-10, a folder, or a single file."""
+    if holds_cifar(path, member_names(path)):
+        return load_cifar(path, options)
+    with unpacked(path) as inside:
+        return load_path(inside, options)
+
+
+def _refuse_single_image(path: Path, options: Options) -> Task:
+    raise ValueError(f"{path} is a single image; give a folder with a folder for each class")
+
+
+# For errors: what can be given.
+FORMATS = (
+    "a .csv, .tsv, .parquet, .jsonl, .npz or .npy file, a folder of images, or a .zip or .tar of it"
+)
 ARRAYS = (".npz", ".npy")
 LOADERS: dict[str, Callable[[Path, Options], Task]] = {
     **dict.fromkeys(READERS, _load_table),
     **dict.fromkeys(ARRAYS, _load_arrays),
+    **dict.fromkeys(ARCHIVES, _load_archive),
+    **dict.fromkeys(IMAGES, _refuse_single_image),
 }

@@ -13,7 +13,7 @@ Record = dict[str, Any]
 
 
 def read_json_table(path: Path) -> pd.DataFrame:
-    """A column for each key; rows are numbered from 1. A key that a record lacks, or null, is missing.
+    """A column for each key, NaN where a record lacks it or has null; rows are numbered from 1.
 
     Raises:
         ValueError: naming the record, if it is no flat object, or if a value is of another type

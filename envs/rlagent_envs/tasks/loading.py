@@ -18,6 +18,7 @@ PURPOSES = {
     "valid": "files",
     "image_size": "images",
     "skip_bad": "folders",
+    "kind": "files",
 }
 
 
@@ -35,11 +36,11 @@ class Options:
     batch_size: int | None = None
     seed: int = 0
 
-    def refuse(self, what: str, *names: str) -> None:
-        """Raises ValueError if an option is given that has no meaning for `what`."""
-        for name in names:
-            if getattr(self, name) is not None:
-                raise ValueError(f"{name} is for {PURPOSES[name]}, but {what}")
+    def allow(self, what: str, *names: str) -> None:
+        """Raises ValueError if another option than these is given, which `what` has no use for."""
+        for name, purpose in PURPOSES.items():
+            if name not in names and getattr(self, name) is not None:
+                raise ValueError(f"{name} is for {purpose}, but {what}")
 
 
 def task_of_parts(

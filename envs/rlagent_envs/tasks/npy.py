@@ -41,13 +41,16 @@ def read_npy_parts(path: Path, target: str | None) -> dict[str, tuple[np.ndarray
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """The array of a file; ValueError if it is damaged or holds Python objects."""
+    """The array of a file, which stays on disk until it is looked at.
 
+    Raises:
+        ValueError: if it is damaged or holds Python objects.
+    """
     with path.open("rb") as file:
         # NumPy takes anything else for a pickle, and would say so.
         if file.read(len(MAGIC)) != MAGIC:
             raise ValueError(f"{path} is not a .npy file, or it is damaged")
-    return without_pickle(lambda: np.asarray(np.load(path, allow_pickle=False)), str(path))
+    return without_pickle(lambda: np.load(path, mmap_mode="r", allow_pickle=False), str(path))
 
 
 def _file_of_targets(target: str) -> Path:

@@ -91,7 +91,7 @@ def without_pickle(read: Callable[[], np.ndarray], what: str) -> np.ndarray:
     try:
         return read()
     except ValueError as error:
-        if "allow_pickle" in str(error):
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise ValueError(f"{what} holds Python objects, not numbers or texts") from None
         raise ValueError(f"{what} is damaged") from None
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError):

@@ -42,9 +42,7 @@ def _parquet_file(path: Path) -> Any:
     try:
         import pyarrow.parquet
     except ModuleNotFoundError:
-        raise ValueError(
-            f"reading {path} needs pyarrow: pip install 'rlagent[formats]'"
-        ) from None
+        raise ValueError(f"reading {path} needs pyarrow: pip install 'rlagent[formats]'") from None
     try:
         return pyarrow.parquet.ParquetFile(path)
     except (OSError, ValueError) as error:
@@ -67,7 +65,7 @@ def _refuse_nested(path: Path, fields: Iterable[Any]) -> None:
 
 
 def _with_floats(schema: Any) -> Any:
-    """The schema with floats in the place of decimal numbers, which pandas would keep as objects."""
+    """The schema with floats for decimal numbers, which pandas would keep as objects."""
     import pyarrow as pa
 
     fields = [

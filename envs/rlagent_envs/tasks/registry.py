@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rlagent_envs.tasks.bundled import load_bundled
-from rlagent_envs.tasks.files import load_file
+from rlagent_envs.tasks.files import FORMATS, load_path
+from rlagent_envs.tasks.huggingface import load_huggingface
+from rlagent_envs.tasks.loading import Options
+from rlagent_envs.tasks.openml import load_openml
 from rlagent_envs.tasks.task import Kind, Task
 
 TASKS: dict[str, Callable[[], Task]] = {
@@ -19,6 +21,10 @@ TASKS: dict[str, Callable[[], Task]] = {
     "iris": partial(load_bundled, "iris"),
     "wine": partial(load_bundled, "wine"),
 }
+SOURCES: dict[str, Callable[[str, Options], Task]] = {  # that are downloaded, by how names begin
+    "openml:": load_openml,
+    "hf:": load_huggingface,
+}
 
 
 def load_task(
@@ -26,43 +32,60 @@ def load_task(
     *,
     target: str | None = None,
     split_column: str | None = None,
+    group: str | None = None,
     valid: str | Path | None = None,
+    image_size: str | int | None = None,
+    skip_bad: bool | None = None,
     kind: Kind | None = None,
     batch_size: int | None = None,
     seed: int = 0,
 ) -> Task:
-    """Loads a bundled task by its name, or a .csv or .npz file by its path.
+    """Loads a bundled task by its name, a data set to download, or a file or folder by its path.
 
     Args:
-        name_or_path: a name in `TASKS`, which goes before a file of that name, or a path.
-        target: column to predict; for .csv files.
-        split_column: column that says train, valid or test; for .csv files.
+        name_or_path: a name in `TASKS`, which goes before a file of that name; `openml:NAME|ID` or
+            `hf:NAME`, see `load_openml` and `load_huggingface`; or a path.
+        target: column to predict.
+        split_column: column that says train, valid or test.
+        group: column that says which rows stay together in a part.
         valid: a second file, to validate on; for files.
-        kind: classification or regression, for files; inferred where None.
+        image_size: pixels that images are resized to.
+        skip_bad: leave out files of a folder that cannot be read.
+        kind: classification or regression; inferred where None.
         batch_size: examples per update; chosen by the number of rows where None.
-        seed: divides the rows of a file; the division of bundled tasks never changes.
+        seed: divides the rows; the division of bundled tasks never changes.
 
     Raises:
         ValueError: one sentence that names what is wrong, and the choices.
     """
-    if str(name_or_path) in TASKS:
-        only_files = {"target": target, "split_column": split_column, "valid": valid, "kind": kind}
-        return _load_named(str(name_or_path), only_files, batch_size)
-    path = Path(name_or_path)
-    if not path.exists() and not path.suffix:
-        raise ValueError(
-            f"unknown task {str(name_or_path)!r}; there are: {', '.join(sorted(TASKS))}, "
-            f"or give a .csv or .npz file"
-        )
-    return load_file(
-        path,
+    options = Options(
         target=target,
         split_column=split_column,
+        group=group,
         valid=valid,
+        image_size=image_size,
+        skip_bad=skip_bad,
         kind=kind,
         batch_size=batch_size,
         seed=seed,
     )
+    name = str(name_or_path)
+    if name in TASKS:
+        return _load_named(name, options)
+    for beginning, load in SOURCES.items():
+        if name.startswith(beginning):
+            return load(name, options)
+    path = Path(name_or_path)
+    if not path.exists() and not path.suffix:
+        raise ValueError(
+            f"unknown task {name!r}; there are: {', '.join(sorted(TASKS))}, or give {FORMATS}"
+        )
+    return load_path(path, options)
+
+
+def is_name(text: str) -> bool:
+    """Whether this names a task, where it is no path."""
+    return text in TASKS or text.startswith(tuple(SOURCES))
 
 
 def describe_tasks() -> list[dict[str, str | int]]:
@@ -70,13 +93,12 @@ def describe_tasks() -> list[dict[str, str | int]]:
     return [_describe(TASKS[name]()) for name in sorted(TASKS)]
 
 
-def _load_named(name: str, only_files: dict[str, Any], batch_size: int | None) -> Task:
-    """Loads a bundled task; ValueError for an argument that has a meaning for files only."""
-    for argument, value in only_files.items():
-        if value is not None:
-            raise ValueError(f"{argument} is for files, but {name} is a bundled task")
+def _load_named(name: str, options: Options) -> Task:
+    """Loads a bundled task; ValueError for an option that has a meaning for other data only."""
+    options.allow(f"{name} is a bundled task")
     task = TASKS[name]()
-    return task if batch_size is None else dataclasses.replace(task, batch_size=batch_size)
+    size = options.batch_size
+    return task if size is None else dataclasses.replace(task, batch_size=size)
 
 
 def _describe(task: Task) -> dict[str, str | int]:

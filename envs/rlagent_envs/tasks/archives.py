@@ -1,0 +1,105 @@
+"""Data in .zip and .tar archives: unpacked for as long as it is read, and never elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, NamedTuple
+
+SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")  # those behind .tar too
+DAMAGES = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError)
+
+
+class Member(NamedTuple):
+    """A file in an archive."""
+
+    name: str
+    open: Callable[[], IO[bytes]]
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """The content of an archive in a temporary folder, which is removed at the end.
+
+    Where all is in one folder, that is the one.
+
+    Raises:
+        ValueError: if it is damaged, or has a member that is a link or would lie outside of the
+            folder; nothing is unpacked then.
+    """
+    with tempfile.TemporaryDirectory(prefix="rlagent-") as temporary:
+        folder = Path(temporary) / _stem(path)
+        folder.mkdir()
+        try:
+            with _opened(path) as archive:
+                for member in list(_members(path, archive)):  # all are looked at before
+                    target = folder / member.name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with member.open() as source, target.open("wb") as file:
+                        shutil.copyfileobj(source, file)
+        except DAMAGES:
+            raise ValueError(f"{path} is not a readable archive, it may be damaged") from None
+        yield _innermost(folder)
+
+
+def member_names(path: Path) -> list[str]:
+    """Names of the files in an archive; ValueError as `unpacked`."""
+    try:
+        with _opened(path) as archive:
+            return [member.name for member in _members(path, archive)]
+    except DAMAGES:
+        raise ValueError(f"{path} is not a readable archive, it may be damaged") from None
+
+
+def _opened(path: Path) -> zipfile.ZipFile | tarfile.TarFile:
+    if path.suffix.lower() == ".zip":
+        return zipfile.ZipFile(path)
+    return tarfile.open(path)
+
+
+def _members(path: Path, archive: zipfile.ZipFile | tarfile.TarFile) -> Iterator[Member]:
+    """The files, but those that macOS adds; ValueError for what could end up somewhere else."""
+    if isinstance(archive, zipfile.ZipFile):
+        for entry in archive.infolist():
+            _refuse_climbing(path, entry.filename)
+            if not entry.is_dir() and not entry.filename.startswith("__MACOSX/"):
+                yield Member(entry.filename, partial(archive.open, entry))
+        return
+    for item in archive:
+        _refuse_climbing(path, item.name)
+        if item.isfile():
+            yield Member(item.name, partial(_file_in, archive, item))
+        elif not item.isdir():
+            raise ValueError(f"{path} has the member {item.name!r}, which is a link or a device")
+
+
+def _file_in(archive: tarfile.TarFile, item: tarfile.TarInfo) -> IO[bytes]:
+    file = archive.extractfile(item)
+    assert file is not None  # it is a file
+    return file
+
+
+def _refuse_climbing(path: Path, name: str) -> None:
+    """Raises ValueError for a path that leaves the folder, by the rules of any system."""
+    parts = name.replace("\\", "/").split("/")
+    if ".." in parts or not parts[0] or ":" in parts[0] or "\0" in name:
+        raise ValueError(f"{path} has the member {name!r}, whose path leads out of the archive")
+
+
+def _stem(path: Path) -> str:
+    """`photos` of photos.tar.gz."""
+    return path.stem.removesuffix(".tar") or "archive"
+
+
+def _innermost(folder: Path) -> Path:
+    """The first folder on the way down that holds more than one folder, or a single file."""
+    while folder.is_dir() and len(inside := list(folder.iterdir())) == 1:
+        folder = inside[0]
+    return folder

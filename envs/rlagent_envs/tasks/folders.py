@@ -1,0 +1,138 @@
+"""Folders of files: a folder a class, as they are or within train, valid and test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from rlagent_envs.tasks.splits import SPLIT_NAMES
+from rlagent_envs.tasks.targets import shortened
+
+Read = TypeVar("Read")
+
+
+class Labelled(NamedTuple):
+    """Files, and the class of each."""
+
+    files: list[Path]
+    labels: list[str]
+
+
+def class_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Labelled]:
+    """The files of each part, in the order of their names; all in train if parts are not told.
+
+    The folder has a folder for each class, or a folder train, and as it likes valid (or val,
+    validation, dev) and test, with a folder for each class in each of them. Hidden files and
+    folders, and files of other kinds, do not count.
+
+    Args:
+        folder: where they are.
+        suffixes: of the files, such as (".wav",).
+
+    Raises:
+        ValueError: if the folders are not of this kind, or if one of them holds no such file.
+    """
+    inside = _folders(folder)
+    if "train" not in {SPLIT_NAMES.get(one.name.lower()) for one in inside}:
+        return {"train": _of_classes(folder, suffixes)}
+    parts: dict[str, Labelled] = {}
+    for one in inside:
+        part = SPLIT_NAMES.get(one.name.lower())
+        if part is None:
+            raise ValueError(
+                f"{folder} has the folder {one.name} beside train; there may be: "
+                f"{', '.join(SPLIT_NAMES)}"
+            )
+        if part in parts:
+            raise ValueError(f"{folder} has two folders for the {part} part")
+        parts[part] = _of_classes(one, suffixes)
+    return parts
+
+
+def check_counts(train: Labelled, folder: Path) -> None:
+    """Raises ValueError if a class has a single file, where some are to be validated on."""
+    for label, count in sorted(Counter(train.labels).items()):
+        if count == 1:
+            raise ValueError(
+                f"the class {label!r} of {folder} has a single file; it needs two at least, one "
+                f"to train on and one to validate on"
+            )
+
+
+def read_each(
+    files: Sequence[Path], read: Callable[[Path], Read], *, skip_bad: bool
+) -> dict[Path, Read]:
+    """What was read of each file, without those that cannot be read if they may be skipped.
+
+    Args:
+        files: which.
+        read: raises ValueError, naming the file, if it cannot be read.
+        skip_bad: leave out such files; see `skipped`.
+
+    Raises:
+        ValueError: for the first file that cannot be read and may not be skipped, and if none is
+            left.
+    """
+    found: dict[Path, Read] = {}
+    for path in files:
+        try:
+            found[path] = read(path)
+        except ValueError as error:
+            if not skip_bad:
+                raise ValueError(f"{error}; leave such files out by --skip-bad") from None
+    bad = [str(path) for path in files if path not in found]
+    if not found:
+        raise ValueError(f"none of {len(files)} files can be read, {shortened(bad)}")
+    return found
+
+
+def skipped(files: Sequence[Path], found: Container[Path]) -> tuple[str, ...]:
+    """A sentence on the files that could not be read, for the notes of a task; () if all could."""
+    bad = [str(path) for path in files if path not in found]
+    if not bad:
+        return ()
+    return (f"{len(bad)} of {len(files)} files cannot be read and are left out: {shortened(bad)}",)
+
+
+def kept(labelled: Labelled, files: Iterable[Path]) -> Labelled:
+    """What is left of labelled files.
+
+    Raises:
+        ValueError: if a class has none left.
+    """
+    left = set(files)
+    pairs = [pair for pair in zip(*labelled, strict=True) if pair[0] in left]
+    gone = set(labelled.labels) - {label for _, label in pairs}
+    if gone:
+        raise ValueError(f"no file of the class {min(gone)!r} can be read")
+    return Labelled([path for path, _ in pairs], [label for _, label in pairs])
+
+
+def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """All files of these kinds in a folder and its folders, in the order of their names."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    return sorted(path for path in found if path.is_file() and not _hidden(path, folder))
+
+
+def _of_classes(folder: Path, suffixes: Sequence[str]) -> Labelled:
+    files: list[Path] = []
+    labels: list[str] = []
+    for one in _folders(folder):
+        inside = files_below(one, suffixes)
+        if not inside:
+            raise ValueError(f"the folder {one} of a class holds no {' or '.join(suffixes)} file")
+        files += inside
+        labels += [one.name] * len(inside)
+    if not files:
+        raise ValueError(f"{folder} holds no folders, one for each class")
+    return Labelled(files, labels)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)

@@ -1,0 +1,126 @@
+"""Data sets of Hugging Face, through its own library, if that is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from rlagent_envs.tasks.cache import download_folder
+from rlagent_envs.tasks.image_folders import as_pixels, image_task, parse_size, size_for_all
+from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.pictures import picture_of
+from rlagent_envs.tasks.splits import SPLIT_NAMES
+
+if TYPE_CHECKING:
+    from rlagent_envs.tasks.task import Task
+
+PREFIX = "hf:"
+
+
+class _Part(NamedTuple):
+    """Rows of a split, as its library has them, without the target; and the target."""
+
+    rows: Any
+    y: np.ndarray  # [rows]
+
+
+def load_huggingface(name: str, options: Options) -> Task:
+    """Makes a task of a data set: of its images, if it has some, else of its other columns.
+
+    Its splits are the parts; a split without labels is left out.
+
+    Args:
+        name: such as `hf:ylecun/mnist`, or `hf:nyu-mll/glue:sst2` where it has configurations.
+        options: target (where None the single column of classes), image size, kind, batch size and
+            seed are looked at.
+
+    Raises:
+        ValueError: if the library is not installed, there is no such data set, or no network.
+    """
+    options.allow(f"{name} is a data set of Hugging Face", "target", "image_size", "kind")
+    parts = _labelled_parts(name, _fetched(name), options.target)
+    title = name.removeprefix(PREFIX).split("/")[-1].replace(":", "-")
+    features = parts["train"].rows.features
+    images = [one for one, feature in features.items() if _type(feature) == "Image"]
+    if images:
+        return _image_task(title, parts, images[0], options)
+    tables = {part: (_table(one), one.y) for part, one in parts.items()}
+    return task_of_parts(tables, title, options)
+
+
+def _fetched(name: str) -> Mapping[str, Any]:
+    """The splits by their names."""
+    try:
+        import datasets
+    except ModuleNotFoundError:
+        raise ValueError(f"{name} needs the library datasets: pip install datasets") from None
+    path, _, config = name.removeprefix(PREFIX).partition(":")
+    with download_folder("huggingface") as folder:
+        try:
+            found: Mapping[str, Any] = datasets.load_dataset(
+                path, config or None, cache_dir=str(folder)
+            )
+        except (OSError, ValueError) as error:  # those of the network are OSErrors
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{name} cannot be downloaded: {reason}") from None
+    return found
+
+
+def _labelled_parts(name: str, splits: Mapping[str, Any], target: str | None) -> dict[str, _Part]:
+    """The splits that are parts and have their targets; ValueError if none is to train on."""
+    known = {SPLIT_NAMES[split]: rows for split, rows in splits.items() if split in SPLIT_NAMES}
+    if "train" not in known:
+        raise ValueError(f"{name} has no split train; it has: {', '.join(splits)}")
+    target = target or _only_classes(name, known["train"].features)
+    if target not in known["train"].features:
+        columns = ", ".join(known["train"].features)
+        raise ValueError(f"{name} has no column {target!r} for the target; it has: {columns}")
+    parts: dict[str, _Part] = {}
+    for part, rows in known.items():
+        feature, values = rows.features[target], np.asarray(rows[target])
+        if _type(feature) == "ClassLabel":
+            if np.any(values < 0):  # hidden, as of the test parts of competitions
+                continue
+            values = np.array(feature.names)[values]
+        parts[part] = _Part(rows.remove_columns(target), values)
+    if "train" not in parts:
+        raise ValueError(f"{name} has rows without a class in its split train")
+    return parts
+
+
+def _only_classes(name: str, features: Mapping[str, Any]) -> str:
+    found = [one for one, feature in features.items() if _type(feature) == "ClassLabel"]
+    if len(found) != 1:
+        raise ValueError(f"name the target column of {name}; it has: {', '.join(features)}")
+    return found[0]
+
+
+def _table(part: _Part) -> Any:
+    """A DataFrame, with the names of classes where a column has some."""
+    table = part.rows.to_pandas()
+    for name, feature in part.rows.features.items():
+        if _type(feature) == "ClassLabel":
+            table[name] = np.array([*feature.names, None], object)[table[name]]
+    return table
+
+
+def _image_task(title: str, parts: Mapping[str, _Part], column: str, options: Options) -> Task:
+    """The task of a column of images; the others are left out."""
+    pictures = {
+        part: [picture_of(image, f"image {place}") for place, image in enumerate(one.rows[column])]
+        for part, one in parts.items()
+    }
+    sizes = {(one.height, one.width) for images in pictures.values() for one in images}
+    asked = None if options.image_size is None else parse_size(options.image_size)
+    size, notes = size_for_all(sizes, asked)
+    given = {
+        part: ([as_pixels(one, size) for one in images], parts[part].y)
+        for part, images in pictures.items()
+    }
+    return image_task(given, title, options, notes)
+
+
+def _type(feature: Any) -> str:
+    return type(feature).__name__

@@ -1,0 +1,126 @@
+"""Tasks from folders of images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlagent_envs.tasks import folders
+from rlagent_envs.tasks.array_input import LEAST_SIDE
+from rlagent_envs.tasks.image_input import ImageInput
+from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.pictures import SUFFIXES, Size, has_colours, pixels, read_picture, size_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from rlagent_envs.tasks.task import Task
+
+SIDE = 32  # pixels, of images that come in several sizes
+
+
+def load_image_folder(folder: Path, options: Options) -> Task:
+    """Makes a task of a folder: the class of an image is the folder that it is in.
+
+    All images get one size: that which is asked for, else their own if they have the same, else 32
+    x 32 pixels. They are grey if none of them has colours.
+
+    Args:
+        folder: see `folders.class_files`.
+        options: `image_size`, `skip_bad`, batch size and seed are looked at.
+
+    Raises:
+        ValueError: naming the file or folder that cannot be used.
+    """
+    options.allow(f"{folder} is a folder of images", "image_size", "skip_bad")
+    skip_bad = bool(options.skip_bad)
+    asked = None if options.image_size is None else parse_size(options.image_size)
+    parts = folders.class_files(folder, SUFFIXES)
+    every = [path for part in parts.values() for path in part.files]
+    sizes = folders.read_each(every, size_of, skip_bad=skip_bad)
+    size, notes = size_for_all(set(sizes.values()), asked)
+    read = folders.read_each(
+        list(sizes), lambda path: as_pixels(read_picture(path), size), skip_bad=skip_bad
+    )
+    parts = {name: folders.kept(part, read) for name, part in parts.items()}
+    if "valid" not in parts:
+        folders.check_counts(parts["train"], folder)
+    images = {
+        name: ([read[path] for path in part.files], np.array(part.labels))
+        for name, part in parts.items()
+    }
+    options = replace(options, kind="classification")
+    notes = (*folders.skipped(every, read), *notes)
+    return image_task(images, folder.resolve().name, options, notes)
+
+
+def image_task(
+    parts: Mapping[str, tuple[Sequence[np.ndarray], np.ndarray]],
+    name: str,
+    options: Options,
+    notes: tuple[str, ...],
+) -> Task:
+    """The task of images of one size, as `as_pixels` gives them, and their targets."""
+    every = [image for images, _ in parts.values() for image in images]
+    channels = max(image.shape[2] for image in every)
+    given = {part: (_stacked(images, channels), y) for part, (images, y) in parts.items()}
+    task = task_of_parts(given, name, options, notes=notes)
+    assert task.preprocessing is not None
+    return replace(task, preprocessing=task.preprocessing.made_by(ImageInput))
+
+
+def read_image_files(path: Path, *, skip_bad: bool = False) -> list[Path]:
+    """The image, or those of a folder and its folders, to predict for.
+
+    Raises:
+        ValueError: if there is none, or one that cannot be read and may not be skipped.
+    """
+    files = folders.files_below(path, SUFFIXES) if path.is_dir() else [path]
+    if not files:
+        raise ValueError(f"the folder {path} holds no image ({', '.join(SUFFIXES)})")
+    return list(folders.read_each(files, size_of, skip_bad=skip_bad))
+
+
+def parse_size(text: str | int) -> Size:
+    """Height and width of `32`, both, or `24x32`; ValueError for other texts and small sizes."""
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(text))
+    size = (0, 0) if match is None else (int(match[1]), int(match[2] or match[1]))
+    if min(size) < LEAST_SIDE:
+        raise ValueError(
+            f"image_size must be SIDE or HEIGHTxWIDTH, at least {LEAST_SIDE} pixels each, for "
+            f"instance 32 or 24x32, got {text!r}"
+        )
+    return size
+
+
+def size_for_all(sizes: Collection[Size], asked: Size | None) -> tuple[Size, tuple[str, ...]]:
+    """The size that images of some sizes get, and what to say of it."""
+    if asked is not None:
+        return asked, ()
+    if len(sizes) == 1 and min(only := next(iter(sizes))) >= LEAST_SIDE:
+        return only, ()
+    return (SIDE, SIDE), (
+        f"images of {len(sizes)} sizes are resized to {SIDE}x{SIDE} pixels; --image-size chooses "
+        f"another size",
+    )
+
+
+def as_pixels(picture: Image, size: Size) -> np.ndarray:
+    """`[height, width, 3]` of an image with colours, `[height, width, 1]` of one without."""
+    if picture.mode == "L":
+        return pixels(picture, size, 1)
+    image = pixels(picture, size, 3)
+    return image if has_colours(image) else image[..., :1]
+
+
+def _stacked(images: Sequence[np.ndarray], channels: int) -> np.ndarray:
+    """`[images, height, width, channels]`."""
+    made = np.empty((len(images), *images[0].shape[:2], channels), np.uint8)
+    for place, image in enumerate(images):
+        made[place] = image
+    return made

@@ -1,0 +1,76 @@
+"""Data sets of OpenML, by name or number, through scikit-learn, which checks what it downloads."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rlagent_envs.tasks.cache import download_folder
+from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.tables import target_values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rlagent_envs.tasks.task import Task
+
+PREFIX = "openml:"
+
+
+def load_openml(name: str, options: Options) -> Task:
+    """Makes a task of a data set; the target is that which the data set names, or `target`.
+
+    Args:
+        name: such as `openml:adult` or, by its number, `openml:1590`.
+        options: target, group, kind, batch size and seed are looked at.
+
+    Raises:
+        ValueError: if there is no such data set, or no network to get it.
+    """
+    options.allow(f"{name} is a data set of OpenML", "target", "group", "kind")
+    found = _fetched(name, options.target)
+    table: pd.DataFrame = found.data
+    groups = None
+    if options.group is not None:
+        if options.group not in table.columns:
+            columns = ", ".join(map(str, table.columns))
+            raise ValueError(
+                f"{name} has no column {options.group!r} to group by; it has: {columns}"
+            )
+        groups = np.asarray(table[options.group])
+        table = table.drop(columns=options.group)
+    parts = {"train": (table, target_values(found.target))}
+    return task_of_parts(parts, name.removeprefix(PREFIX), options, groups)
+
+
+def _fetched(name: str, target: str | None) -> Any:
+    """What scikit-learn gives, with a table and a single target."""
+    from urllib.error import URLError
+
+    from sklearn.datasets import fetch_openml
+
+    asked = name.removeprefix(PREFIX)
+    by = {"data_id": int(asked)} if asked.isdecimal() else {"name": asked}
+    with download_folder("openml") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of several versions the active one is taken
+        try:
+            found = fetch_openml(
+                **by,
+                target_column="default-target" if target is None else target,
+                as_frame=True,
+                parser="auto",
+                data_home=str(folder),
+                n_retries=1,
+            )
+        except (URLError, TimeoutError, ConnectionError) as error:
+            reason = getattr(error, "reason", error)
+            raise ValueError(f"{name} cannot be downloaded: {reason}") from None
+        except (ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{name} cannot be used: {reason}") from None
+    if found.target is None or len(found.target.shape) != 1:
+        columns = ", ".join(map(str, found.data.columns))
+        raise ValueError(f"name the target column of {name}; it has: {columns}")
+    return found

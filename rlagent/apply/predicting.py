@@ -1,0 +1,119 @@
+"""Predictions for the rows of a file, and the files that they are written to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from rlagent.apply.result import load_run
+from rlagent_envs.tasks import read_features
+from rlagent_envs.tasks.image_input import ImageInput
+from rlagent_envs.tasks.preprocessing import TableInput
+
+if TYPE_CHECKING:
+    from rlagent_envs.tasks.preprocessing import Preprocessing
+
+
+class Predictions(NamedTuple):
+    """A table of what was predicted."""
+
+    names: dict[str, list[str]]  # what the rows are called, a column by its name; or none
+    labels: list[Any]  # [rows]
+    shares: dict[str, np.ndarray]  # the probability of each class, by its column, [rows]; or none
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """All of it by column."""
+        return self.names | {"prediction": self.labels} | self.shares
+
+
+def predictions(folder: Path, file: Path, *, skip_bad: bool = False) -> Predictions:
+    """Predictions for the rows of a file, or the files of a folder.
+
+    Args:
+        folder: of a run.
+        file: of the form of the data that it was trained on.
+        skip_bad: leave out files of a folder that cannot be read.
+
+    Raises:
+        ValueError: if there is no such run, or the file does not suit it.
+    """
+    model = load_run(folder).model
+    stored = model.preprocessing
+    if stored is None:
+        raise ValueError(f"the run {folder} has no preprocessing, so it cannot read files")
+    given = read_features(file, stored, skip_bad=skip_bad)
+    values = model.values(model.raw(model.transform(given)))
+    names: dict[str, list[str]] = {}
+    if isinstance(stored.inputs, ImageInput) and isinstance(given, list):
+        names = dict([stored.inputs.row_names(given)])
+    classes = model.classes or []
+    shares = {f"probability_{label}": values[:, place] for place, label in enumerate(classes)}
+    return Predictions(names, model.labels(values).tolist(), shares)
+
+
+def what_to_predict_for(preprocessing: Preprocessing | None) -> str:
+    """What a file for `rlagent predict` is called in a hint."""
+    inputs = None if preprocessing is None else preprocessing.inputs
+    if isinstance(inputs, TableInput):
+        return "FILE.csv"
+    return "FOLDER" if isinstance(inputs, ImageInput) else "FILE.npz"
+
+
+def written(path: Path | None) -> Callable[[Predictions], bytes]:
+    """What makes the content of a file, by its suffix; .csv where there is none.
+
+    Raises:
+        ValueError: naming the suffixes, if there is no such form.
+    """
+    suffix = ".csv" if path is None else path.suffix.lower()
+    if suffix not in WRITERS:
+        raise ValueError(f"predictions go into {', '.join(WRITERS)} files, got {path}")
+    return WRITERS[suffix]
+
+
+def _as_csv(table: Predictions, separator: str = ",") -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=separator, lineterminator="\n")
+    writer.writerow(table.columns)
+    shares = [[f"{share:.6g}" for share in column] for column in table.shares.values()]
+    writer.writerows(zip(*table.names.values(), table.labels, *shares, strict=True))
+    return text.getvalue().encode()
+
+
+def _as_tsv(table: Predictions) -> bytes:
+    return _as_csv(table, "\t")
+
+
+def _as_json_lines(table: Predictions) -> bytes:
+    columns = {name: np.asarray(values).tolist() for name, values in table.columns.items()}
+    rows = zip(*columns.values(), strict=True)
+    return "".join(
+        json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n" for row in rows
+    ).encode()
+
+
+def _as_parquet(table: Predictions) -> bytes:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError:
+        raise ValueError("writing .parquet needs pyarrow: pip install 'rlagent[formats]'") from None
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(table.columns), buffer)
+    return buffer.getvalue()
+
+
+WRITERS: dict[str, Callable[[Predictions], bytes]] = {
+    ".csv": _as_csv,
+    ".tsv": _as_tsv,
+    ".parquet": _as_parquet,
+    ".jsonl": _as_json_lines,
+    ".ndjson": _as_json_lines,
+}
