@@ -152,7 +152,7 @@ def _add_bench(add: argparse.ArgumentParser) -> None:
     add.add_argument("--suite", dest="suites", type=_texts, metavar="NAME", help="see --list")
     add.add_argument("--suite-dir", metavar="DIR", help="where the files of suites are (data)")
     add.add_argument("--data-dir", metavar="DIR", help="every data file of a folder is a task")
-    add.add_argument("--target", metavar="COLUMN", help="of .csv files that name none")
+    add.add_argument("--target", metavar="COLUMN", help="of tables that name none")
     add.add_argument("--methods", type=_texts, metavar="A,B:K", help="see --list")
     add.add_argument("--seeds", type=int, metavar="N", help="runs of each method and task (3)")
     add.add_argument("--updates", type=_numbers, metavar="N,M", help="budgets of a run (1000)")

@@ -75,6 +75,8 @@ def written(path: Path | None) -> Callable[[Predictions], bytes]:
     suffix = ".csv" if path is None else path.suffix.lower()
     if suffix not in WRITERS:
         raise ValueError(f"predictions go into {', '.join(WRITERS)} files, got {path}")
+    if suffix == ".parquet":
+        _pyarrow()  # before the work is done
     return WRITERS[suffix]
 
 
@@ -100,14 +102,19 @@ def _as_json_lines(table: Predictions) -> bytes:
 
 
 def _as_parquet(table: Predictions) -> bytes:
+    pyarrow = _pyarrow()
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(table.columns), buffer)
+    return buffer.getvalue()
+
+
+def _pyarrow() -> Any:
     try:
         import pyarrow
         import pyarrow.parquet
     except ModuleNotFoundError:
         raise ValueError("writing .parquet needs pyarrow: pip install 'rlagent[formats]'") from None
-    buffer = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(table.columns), buffer)
-    return buffer.getvalue()
+    return pyarrow
 
 
 WRITERS: dict[str, Callable[[Predictions], bytes]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -19,8 +18,8 @@ PROCEDURAL = "procedural:"
 # A training draws its seeds below 2^31 by hashing; these it never saw.
 PROCEDURAL_SEEDS = 2_000_000_000
 PROCEDURAL_TEST_ROWS = 4000
+ARRAYS = ".npz"
 USUAL_TARGETS = ("target", "label", "class", "y", "income")
-ENDINGS = (".csv", ".npz")
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Source:
 
     name: str  # in the store and in the tables
     place: str  # a bundled name, procedural:SEED, or the path of a file
-    target: str | None = None  # column of a .csv file
+    target: str | None = None  # column of a table
 
     @property
     def procedural(self) -> bool:
@@ -62,66 +61,84 @@ class Source:
     @property
     def is_file(self) -> bool:
         """Whether it is read from a file of the user's."""
-        return Path(self.place).suffix.lower() in ENDINGS
+        return Path(self.place).suffix.lower() in (*_tables(), ARRAYS)
 
 
 def source(text: str, folder: Path | None = None, target: str | None = None) -> Source:
-    """The source of `digits`, `procedural:7`, `FILE.npz`, `FILE.csv` or `FILE.csv:COLUMN`.
+    """The source of `digits`, `openml:31`, `procedural:7`, `FILE.npz`, or a table in a file.
+
+    A table may have its target behind it: `FILE.csv:COLUMN`, `FILE.parquet:COLUMN`.
 
     Args:
         text: as people write it.
         folder: where a relative path is looked for; the present folder where None.
-        target: column of a .csv file that names none; guessed where None.
+        target: column of a table that names none; guessed where None.
 
     Raises:
         ValueError: if there is no such task or file.
     """
-    from rlagent_envs.tasks.registry import TASKS
+    from rlagent_envs.tasks.registry import TASKS, is_name
 
-    if text in TASKS:
+    if is_name(text):
         return Source(text, text)
     if text.startswith(PROCEDURAL):
         if not text.removeprefix(PROCEDURAL).isdecimal():
             raise ValueError(f"procedural: needs a seed, a whole number from 0 up, got {text!r}")
         return Source(text, text)
     name, _, column = text.rpartition(":")
-    if not name.lower().endswith(".csv"):
+    if not name.lower().endswith(_tables()):
         name, column = text, ""
     path = (folder or Path()) / name
-    if path.suffix.lower() not in ENDINGS:
+    if path.suffix.lower() not in (*_tables(), ARRAYS):
         raise ValueError(
             f"unknown task {text!r}; there are: {', '.join(sorted(TASKS))}, procedural:SEED, "
-            f"or give a .csv or .npz file"
+            f"or give a {_endings()} file"
         )
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    chosen = (column or target or guess_target(path)) if path.suffix.lower() == ".csv" else None
+    is_table = path.suffix.lower() != ARRAYS
+    chosen = (column or target or guess_target(path)) if is_table else None
     return Source(path.stem, str(path), chosen)
 
 
 def folder_sources(folder: Path, target: str | None = None) -> list[Source]:
-    """Every .csv and .npz file of a folder, by name.
+    """Every table and every .npz file of a folder, by name.
 
     Raises:
         ValueError: if there is no such folder, or no such file in it.
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    endings = (*_tables(), ARRAYS)
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
     if not files:
-        raise ValueError(f"the folder {folder} holds no .csv or .npz file")
+        raise ValueError(f"the folder {folder} holds no {_endings()} file")
     return [source(str(path), target=target) for path in files]
 
 
 def guess_target(path: Path) -> str:
-    """The column that a .csv file most likely is about: one of the usual names, else the last."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        first = file.readline()
-    separator = max(",;\t", key=first.count)
-    names = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+    """The column that a table most likely is about: one of the usual names, else the last.
+
+    Raises:
+        ValueError: if the file cannot be read.
+    """
+    from rlagent_envs.tasks.tables import header_of
+
+    names = header_of(path)
     usual = [name for name in names if name.lower() in USUAL_TARGETS]
     others = [name for name in names if name.lower() != "split"]
     return (usual or others[-1:] or [""])[0]
+
+
+def _tables() -> tuple[str, ...]:
+    """The suffixes of files that hold tables."""
+    from rlagent_envs.tasks.tables import READERS
+
+    return tuple(READERS)
+
+
+def _endings() -> str:
+    return f"{', '.join(_tables())} or {ARRAYS}"
 
 
 @cache

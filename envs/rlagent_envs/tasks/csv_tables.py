@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATORS = ",;\t"
+MISSING = (  # the texts of cells that say so; pandas' own
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
 
 
 def read_csv_table(path: Path, texts: Container[str] = ()) -> pd.DataFrame:
@@ -94,6 +98,8 @@ def _parsed(
                 dtype=dtype,
                 usecols=list(usecols) or None,
                 index_col=False,  # else cells beyond the header would become row labels
+                na_values=list(MISSING),
+                keep_default_na=False,
                 skipinitialspace=True,
                 encoding="utf-8-sig",
             )
@@ -107,10 +113,11 @@ def _parsed(
 
 
 def _settled(column: pd.Series) -> bool:
-    """Whether a column is of numbers alone or of texts alone."""
+    """Whether a column is of numbers alone or of texts alone, with NaN where they are missing."""
     import pandas as pd
     from pandas.api import types
 
     if isinstance(column.dtype, pd.StringDtype):
-        return True
+        # Beside a whole number of more than 64 bits pandas takes missing ones for texts.
+        return not column.isin(MISSING).any()
     return types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype)

@@ -27,7 +27,9 @@ def read_json_table(path: Path) -> pd.DataFrame:
     columns = {name: _column(path, name, records) for name in json_header(path, records)}
     if not columns:
         raise ValueError(f"the records of {path} have no keys")
-    return pd.DataFrame(columns, index=pd.RangeIndex(1, len(records) + 1))
+    table = pd.DataFrame(columns)
+    table.index = pd.RangeIndex(1, len(table) + 1)
+    return table
 
 
 def json_header(path: Path, records: list[Record] | None = None) -> list[str]:
