@@ -55,7 +55,7 @@ def _fetched(name: str) -> Mapping[str, Any]:
     try:
         import datasets
     except ModuleNotFoundError:
-        raise ValueError(f"{name} needs the library datasets: pip install datasets") from None
+        raise ValueError(f"{name} needs the library datasets: pip install 'rlagent[hub]'") from None
     path, _, config = name.removeprefix(PREFIX).partition(":")
     with download_folder("huggingface") as folder:
         try:
