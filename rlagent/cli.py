@@ -256,6 +256,8 @@ def predict(args: argparse.Namespace) -> None:
     use_device(args.device)
     use_compile_cache()
     table = predictions(Path(args.folder), Path(args.file), skip_bad=args.skip_bad)
+    for note in table.notes:
+        print(note, file=sys.stderr)
     if out is None:
         sys.stdout.write(content(table).decode())
     else:

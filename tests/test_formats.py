@@ -426,7 +426,7 @@ def test_medmnist_names_are_known() -> None:
     np.savez("med.npz", train_images=images[:30], train_labels=labels[:30])
     assert load_file("med.npz").input_shape == (8, 8, 3)
     cuts = {"train": slice(0, 30), "val": slice(30, 45), "test": slice(45, 60)}
-    stored = {f"{part}_images": images[cut] for part, cut in cuts.items()}
+    stored: dict[str, Any] = {f"{part}_images": images[cut] for part, cut in cuts.items()}
     stored |= {f"{part}_labels": labels[cut] for part, cut in cuts.items()}
     np.savez("med.npz", **stored)
     task = load_file("med.npz")

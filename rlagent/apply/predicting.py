@@ -13,6 +13,8 @@ import numpy as np
 
 from rlagent.apply.result import load_run
 from rlagent_envs.tasks import read_features
+from rlagent_envs.tasks.folders import skipped
+from rlagent_envs.tasks.image_folders import image_files
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.preprocessing import TableInput
 
@@ -26,6 +28,7 @@ class Predictions(NamedTuple):
     names: dict[str, list[str]]  # what the rows are called, a column by its name; or none
     labels: list[Any]  # [rows]
     shares: dict[str, np.ndarray]  # the probability of each class, by its column, [rows]; or none
+    notes: tuple[str, ...] = ()  # on what was left out
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -51,11 +54,13 @@ def predictions(folder: Path, file: Path, *, skip_bad: bool = False) -> Predicti
     given = read_features(file, stored, skip_bad=skip_bad)
     values = model.values(model.raw(model.transform(given)))
     names: dict[str, list[str]] = {}
+    notes: tuple[str, ...] = ()
     if isinstance(stored.inputs, ImageInput) and isinstance(given, list):
         names = dict([stored.inputs.row_names(given)])
+        notes = skipped(image_files(file), given)
     classes = model.classes or []
     shares = {f"probability_{label}": values[:, place] for place, label in enumerate(classes)}
-    return Predictions(names, model.labels(values).tolist(), shares)
+    return Predictions(names, model.labels(values).tolist(), shares, notes)
 
 
 def what_to_predict_for(preprocessing: Preprocessing | None) -> str:

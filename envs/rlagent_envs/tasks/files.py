@@ -11,7 +11,7 @@ import numpy as np
 from rlagent_envs.tasks.archives import SUFFIXES as ARCHIVES
 from rlagent_envs.tasks.archives import member_names, unpacked
 from rlagent_envs.tasks.cifar import holds_cifar, load_cifar
-from rlagent_envs.tasks.image_folders import load_image_folder, read_image_files
+from rlagent_envs.tasks.image_folders import image_files, load_image_folder, readable_images
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.loading import Options, task_of_parts
 from rlagent_envs.tasks.npy import read_npy, read_npy_parts
@@ -119,7 +119,8 @@ def read_features(
     if isinstance(inputs, TableInput):
         return _read_columns(check_file(path, *READERS), inputs)
     if isinstance(inputs, ImageInput) and (path.is_dir() or path.suffix.lower() in IMAGES):
-        return read_image_files(path if path.is_dir() else check_file(path), skip_bad=skip_bad)
+        files = image_files(path if path.is_dir() else check_file(path))
+        return readable_images(files) if skip_bad else files
     path = check_file(path, *ARRAYS, *(IMAGES if isinstance(inputs, ImageInput) else ()))
     return read_npy(path) if path.suffix.lower() == ".npy" else read_npz_inputs(path)
 

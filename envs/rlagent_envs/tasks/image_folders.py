@@ -74,16 +74,17 @@ def image_task(
     return replace(task, preprocessing=task.preprocessing.made_by(ImageInput))
 
 
-def read_image_files(path: Path, *, skip_bad: bool = False) -> list[Path]:
-    """The image, or those of a folder and its folders, to predict for.
-
-    Raises:
-        ValueError: if there is none, or one that cannot be read and may not be skipped.
-    """
+def image_files(path: Path) -> list[Path]:
+    """The image, or those of a folder and its folders; ValueError if there is none."""
     files = folders.files_below(path, SUFFIXES) if path.is_dir() else [path]
     if not files:
         raise ValueError(f"the folder {path} holds no image ({', '.join(SUFFIXES)})")
-    return list(folders.read_each(files, size_of, skip_bad=skip_bad))
+    return files
+
+
+def readable_images(files: Sequence[Path]) -> list[Path]:
+    """Those of some files that can be read; ValueError if there is none."""
+    return list(folders.read_each(files, lambda path: read_picture(path).size, skip_bad=True))
 
 
 def parse_size(text: str | int) -> Size:
