@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -57,7 +59,7 @@ def _fetched(name: str) -> Mapping[str, Any]:
     except ModuleNotFoundError:
         raise ValueError(f"{name} needs the library datasets: pip install 'rlagent[hub]'") from None
     path, _, config = name.removeprefix(PREFIX).partition(":")
-    with download_folder("huggingface") as folder:
+    with download_folder("huggingface") as folder, _quiet():
         try:
             found: Mapping[str, Any] = datasets.load_dataset(
                 path, config or None, cache_dir=str(folder)
@@ -66,6 +68,18 @@ def _fetched(name: str) -> Mapping[str, Any]:
             reason = " ".join(str(error).split())
             raise ValueError(f"{name} cannot be downloaded: {reason}") from None
     return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines in which the Hub's client tells of each try."""
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _labelled_parts(name: str, splits: Mapping[str, Any], target: str | None) -> dict[str, _Part]:
