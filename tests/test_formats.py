@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from rlagent.apply.source import fingerprint
 from rlagent.cli import main
+from rlagent.experiments.sources import guess_target, source
 from rlagent_envs.tasks import Task, from_arrays, load_file, load_task, read_features
 from rlagent_envs.tasks.cache import cache_folder
 from rlagent_envs.tasks.csv_tables import read_csv_table
@@ -346,6 +347,19 @@ def test_parquet_without_pyarrow_names_what_to_install(
     assert said == "writing .parquet needs pyarrow: pip install 'rlagent[formats]'"
 
 
+def test_experiments_know_tables_of_any_form_and_downloads() -> None:
+    for suffix in READERS:
+        path = write(made_table().rename(columns={"count": "Label"}), f"t{suffix}")
+        assert guess_target(Path(path)) == "Label"
+        assert source(path).target == "Label"
+        assert source(f"{path}:kind").load().kind == "classification"
+    assert source("openml:31").place == "openml:31"
+    assert message_of(source, "t.xls") == (
+        "unknown task 't.xls'; there are: breast_cancer, diabetes, digits, iris, wine, "
+        "procedural:SEED, or give a .csv, .tsv, .parquet, .jsonl, .ndjson, .json or .npz file"
+    )
+
+
 # Arrays
 
 
@@ -472,6 +486,22 @@ def test_a_group_is_in_one_part_only(
         assert set(target[divided["train"]]) == set(target)
     again = divide_groups(target, groups, stratified=stratified, test_given=test_given, seed=seed)
     assert all(np.array_equal(divided[part], again[part]) for part in divided)
+
+
+def test_a_class_of_one_group_comes_into_train_with_the_whole_group() -> None:
+    groups = np.repeat(np.arange(20), 2)
+    # No class has rows enough for folds that are stratified, and five have a single one.
+    target = groups // 4
+    target[::8] = 10 + np.arange(5)
+    target[1::2] = np.arange(20) % 6 + 20
+    outside = 0
+    for seed in range(10):
+        divided = divide_groups(target, groups, stratified=True, test_given=False, seed=seed)
+        assert set(target[divided["train"]]) == set(target)
+        found = [set(groups[rows]) for rows in divided.values()]
+        assert sum(map(len, found)) == 20
+        outside += len(found[0]) + len(found[1])
+    assert outside > 30  # else there was nothing to move
 
 
 def test_grouped_parts_have_about_a_fifth_of_the_rows_and_the_class_shares() -> None:
