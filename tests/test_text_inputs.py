@@ -208,7 +208,8 @@ def test_a_series_keeps_its_name_and_parts_are_read_alike() -> None:
     y = [*labels(), 1]
     task = from_arrays(series, y, x_valid=["sun", "moon", None], y_valid=[0, 1, 1])
     assert task.preprocessing is not None
-    assert task.preprocessing.inputs.names == ["review"]
+    assert isinstance(task.preprocessing.inputs, TextInput)
+    assert task.preprocessing.inputs.columns == ("review",)
     numbers = {word: place for place, word in enumerate(task.preprocessing.inputs.words, 2)}
     by_label = sorted(zip(task.valid.y.tolist(), task.valid.x[:, 0].tolist(), strict=True))
     assert by_label == [(0, numbers["sun"]), (1, 0), (1, 1)]
@@ -257,6 +258,7 @@ def test_a_file_of_texts_is_a_task(tmp_path: Path) -> None:
     task = load_file(path, target="label")
     assert (task.form, len(task.train.y), len(task.valid.y)) == ("tokens", 40, 20)
     assert task.preprocessing is not None
+    assert isinstance(task.preprocessing.inputs, TextInput)
     unseen = pd.DataFrame({"more": [1, 2], "text": ["Sun, and rain", ""]})
     unseen.to_csv(path, index=False)
     made = task.preprocessing.transform(read_features(path, task.preprocessing))
