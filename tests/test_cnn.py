@@ -24,7 +24,7 @@ from rlagent_envs.books import RungFacts
 from rlagent_envs.config import BASIC_KNOBS, KNOB_NAMES
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.growth import grow, shrink
-from rlagent_envs.models import CNN, Rung, ShapeClass
+from rlagent_envs.models import CNN, FAMILIES, Rung, ShapeClass
 from rlagent_envs.models.cnn import Layers
 from rlagent_envs.models.convolution import by_lax, by_patches, convolution
 from rlagent_envs.settings import DEFAULT, Settings
@@ -590,7 +590,7 @@ def test_a_rung_is_chosen_where_none_is_named(data: tuple[Task, Bank]) -> None:
             "cnn reads image, but iris is of the form table (an image is [rows, height, width] of "
             "at least 4 x 4 pixels, or with 1, 3 or 4 channels behind); there are for it: mlp",
         ),
-        (["digits", "--family", "rnn"], "unknown family 'rnn'; there are: mlp, cnn"),
+        (["digits", "--family", "rnn"], f"unknown family 'rnn'; there are: {', '.join(FAMILIES)}"),
         (
             ["digits", "--family", "cnn", "--rung", "128x2"],
             "cnn has no rung 128x2; widths are 8, 16, 32, 64 and depths 1, 2, 3, 4",

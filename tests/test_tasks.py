@@ -350,8 +350,8 @@ def csv_errors() -> list[tuple[str, dict[str, Any], str]]:
         (
             table_text(text=[f"Sentence {n}" for n in range(40)]),
             {},
-            "column 'text' has 24 different texts in 24 rows; text and identifiers cannot be "
-            "used yet, so drop it",
+            "column 'text' has 24 different texts in 24 rows; identifiers cannot be used, so drop "
+            "it",
         ),
         (
             table_text(empty=""),

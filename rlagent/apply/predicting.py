@@ -17,6 +17,7 @@ from rlagent_envs.tasks.folders import skipped
 from rlagent_envs.tasks.image_folders import image_files
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.preprocessing import TableInput
+from rlagent_envs.tasks.texts import TextInput
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.preprocessing import Preprocessing
@@ -66,7 +67,7 @@ def predictions(folder: Path, file: Path, *, skip_bad: bool = False) -> Predicti
 def what_to_predict_for(preprocessing: Preprocessing | None) -> str:
     """What a file for `rlagent predict` is called in a hint."""
     inputs = None if preprocessing is None else preprocessing.inputs
-    if isinstance(inputs, TableInput):
+    if isinstance(inputs, TableInput | TextInput):
         return "FILE.csv"
     return "FOLDER" if isinstance(inputs, ImageInput) else "FILE.npz"
 

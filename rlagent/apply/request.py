@@ -39,7 +39,7 @@ class Request:
     norm: str | None = None  # of attacks: linf or l2
     robust_epsilon: float | None = None  # judge under attacks within it, too
     patience: int | None = None  # decisions without improvement after which the run ends
-    family: str | None = None  # mlp or cnn
+    family: str | None = None  # of rlagent_envs.models.FAMILIES
     rung: str | None = None  # width x depth at the start
     updates: int | None = None  # of the base rung
     minutes: float | None = None  # in the place of updates
@@ -258,13 +258,15 @@ def _settings(given: dict[str, float | str], task: Task) -> Settings:
 
 
 def _without_meaning(name: str, task: Task) -> str:
+    from rlagent_envs.settings import LEVER_OF
+
     if name == "cutmix":
         return "inputs that are not images"
     if name in ("mixup", "augmentation"):
         return f"inputs of the form {task.form}"
     if name == "stochastic_depth":
         return f"the family {task.family}"
-    if task.attackable:
+    if LEVER_OF.get(name) != "adversarial" or task.attackable:
         return task.kind
     return f"{task.name}, which has no continuous inputs that an attack could move"
 

@@ -41,9 +41,10 @@ def of_family(task: Task, family: str) -> Task:
             " (an image is [rows, height, width] of at least 4 x 4 pixels, or with 1, 3 or 4 "
             "channels behind)"
         )
+        shown = "image" in reads and not task.vocabularies
         raise ValueError(
             f"{family} reads {' or '.join(reads)}, but {task.name} is of the form "
-            f"{task.form}{an_image if 'image' in reads else ''}; "
+            f"{task.form}{an_image if shown else ''}; "
             f"there are for it: {', '.join(there_are)}"
         )
     return replace(task, family=family)

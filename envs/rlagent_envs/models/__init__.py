@@ -4,11 +4,13 @@ from rlagent_envs.forms import Form
 from rlagent_envs.models.cnn import CNN
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
 from rlagent_envs.models.mlp import MLP
+from rlagent_envs.models.text import TEXT
 
 # A task gets the first one that fits, if it names none.
 FAMILIES: dict[str, Family] = {
     "mlp": MLP,
     "cnn": CNN,
+    "text": TEXT,
 }
 
 
@@ -21,4 +23,4 @@ def fitting(form: Form, target_shape: tuple[int, ...]) -> list[str]:
     ]
 
 
-__all__ = ["CNN", "FAMILIES", "MLP", "Family", "Rung", "ShapeClass", "fitting"]
+__all__ = ["CNN", "FAMILIES", "MLP", "TEXT", "Family", "Rung", "ShapeClass", "fitting"]

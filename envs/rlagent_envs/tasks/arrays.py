@@ -21,6 +21,7 @@ from rlagent_envs.tasks.splits import (
 from rlagent_envs.tasks.streamed import OnDisk, Streamed, on_disk
 from rlagent_envs.tasks.targets import infer_kind, read_target
 from rlagent_envs.tasks.task import Kind, Split, Task, default_batch_size, stand_in
+from rlagent_envs.tasks.texts import read_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,14 +30,15 @@ if TYPE_CHECKING:
 class Part(NamedTuple):
     """Rows as the user gave them."""
 
-    x: pd.DataFrame | np.ndarray | OnDisk
+    x: pd.DataFrame | pd.Series | np.ndarray | OnDisk
     y: np.ndarray  # [rows], of booleans, numbers or texts
 
     def take(self, rows: np.ndarray) -> Part:
         """Some of the rows."""
         if isinstance(self.x, OnDisk):
             return Part(self.x.only(rows), self.y[rows])
-        return Part(self.x.iloc[rows] if is_table(self.x) else self.x[rows], self.y[rows])
+        x = self.x[rows] if isinstance(self.x, np.ndarray) else self.x.iloc[rows]
+        return Part(x, self.y[rows])
 
 
 def from_arrays(
@@ -61,7 +63,8 @@ def from_arrays(
     validation rows are given, all of `x` trains, and there is a test part only if it is given.
 
     Args:
-        x: a DataFrame, or numbers `[rows, ...]`, as an array or lists.
+        x: a DataFrame, numbers `[rows, ...]`, as an array or lists, or texts `[rows]`, as a list
+            or Series.
         y: labels or values, `[rows]` or `[rows, 1]`.
         x_valid: as `x`, to validate on; needs `y_valid`.
         y_valid: as `y`.
@@ -104,13 +107,18 @@ def check_kind(kind: str | None) -> Kind | None:
 def _read_part(suffix: str, x: Any, y: Any) -> Part:
     """Checks one part by itself."""
     x_name, y_name = f"x{suffix}", f"y{suffix}"
-    inputs = x if is_table(x) or isinstance(x, OnDisk) else read_inputs(x, x_name)
+    inputs = x if is_table(x) or isinstance(x, OnDisk) else _texts_or_numbers(x, x_name)
     if len(inputs) == 0:
         raise ValueError(f"{x_name} is empty, of shape {inputs.shape}")
     target = read_target(y, y_name)
     if len(inputs) != len(target):
         raise ValueError(f"{x_name} has {len(inputs)} rows but {y_name} has {len(target)}")
     return Part(inputs, target)
+
+
+def _texts_or_numbers(x: Any, name: str) -> pd.Series | np.ndarray:
+    texts = read_texts(x)
+    return read_inputs(x, name) if texts is None else texts
 
 
 def _read_groups(groups: Any, rows: int) -> np.ndarray:

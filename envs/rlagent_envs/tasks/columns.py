@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MOST_CATEGORIES = 64  # the rest of a column share one feature, "other"
 CLIP = 10.0  # standardised values stay within this, so that one outlier cannot wreck a run
 VALUES_AT_ONCE = 4_000_000  # converted to float64, 32 MB
-MOST_TEXTS = 20  # a column with more is refused if over half of its values are different
+MOST_TEXTS = 20  # a column with more is no category if over half of its values are different
 
 
 class Stored(BaseModel):
@@ -91,7 +91,7 @@ class CategoryColumn(Stored):
         if len(counts) > max(MOST_TEXTS, len(given) // 2):
             raise ValueError(
                 f"column {name!r} has {len(counts)} different texts in {len(column)} rows; "
-                f"text and identifiers cannot be used yet, so drop it"
+                f"identifiers cannot be used, so drop it"
             )
         # Ties by name, so that the order of the rows does not matter.
         frequent = sorted(counts, key=lambda text: (-counts[text], text))[:MOST_CATEGORIES]
@@ -132,7 +132,7 @@ def fit_column(name: str, column: pd.Series) -> NumericColumn | CategoryColumn |
 
     Raises:
         ValueError: naming the column, if all its values are missing, if one is infinite, if it
-            holds free text or identifiers, or dates and other things without a meaning here.
+            holds identifiers, or dates and other things without a meaning here.
     """
     if column.isna().all():
         raise ValueError(f"column {name!r} has no values in the training rows, so drop it")

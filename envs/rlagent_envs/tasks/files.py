@@ -19,6 +19,7 @@ from rlagent_envs.tasks.npz import read_npz_inputs, read_npz_parts
 from rlagent_envs.tasks.pictures import SUFFIXES as IMAGES
 from rlagent_envs.tasks.preprocessing import Preprocessing, TableInput
 from rlagent_envs.tasks.tables import READERS, TablePart, read_table, read_table_parts
+from rlagent_envs.tasks.texts import TextInput
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,7 @@ def load_file(
     records, one a line (.jsonl, .ndjson, .json) or in a list. In .csv a column of which all values
     are numbers is numeric and any other one a category, an empty cell is a missing value, and
     cells are separated by commas, semicolons or tabs; in others the types are those of the file.
+    Columns of free text make a task of texts, see `text_columns`.
 
     Arrays are a .npz file with `x_train, y_train` and, as it likes, `x_valid, y_valid` and
     `x_test, y_test`, or `x, y`, or with the names of MedMNIST; or .npy files, see `read_npy_parts`.
@@ -105,7 +107,8 @@ def read_features(
     .npz file the array `x_test`, or `x` where there is no `x_test`. Of a folder all images.
 
     Args:
-        path: a file of the form of the one trained on; any file of a table is of its form.
+        path: a file of the form of the one trained on; any file of a table is of its form, and
+            texts may come as arrays, too.
         preprocessing: of the task trained on.
         skip_bad: leave out files of a folder that cannot be read.
 
@@ -117,7 +120,10 @@ def read_features(
     """
     path, inputs = Path(path), preprocessing.inputs
     if isinstance(inputs, TableInput):
-        return _read_columns(check_file(path, *READERS), inputs)
+        names = {column.name: column.kind == "category" for column in inputs.columns}
+        return _read_columns(check_file(path, *READERS), names)
+    if isinstance(inputs, TextInput) and path.suffix.lower() not in ARRAYS:
+        return _read_columns(check_file(path, *READERS), dict.fromkeys(inputs.columns, True))
     if isinstance(inputs, ImageInput) and (path.is_dir() or path.suffix.lower() in IMAGES):
         files = image_files(path if path.is_dir() else check_file(path))
         return readable_images(files) if skip_bad else files
@@ -125,14 +131,13 @@ def read_features(
     return read_npy(path) if path.suffix.lower() == ".npy" else read_npz_inputs(path)
 
 
-def _read_columns(path: Path, inputs: TableInput) -> pd.DataFrame:
-    """The columns that were trained on, those of categories as texts."""
-    table = read_table(path, {one.name for one in inputs.columns if one.kind == "category"})
-    names = [column.name for column in inputs.columns]
-    for name in names:
+def _read_columns(path: Path, are_texts: dict[str, bool]) -> pd.DataFrame:
+    """The columns that were trained on, by their names; those that are texts as such."""
+    table = read_table(path, {name for name, is_text in are_texts.items() if is_text})
+    for name in are_texts:
         if name not in table.columns:
             raise ValueError(f"{path} lacks the column {name!r}")
-    return table[names]
+    return table[list(are_texts)]
 
 
 def check_file(path: str | Path, *suffixes: str) -> Path:

@@ -13,6 +13,7 @@ from rlagent_envs.tasks.array_input import ArrayInput
 from rlagent_envs.tasks.columns import Column, Stored, column_names, fit_column, is_table
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.targets import ClassTarget, RegressionTarget, read_target
+from rlagent_envs.tasks.texts import TextInput, read_texts, text_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,12 +83,13 @@ class Preprocessing(Stored):
     """What was learned from the training rows, to be applied to all others.
 
     Numeric columns are imputed by the median and standardised, with a flag for missing values if
-    training had any; texts and booleans become one feature for each category. Arrays are
-    standardised, images by one mean and scale. Standardised inputs are clipped to [-10, 10].
+    training had any; categories and booleans become one feature for each category. Arrays are
+    standardised, images by one mean and scale. Standardised inputs are clipped to [-10, 10]. Free
+    text becomes the numbers of its words.
     """
 
     version: Literal[1] = 1
-    inputs: Annotated[ArrayInput | TableInput | ImageInput, Field(discriminator="kind")]
+    inputs: Annotated[ArrayInput | TableInput | ImageInput | TextInput, Field(discriminator="kind")]
     target: Annotated[ClassTarget | RegressionTarget, Field(discriminator="kind")]
 
     @classmethod
@@ -95,7 +97,7 @@ class Preprocessing(Stored):
         """Learns from training rows alone.
 
         Args:
-            x: DataFrame, or array `[rows, ...]`.
+            x: DataFrame, array `[rows, ...]`, or texts `[rows]`.
             y: labels or values, `[rows]`.
             kind: whether `y` holds classes or quantities.
 
@@ -103,8 +105,7 @@ class Preprocessing(Stored):
             ValueError: naming the column or value that cannot be used.
         """
         target = ClassTarget if kind == "classification" else RegressionTarget
-        inputs = TableInput.fit(x) if is_table(x) else ArrayInput.fit(x)
-        return cls(inputs=inputs, target=target.fit(read_target(y)))
+        return cls(inputs=_fit_inputs(x), target=target.fit(read_target(y)))
 
     @property
     def features(self) -> int:
@@ -166,3 +167,11 @@ class Preprocessing(Stored):
         except (ValueError, TypeError) as error:
             raise ValueError(f"the preprocessing cannot be read: {error}") from None
         return read
+
+
+def _fit_inputs(x: Any) -> ArrayInput | TableInput | TextInput:
+    if is_table(x):
+        columns = text_columns(x)
+        return TextInput.fit(columns) if columns.shape[1] else TableInput.fit(x)
+    texts = read_texts(x)
+    return ArrayInput.fit(x) if texts is None else TextInput.fit(texts.to_frame())

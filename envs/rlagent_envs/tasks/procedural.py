@@ -55,9 +55,9 @@ def sample_task(seed: int, test_rows: int = 0, *, canvases: bool = False) -> Tas
     mean, deviation = train_x.mean(axis=0), train_x.std(axis=0) + 1e-6
     x = np.clip((x - mean) / deviation, -10.0, 10.0) * recipe.scale
     if recipe.kind == "classification":
-        y, classes = _noisy_classes(generator, recipe, y)
+        y, classes = noisy_classes(generator, recipe, y)
     else:
-        y, classes = _noisy_values(generator, recipe, y), 1
+        y, classes = noisy_values(generator, recipe, y), 1
     ends = np.cumsum(sizes)
     x = x.astype(np.float32, copy=False)
     input_shape: tuple[int, ...] = ()
@@ -84,20 +84,20 @@ def draw_recipe(generator: np.random.Generator) -> Recipe:
     """What kind of task it will be, how large and how hard."""
     kind: Kind = "classification" if generator.random() < 0.8 else "regression"
     source = str(generator.choice(list(SOURCES))) if kind == "classification" else "teacher"
-    features = round(_log_uniform(generator, 4, MAX_FEATURES))
+    features = round(log_uniform(generator, 4, MAX_FEATURES))
     if source == "images":
-        features = round(_log_uniform(generator, 4, math.isqrt(MAX_FEATURES))) ** 2
+        features = round(log_uniform(generator, 4, math.isqrt(MAX_FEATURES))) ** 2
     return Recipe(
         kind=kind,
         source=source,
         features=features,
-        latent=min(features, round(_log_uniform(generator, 2, 40))),
-        classes=round(_log_uniform(generator, 2, 12)) if kind == "classification" else 1,
+        latent=min(features, round(log_uniform(generator, 2, 40))),
+        classes=round(log_uniform(generator, 2, 12)) if kind == "classification" else 1,
         # The larger of two draws: most tasks should not be learned by heart within a few passes.
-        train_rows=round(max(_log_uniform(generator, 128, MAX_TRAIN_ROWS) for _ in range(2))),
+        train_rows=round(max(log_uniform(generator, 128, MAX_TRAIN_ROWS) for _ in range(2))),
         noise=float(generator.choice([0.0, 0.0, generator.uniform(0.0, 0.3)])),
-        input_noise=float(generator.choice([0.0, _log_uniform(generator, 0.05, 1.0)])),
-        scale=float(generator.choice([1.0, _log_uniform(generator, 0.3, 3.0)])),
+        input_noise=float(generator.choice([0.0, log_uniform(generator, 0.05, 1.0)])),
+        scale=float(generator.choice([1.0, log_uniform(generator, 0.3, 3.0)])),
     )
 
 
@@ -106,13 +106,13 @@ def mixture(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each class is a few clusters in the latent space, seen through a random projection."""
     clusters = recipe.classes * int(generator.integers(1, 6))
-    spread = _log_uniform(generator, 0.1, 1.2)
+    spread = log_uniform(generator, 0.1, 1.2)
     centres = _normal(generator, clusters, recipe.latent) * math.sqrt(3.0)
     which = generator.integers(clusters, size=rows)
     noise = _normal(generator, rows, recipe.latent)
     z = centres[which] + (0.7 * spread * math.sqrt(recipe.latent)) * noise
     projection = _normal(generator, recipe.latent, recipe.features)
-    shares = _class_shares(generator, recipe.classes)
+    shares = class_shares(generator, recipe.classes)
     class_of = generator.permutation(
         np.concatenate(
             [np.arange(recipe.classes), generator.choice(recipe.classes, clusters, p=shares)]
@@ -134,7 +134,7 @@ def teacher(
     outputs = (outputs - outputs.mean(axis=0)) / (outputs.std(axis=0) + 1e-9)
     if recipe.kind == "regression":
         return x, outputs[:, 0]
-    shares = _class_shares(generator, recipe.classes)
+    shares = class_shares(generator, recipe.classes)
     return x, np.argmax(outputs + np.log(shares).astype(np.float32), axis=1)
 
 
@@ -142,12 +142,12 @@ def manifold(
     recipe: Recipe, generator: np.random.Generator, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each class is a curved surface: a code of the class and a few factors of style, decoded."""
-    shares = _class_shares(generator, recipe.classes)
+    shares = class_shares(generator, recipe.classes)
     y = generator.choice(recipe.classes, rows, p=shares)
     code = _normal(generator, recipe.classes, recipe.latent)
     style = _normal(generator, rows, recipe.latent)
     mixing = _normal(generator, recipe.latent, recipe.latent) / math.sqrt(recipe.latent)
-    strength = _log_uniform(generator, 0.3, 2.0)
+    strength = log_uniform(generator, 0.3, 2.0)
     z = code[y] + strength * style @ mixing
     return _random_network(generator, z, recipe.features, int(generator.integers(1, 3))), y
 
@@ -161,7 +161,7 @@ def images(
     patterns = recipe.classes * int(generator.integers(1, 4))
     drawn = _normal(generator, patterns, grid, grid)
     which = generator.integers(patterns, size=rows)
-    strength = _log_uniform(generator, 0.2, 1.5)
+    strength = log_uniform(generator, 0.2, 1.5)
     bent = drawn[which] + strength * _normal(generator, rows, grid, grid)
     # Pixel i of a picture lies at (i + shift) of a grid that is larger by the largest shift.
     shifts = generator.uniform(0.0, 0.2 * generator.random(), (2, rows, 1)).astype(np.float32)
@@ -169,7 +169,7 @@ def images(
     down, across = np.maximum(1.0 - np.abs(places[..., None] - np.arange(grid)), 0.0)
     pictures = (down @ bent) @ across.transpose(0, 2, 1)
     edge = (np.tanh, _relu, np.abs)[int(generator.integers(3))]
-    gain = _log_uniform(generator, 0.5, 4.0)
+    gain = log_uniform(generator, 0.5, 4.0)
     return edge(gain * pictures).reshape(rows, side * side), which % recipe.classes
 
 
@@ -186,7 +186,7 @@ def _random_network(
 ) -> np.ndarray:
     """A random network with `depth` hidden layers; without any it is linear."""
     activation = (np.tanh, _relu, np.sin)[int(generator.integers(3))]
-    gain = _log_uniform(generator, 0.7, 2.5)
+    gain = log_uniform(generator, 0.7, 2.5)
     for _ in range(depth):
         width = int(generator.integers(8, 49))
         weights = _normal(generator, x.shape[1], width) * (gain / math.sqrt(x.shape[1]))
@@ -194,7 +194,8 @@ def _random_network(
     return x @ _normal(generator, x.shape[1], outputs) / math.sqrt(x.shape[1])
 
 
-def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+    """A number whose logarithm is uniform between those of the bounds."""
     return math.exp(generator.uniform(math.log(low), math.log(high)))
 
 
@@ -206,7 +207,7 @@ def _relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0.0)
 
 
-def _class_shares(generator: np.random.Generator, classes: int) -> np.ndarray:
+def class_shares(generator: np.random.Generator, classes: int) -> np.ndarray:
     """Equal shares for half of the tasks, unequal ones for the others."""
     if generator.random() < 0.5:
         return np.full(classes, 1.0 / classes)
@@ -237,7 +238,7 @@ def _on_canvas(x: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
     return made.reshape(len(x), -1), (canvas, canvas, 1)
 
 
-def _noisy_classes(
+def noisy_classes(
     generator: np.random.Generator, recipe: Recipe, y: np.ndarray
 ) -> tuple[np.ndarray, int]:
     """Class numbers with some redrawn; classes that training would not see are merged away."""
@@ -251,7 +252,7 @@ def _noisy_classes(
     return numbers.astype(np.int32), len(seen)
 
 
-def _noisy_values(generator: np.random.Generator, recipe: Recipe, y: np.ndarray) -> np.ndarray:
+def noisy_values(generator: np.random.Generator, recipe: Recipe, y: np.ndarray) -> np.ndarray:
     """The target, standardised on the rows to train on, with noise."""
     noise = _normal(generator, len(y))
     y = math.sqrt(1.0 - recipe.noise) * y + math.sqrt(recipe.noise) * noise
