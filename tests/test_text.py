@@ -39,7 +39,7 @@ from rlagent_envs.training.loop import Live
 SMALL = Rung(1, 16)
 LENGTH, TOKENS = 12, 40
 BATCH_SIZE = 32
-CHEAP = {"rung": "16x1", "batch_size": BATCH_SIZE, "decisions": 5}
+CHEAP: dict[str, Any] = {"rung": "16x1", "batch_size": BATCH_SIZE, "decisions": 5}
 
 
 @pytest.fixture(autouse=True)
