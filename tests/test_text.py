@@ -343,6 +343,27 @@ def test_narrowing_undoes_widening(rung: Rung) -> None:
         TEXT.narrow(make_params(shape_of(SMALL)), 32)
 
 
+def test_narrowing_finds_the_channels_that_nobody_hears() -> None:
+    shape = shape_of(Rung(2, 16))
+    live, generator = make_live(shape), np.random.default_rng(4)
+    wide = grow(np.random.default_rng(1), shape, live, Rung(2, 32)).params
+    stream, *inside = (generator.permutation(32) for _ in range(3))
+    blocks = tuple(
+        block._replace(
+            first=block.first[:, stream][:, :, own],
+            bias=block.bias[own],
+            second=block.second[:, own][:, :, stream],
+        )
+        for block, own in zip(wide.blocks, inside, strict=True)
+    )
+    last = wide.last._replace(kernel=wide.last.kernel[:, stream])
+    mixed = Layers(wide.embedding[:, stream], blocks, last)
+    narrowed = TEXT.narrow(mixed, 16)(mixed)
+    expected = plain_network(live.params, texts())
+    for params in (mixed, narrowed):
+        np.testing.assert_allclose(plain_network(params, texts()), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_an_edit_knows_what_is_new() -> None:
     shape = shape_of(Rung(2, 16))
     live = make_live(shape)
