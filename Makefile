@@ -21,7 +21,7 @@ demo: .venv/.installed-core
 	$(BIN)/rlagent tune digits
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 test-slow: .venv/.installed-all
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
