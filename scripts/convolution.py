@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from rlagent_envs.models import CNN, Rung, ShapeClass
-from rlagent_envs.models import cnn as family
+from rlagent_envs.models import CNN, Rung, ShapeClass, residual
+from rlagent_envs.models.cnn import LARGEST_BLOCK
 from rlagent_envs.models.convolution import by_lax, by_patches
 from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.training import adamw
@@ -48,7 +48,7 @@ class TorchBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.norm = nn.GroupNorm(width // family.GROUP, width)
+        self.norm = nn.GroupNorm(width // residual.GROUP, width)
         self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -63,19 +63,19 @@ class TorchNetwork(nn.Module):
         super().__init__()
         width = rung.width
         self.stem = nn.Conv2d(input_shape[2], width, 3, padding=1, bias=False)
-        self.stem_norm = nn.GroupNorm(width // family.GROUP, width)
+        self.stem_norm = nn.GroupNorm(width // residual.GROUP, width)
         self.blocks = nn.ModuleList([TorchBlock(width) for _ in range(rung.depth)])
-        self.norm = nn.GroupNorm(width // family.GROUP, width)
+        self.norm = nn.GroupNorm(width // residual.GROUP, width)
         self.last = nn.Linear(width, CLASSES)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The logits."""
         x = torch.relu(self.stem_norm(self.stem(x)))
-        while min(x.shape[2:]) > family.LARGEST_BLOCK:
+        while min(x.shape[2:]) > LARGEST_BLOCK:
             x = nn.functional.avg_pool2d(x, 2)
         for number, block in enumerate(self.blocks):
             x = block(x)
-            if number == 0 and min(x.shape[2:]) >= family.LEAST_HALVED:
+            if number == 0 and min(x.shape[2:]) >= residual.LEAST_HALVED:
                 x = nn.functional.avg_pool2d(x, 2)
         logits: torch.Tensor = self.last(torch.relu(self.norm(x)).mean((2, 3)))
         return logits
@@ -106,7 +106,7 @@ def in_jax(shape: ShapeClass, updates: int, by: Any, x: Any, y: Any, *, unrolled
         return carry
 
     carry = (params, adamw.init(params, DEFAULT.momentum))
-    with mock.patch.object(family, "convolution", by):  # read while this is traced
+    with mock.patch.object(residual, "convolution", by):  # read while this is traced
         jax.block_until_ready(train(carry, x, y))  # type: ignore[no-untyped-call]
     return lambda: jax.block_until_ready(train(carry, x, y))  # type: ignore[no-untyped-call]
 

@@ -25,8 +25,8 @@ from rlagent_envs.config import BASIC_KNOBS, KNOB_NAMES
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.growth import grow, shrink
 from rlagent_envs.models import CNN, FAMILIES, Rung, ShapeClass
-from rlagent_envs.models.cnn import Layers
 from rlagent_envs.models.convolution import by_lax, by_patches, convolution
+from rlagent_envs.models.residual import Layers
 from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.tasks import from_arrays, load_task
 from rlagent_envs.tasks.task import Task

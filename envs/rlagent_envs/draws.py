@@ -50,6 +50,12 @@ def uniform(start: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return (bits(start, positions) >> 8).astype(jnp.float32) * np.float32(2.0**-24)
 
 
+def normal(start: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Normal numbers, float32, by the method of Box and Muller 1958."""
+    first, second = uniform(start, (2, *shape))
+    return jnp.sqrt(-2.0 * jnp.log1p(-first)) * jnp.cos(2.0 * np.pi * second)
+
+
 def rows(start: Any, positions: Any, total: Any) -> Any:
     """A row number from 0 to `total` - 1 for each position of a batch, with replacement, uint32.
 

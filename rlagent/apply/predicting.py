@@ -13,11 +13,14 @@ import numpy as np
 
 from rlagent.apply.result import load_run
 from rlagent_envs.tasks import read_features
+from rlagent_envs.tasks.audio_folders import audio_files
+from rlagent_envs.tasks.audio_input import AudioInput
 from rlagent_envs.tasks.folders import skipped
 from rlagent_envs.tasks.image_folders import image_files
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.preprocessing import TableInput
 from rlagent_envs.tasks.texts import TextInput
+from rlagent_envs.tasks.window_input import WindowInput
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.preprocessing import Preprocessing
@@ -56,9 +59,13 @@ def predictions(folder: Path, file: Path, *, skip_bad: bool = False) -> Predicti
     values = model.values(model.raw(model.transform(given)))
     names: dict[str, list[str]] = {}
     notes: tuple[str, ...] = ()
-    if isinstance(stored.inputs, ImageInput) and isinstance(given, list):
-        names = dict([stored.inputs.row_names(given)])
-        notes = skipped(image_files(file), given)
+    inputs = stored.inputs
+    if isinstance(inputs, WindowInput):
+        names = dict([inputs.row_names(given)])
+    if isinstance(inputs, ImageInput | AudioInput) and isinstance(given, list):
+        names = dict([inputs.row_names(given)])
+        files = image_files(file) if isinstance(inputs, ImageInput) else audio_files(file)
+        notes = skipped(files, given)
     classes = model.classes or []
     shares = {f"probability_{label}": values[:, place] for place, label in enumerate(classes)}
     return Predictions(names, model.labels(values).tolist(), shares, notes)
@@ -67,8 +74,10 @@ def predictions(folder: Path, file: Path, *, skip_bad: bool = False) -> Predicti
 def what_to_predict_for(preprocessing: Preprocessing | None) -> str:
     """What a file for `rlagent predict` is called in a hint."""
     inputs = None if preprocessing is None else preprocessing.inputs
-    if isinstance(inputs, TableInput | TextInput):
+    if isinstance(inputs, TableInput | TextInput | WindowInput):
         return "FILE.csv"
+    if isinstance(inputs, AudioInput):
+        return "FILE.wav"
     return "FOLDER" if isinstance(inputs, ImageInput) else "FILE.npz"
 
 

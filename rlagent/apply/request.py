@@ -54,6 +54,10 @@ class Request:
     image_size: str | int | None = None  # pixels: a side, or height x width
     skip_bad: bool | None = None  # leave out files of a folder that cannot be read
     kind: str | None = None
+    form: str | None = None  # of arrays: image or sequence
+    time: str | None = None  # column that orders the rows of a time series
+    horizon: int | None = None  # how many rows ahead its target is
+    window: int | None = None  # how many past rows are looked at
     score: str | None = None
     seed: int = 0
     device: str | None = None
@@ -73,7 +77,7 @@ class Request:
             raise ValueError("folds cannot keep the rows of a group together: give group or folds")
         if self.updates is not None and self.minutes is not None:
             raise ValueError("give updates or minutes, not both")
-        for name in ("updates", "decisions", "batch_size", "patience"):
+        for name in ("updates", "decisions", "batch_size", "patience", "horizon", "window"):
             value = getattr(self, name)
             if value is not None and (value != int(value) or value < 1):
                 raise ValueError(f"{name} must be a whole number from 1 up, got {value}")

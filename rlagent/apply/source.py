@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rlagent_envs.tasks.task import Kind, Task
 
 IN_MEMORY = "data in memory"
+SERIES = ("time", "horizon", "window")  # options that are for a time series
 OF_FILES = ("image_size", "skip_bad")  # options that have a meaning where files are read
 
 
@@ -37,14 +38,15 @@ def of_family(task: Task, family: str) -> Task:
         raise ValueError(f"unknown family {family!r}; there are: {', '.join(FAMILIES)}")
     reads, there_are = FAMILIES[family].reads, fitting(task.form, task.target_shape)
     if family not in there_are:
-        an_image = (
-            " (an image is [rows, height, width] of at least 4 x 4 pixels, or with 1, 3 or 4 "
-            "channels behind)"
-        )
-        shown = "image" in reads and not task.vocabularies
+        what_is = {
+            "image": " (an image is [rows, height, width] of at least 4 x 4 pixels, or with 1, 3 "
+            "or 4 channels behind)",
+            "sequence": " (a sequence is [rows, steps, channels]: ask for the form sequence)",
+        }
+        hint = "" if task.vocabularies else "".join(what_is.get(form, "") for form in reads)
         raise ValueError(
             f"{family} reads {' or '.join(reads)}, but {task.name} is of the form "
-            f"{task.form}{an_image if shown else ''}; "
+            f"{task.form}{hint}; "
             f"there are for it: {', '.join(there_are)}"
         )
     return replace(task, family=family)
@@ -73,7 +75,7 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
         raise ValueError("give a task, a file or data")
     if isinstance(x, Task):
         others = ("valid", "target", "split_column", "group", "kind", "batch_size", "streamed")
-        _refuse(request, "a Task", *others, *OF_FILES)
+        _refuse(request, "a Task", *others, "form", *SERIES, *OF_FILES)
         if y is not None or valid is not None:
             raise ValueError("a Task holds its targets and validation rows already")
         return x, IN_MEMORY
@@ -92,6 +94,10 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
         skip_bad=request.skip_bad,
         valid=request.valid,
         kind=kind,
+        form=request.form,
+        time=request.time,
+        horizon=request.horizon,
+        window=request.window,
         batch_size=request.batch_size,
         seed=request.seed,
     )
@@ -121,6 +127,9 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
     from rlagent_envs.tasks import from_arrays
 
     _refuse(request, "data in memory", "valid", "split_column", *OF_FILES)
+    if request.time is not None:
+        return _forecast(x, y, request, valid)
+    _refuse(request, "data without a column of times", *SERIES)
     x, y = _with_target(x, y, request.target, "x")
     groups = None
     if request.group is not None:
@@ -141,10 +150,38 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
         y_valid=y_valid,
         groups=groups,
         kind=kind,
+        form=request.form,
         batch_size=request.batch_size,
         streamed=request.streamed,
         seed=request.seed,
     )
+
+
+def _forecast(x: Any, y: Any, request: Request, valid: Any) -> Task:
+    """The task of a time series in a DataFrame."""
+    from rlagent_envs.tasks.columns import is_table
+    from rlagent_envs.tasks.forecasting import forecast_task
+    from rlagent_envs.tasks.loading import Options
+
+    _refuse(request, "a time series", "streamed")
+    if not is_table(x) or y is not None or valid is not None:
+        raise ValueError(
+            "time is for a DataFrame alone: the target is one of its columns, and its latest rows "
+            "validate and test"
+        )
+    kind: Kind | None = request.kind  # type: ignore[assignment]  # forecast_task checks it
+    options = Options(
+        target=request.target,
+        group=request.group,
+        kind=kind,
+        form=request.form,
+        time=request.time,
+        horizon=request.horizon,
+        window=request.window,
+        batch_size=request.batch_size,
+        seed=request.seed,
+    )
+    return forecast_task(x, "data", options)
 
 
 def _with_target(x: Any, y: Any, target: str | None, name: str) -> tuple[Any, Any]:

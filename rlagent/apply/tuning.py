@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +93,10 @@ def tune(
     image_size: str | int | None = None,
     skip_bad: bool | None = None,
     kind: str | None = None,
+    form: str | None = None,
+    time: str | None = None,
+    horizon: int | None = None,
+    window: int | None = None,
     score: str | None = None,
     seed: int = 0,
     ensemble: str | None = None,
@@ -150,6 +153,11 @@ def tune(
         image_size: what images are resized to, 32 or "24x32" pixels; see `load_file`.
         skip_bad: leave out files of a folder that cannot be read.
         kind: classification or regression; by the target where None.
+        form: of arrays: image or sequence; by the shape of a row where None, see `from_arrays`.
+        time: the column of times, where the rows of a table or DataFrame are one time series: the
+            target is forecast, as a regression, and the latest rows validate and test.
+        horizon: with `time`, how many rows ahead the target is; 1 where None.
+        window: with `time`, how many past rows are looked at; at most 32 where None.
         score: by what the model is judged at the end; accuracy or r2 where None.
         seed: divides the rows, and draws weights and batches.
         ensemble: several networks that predict together: snapshot (of one run), bagging, boosting
@@ -204,6 +212,10 @@ def tune(
         image_size=image_size,
         skip_bad=skip_bad,
         kind=kind,
+        form=form,
+        time=time,
+        horizon=horizon,
+        window=window,
         score=score,
         seed=seed,
         device=device,

@@ -4,10 +4,13 @@ from rlagent_envs.forms import Form
 from rlagent_envs.models.cnn import CNN
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
 from rlagent_envs.models.mlp import MLP
+from rlagent_envs.models.sequence import SEQUENCE
 from rlagent_envs.models.text import TEXT
 
-# A task gets the first one that fits, if it names none.
+# A task gets the first one that fits, if it names none: so a family that is to be the choice for a
+# form of examples stands before those that can read it, too.
 FAMILIES: dict[str, Family] = {
+    "sequence": SEQUENCE,
     "mlp": MLP,
     "cnn": CNN,
     "text": TEXT,
@@ -23,4 +26,4 @@ def fitting(form: Form, target_shape: tuple[int, ...]) -> list[str]:
     ]
 
 
-__all__ = ["CNN", "FAMILIES", "MLP", "TEXT", "Family", "Rung", "ShapeClass", "fitting"]
+__all__ = ["CNN", "FAMILIES", "MLP", "SEQUENCE", "TEXT", "Family", "Rung", "ShapeClass", "fitting"]

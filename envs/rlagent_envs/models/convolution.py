@@ -7,19 +7,24 @@ long pieces, the product has long rows, and what is done to a pixel is done to a
 
 from __future__ import annotations
 
+import math
+from itertools import product
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The images convolved at stride 1, with zeros around them, so that they keep their size.
+    """Images or sequences convolved at stride 1, with zeros around, so that they keep their size.
 
     Args:
-        x: `[channels, height, width, batch]`.
-        kernel: `[side, side, channels, channels after]`, of an odd side.
+        x: `[channels, height, width, batch]`, or `[channels, steps, batch]`.
+        kernel: `[side, side, channels, channels after]`, or `[side, channels, channels after]`, of
+            an odd side.
 
     Returns:
-        `[channels after, height, width, batch]`.
+        As `x`, with the channels after.
     """
     # At trace time: a program is compiled for one kind of device.
     by = by_patches if jax.default_backend() == "cpu" else by_lax
@@ -28,29 +33,28 @@ def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def by_lax(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution by XLA's own operation."""
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("CHWN", "HWIO", "CHWN")
-    )
+    axes = "HW"[: x.ndim - 2]
+    names = (f"C{axes}N", f"{axes}IO", f"C{axes}N")
+    return jax.lax.conv_general_dilated(x, kernel, [1] * len(axes), "SAME", dimension_numbers=names)
 
 
 def by_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The convolution as one matrix product of the kernel with the patches around each pixel.
+    """The convolution as one matrix product of the kernel with the patches around each position.
 
     Its gradients are left to JAX. With the gradient of the input as a convolution of its own, by
     the flipped kernel, training was up to a third slower: that makes patches of the gradients, in
     the place of adding up nine moved images.
     """
-    channels, height, width, batch = x.shape
-    side, after = kernel.shape[0], kernel.shape[3]
+    sizes, batch = x.shape[1:-1], x.shape[-1]
+    side, after = kernel.shape[0], kernel.shape[-1]
     around = side // 2
-    padded = jnp.pad(x, ((0, 0), (around, around), (around, around), (0, 0)))
+    padded = jnp.pad(x, ((0, 0), *[(around, around)] * len(sizes), (0, 0)))
     patches = jnp.concatenate(
         [
-            padded[:, down : down + height, right : right + width]
-            for down in range(side)
-            for right in range(side)
+            padded[(slice(None), *map(slice, first, np.add(first, sizes)))]
+            for first in product(range(side), repeat=len(sizes))
         ]
     )
-    rows = side * side * channels
-    product = kernel.reshape(rows, after).T @ patches.reshape(rows, height * width * batch)
-    return product.reshape(after, height, width, batch)
+    rows = side ** len(sizes) * x.shape[0]
+    flat = patches.reshape(rows, math.prod(sizes) * batch)
+    return (kernel.reshape(rows, after).T @ flat).reshape(after, *sizes, batch)

@@ -118,3 +118,10 @@ class Family:
                 f"{self.name} has no rung {rung}; widths are {', '.join(map(str, self.widths))} "
                 f"and depths {', '.join(map(str, self.depths))}"
             )
+
+
+def new_part(before: Any, after: np.ndarray) -> np.ndarray:
+    """True where an array is longer than it was."""
+    is_new = np.ones(after.shape, bool)
+    is_new[tuple(map(slice, np.shape(before)))] = False
+    return is_new

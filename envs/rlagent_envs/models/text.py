@@ -22,7 +22,7 @@ import numpy as np
 from rlagent_envs import draws
 from rlagent_envs.forms import UNKNOWN
 from rlagent_envs.models.activations import chosen, relu
-from rlagent_envs.models.ladder import Family, Rung, ShapeClass
+from rlagent_envs.models.ladder import Family, Rung, ShapeClass, new_part
 from rlagent_envs.models.mlp import Dense
 
 SIDE = 3  # of a kernel
@@ -206,7 +206,7 @@ def widen(
     )
     last = Dense(np.pad(params.last.kernel, ((0, 0), (0, more), (0, 0))), params.last.bias)
     wide = Layers(np.concatenate([params.embedding, vectors], axis=1), blocks, last)
-    return wide, jax.tree.map(_new_part, params, wide)
+    return wide, jax.tree.map(new_part, params, wide)
 
 
 def deepen(params: Layers) -> tuple[Layers, Layers]:
@@ -285,13 +285,6 @@ def _vectors(generator: np.random.Generator, tokens: int, width: int) -> np.ndar
 def _kernel(generator: np.random.Generator, before: int, after: int, gain: float) -> np.ndarray:
     drawn = generator.standard_normal((SIDE, before, after), np.float32)
     return drawn * np.float32(np.sqrt(gain / (SIDE * before)))
-
-
-def _new_part(before: Any, after: np.ndarray) -> np.ndarray:
-    """True where an array is longer than it was."""
-    is_new = np.ones(after.shape, bool)
-    is_new[tuple(map(slice, np.shape(before)))] = False
-    return is_new
 
 
 TEXT = Family(

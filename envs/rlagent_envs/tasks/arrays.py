@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import numpy as np
 
 from rlagent_envs.forms import form_of
-from rlagent_envs.tasks.array_input import read_inputs
+from rlagent_envs.tasks.array_input import ArrayForm, check_form, read_inputs
 from rlagent_envs.tasks.columns import is_table
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.splits import (
@@ -52,6 +52,7 @@ def from_arrays(
     groups: Any = None,
     name: str = "data",
     kind: Kind | None = None,
+    form: str | None = None,
     batch_size: int | None = None,
     streamed: bool | None = None,
     seed: int = 0,
@@ -74,6 +75,10 @@ def from_arrays(
             divided, all rows of a group come into one part. None where each row is for itself.
         name: of the task.
         kind: inferred by `infer_kind` where None.
+        form: image, for arrays `[rows, height, width]` or with 1, 3 or 4 channels behind, or
+            sequence, for `[rows, steps, channels]` or `[rows, steps]`. Where None, rows with two
+            axes are a sequence if they have at least 8 steps, and 4 times as many as channels;
+            all others that can be an image are one, and the rest are rows of a table.
         batch_size: examples per update; `default_batch_size` where None.
         streamed: `x` is an array on disk, `np.load(…, mmap_mode="r")`, and its rows to train on
             stay there. Where None, those that would take more than 2 GiB do.
@@ -91,7 +96,11 @@ def from_arrays(
             given[part] = _read_part(f"_{part}", part_x, part_y)
     chosen = check_kind(kind) or infer_kind(given["train"].y)
     numbers = None if groups is None else _read_groups(groups, len(given["train"].y))
-    return _make_task(name, chosen, _complete(given, chosen, numbers, seed), batch_size)
+    asked = check_form(form)
+    if asked is not None and not isinstance(given["train"].x, np.ndarray | OnDisk):
+        raise ValueError(f"form {asked!r} is for arrays of numbers, but x holds others")
+    parts = _complete(given, chosen, numbers, seed)
+    return _make_task(name, chosen, asked, parts, batch_size)
 
 
 def check_kind(kind: str | None) -> Kind | None:
@@ -157,12 +166,18 @@ def _refuse_one_value(target: np.ndarray) -> None:
         raise ValueError(f"the target is {target.tolist()[0]!r} in every row")
 
 
-def _make_task(name: str, kind: Kind, parts: dict[str, Part], batch_size: int | None) -> Task:
+def _make_task(
+    name: str,
+    kind: Kind,
+    form: ArrayForm | None,
+    parts: dict[str, Part],
+    batch_size: int | None,
+) -> Task:
     """Fits the preprocessing on train and applies it to all parts."""
     from rlagent_envs.models import fitting  # imports JAX, which reading data does not need
 
     train = parts["train"]
-    preprocessing = Preprocessing.fit(train.x, train.y, kind)
+    preprocessing = Preprocessing.fit(train.x, train.y, kind, form)
     inputs = preprocessing.inputs
     splits, rows = {}, None
     for part, (x, y) in parts.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,16 @@ import numpy as np
 
 from rlagent_envs.tasks.archives import SUFFIXES as ARCHIVES
 from rlagent_envs.tasks.archives import member_names, unpacked
+from rlagent_envs.tasks.array_input import ArrayInput
+from rlagent_envs.tasks.audio_folders import (
+    audio_files,
+    holds_audio,
+    load_audio_folder,
+    readable_audio,
+)
+from rlagent_envs.tasks.audio_input import AudioInput
 from rlagent_envs.tasks.cifar import holds_cifar, load_cifar
+from rlagent_envs.tasks.forecasting import load_forecast
 from rlagent_envs.tasks.image_folders import image_files, load_image_folder, readable_images
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.loading import Options, task_of_parts
@@ -18,8 +28,11 @@ from rlagent_envs.tasks.npy import read_npy, read_npy_parts
 from rlagent_envs.tasks.npz import read_npz_inputs, read_npz_parts
 from rlagent_envs.tasks.pictures import SUFFIXES as IMAGES
 from rlagent_envs.tasks.preprocessing import Preprocessing, TableInput
+from rlagent_envs.tasks.series_files import is_series, name_of, read_series, read_series_parts
 from rlagent_envs.tasks.tables import READERS, TablePart, read_table, read_table_parts
 from rlagent_envs.tasks.texts import TextInput
+from rlagent_envs.tasks.wav import SUFFIX as AUDIO
+from rlagent_envs.tasks.window_input import WindowInput
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +50,10 @@ def load_file(
     image_size: str | int | None = None,
     skip_bad: bool | None = None,
     kind: Kind | None = None,
+    form: str | None = None,
+    time: str | None = None,
+    horizon: int | None = None,
+    window: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
 ) -> Task:
@@ -51,8 +68,12 @@ def load_file(
     Arrays are a .npz file with `x_train, y_train` and, as it likes, `x_valid, y_valid` and
     `x_test, y_test`, or `x, y`, or with the names of MedMNIST; or .npy files, see `read_npy_parts`.
 
-    A folder holds images, see `load_image_folder`. A .zip or .tar archive holds a folder or a
-    single file, or is CIFAR-10, see `load_cifar`.
+    A .ts file, and a .tsv file of numbers without a header, hold time series with a label each, as
+    the archives of UEA and UCR do; `NAME_TEST.ts` beside `NAME_TRAIN.ts` is the test part. A table
+    with a column of times is one time series, see `forecast_task`.
+
+    A folder holds images or .wav files, see `load_image_folder` and `load_audio_folder`. A .zip or
+    .tar archive holds a folder or a single file, or is CIFAR-10, see `load_cifar`.
 
     Parts that are not told are divided as `from_arrays` does it.
 
@@ -70,6 +91,10 @@ def load_file(
             is one, else 32.
         skip_bad: leave out files of a folder that cannot be read.
         kind: classification or regression; inferred from the target where None.
+        form: of arrays, image or sequence; by the shape of a row where None, see `from_arrays`.
+        time: of a table, the column that orders the rows of a time series.
+        horizon: with `time`, how many rows ahead the target is; 1 where None.
+        window: with `time`, how many past rows are looked at; at most 32 where None.
         batch_size: examples per update; chosen by the number of rows where None.
         seed: divides the rows.
 
@@ -84,6 +109,10 @@ def load_file(
         image_size=image_size,
         skip_bad=skip_bad,
         kind=kind,
+        form=form,
+        time=time,
+        horizon=horizon,
+        window=window,
         batch_size=batch_size,
         seed=seed,
     )
@@ -93,7 +122,7 @@ def load_file(
 def load_path(path: Path, options: Options) -> Task:
     """The task of a file or folder; see `load_file`."""
     if path.is_dir():
-        return load_image_folder(path, options)
+        return (load_audio_folder if holds_audio(path) else load_image_folder)(path, options)
     path = check_file(path)
     return LOADERS[path.suffix.lower()](path, options)
 
@@ -104,7 +133,8 @@ def read_features(
     """Reads inputs to predict for, as `preprocessing.transform` takes them.
 
     Of a table the columns that were trained on; the target and others may be there or not. Of a
-    .npz file the array `x_test`, or `x` where there is no `x_test`. Of a folder all images.
+    .npz file the array `x_test`, or `x` where there is no `x_test`. Of a .ts or .tsv file of time
+    series all of them, with labels or without. Of a folder all images or .wav files.
 
     Args:
         path: a file of the form of the one trained on; any file of a table is of its form, and
@@ -113,7 +143,7 @@ def read_features(
         skip_bad: leave out files of a folder that cannot be read.
 
     Returns:
-        A DataFrame, an array `[rows, ...]`, or the paths of images.
+        A DataFrame, an array `[rows, ...]`, or the paths of images or .wav files.
 
     Raises:
         ValueError: if the file cannot be read, lacks a column, or is of another form.
@@ -122,11 +152,19 @@ def read_features(
     if isinstance(inputs, TableInput):
         names = {column.name: column.kind == "category" for column in inputs.columns}
         return _read_columns(check_file(path, *READERS), names)
+    if isinstance(inputs, WindowInput):
+        names = dict.fromkeys([inputs.time, *inputs.columns], False)
+        return _read_columns(check_file(path, *READERS), names)
     if isinstance(inputs, TextInput) and path.suffix.lower() not in ARRAYS:
         return _read_columns(check_file(path, *READERS), dict.fromkeys(inputs.columns, True))
     if isinstance(inputs, ImageInput) and (path.is_dir() or path.suffix.lower() in IMAGES):
         files = image_files(path if path.is_dir() else check_file(path))
         return readable_images(files) if skip_bad else files
+    if isinstance(inputs, AudioInput):
+        files = audio_files(path if path.is_dir() else check_file(path, AUDIO))
+        return readable_audio(files) if skip_bad else files
+    if isinstance(inputs, ArrayInput) and is_series(path):
+        return read_series(check_file(path), inputs.input_shape[0] if inputs.input_shape else 0).x
     path = check_file(path, *ARRAYS, *(IMAGES if isinstance(inputs, ImageInput) else ()))
     return read_npy(path) if path.suffix.lower() == ".npy" else read_npz_inputs(path)
 
@@ -157,12 +195,27 @@ def check_file(path: str | Path, *suffixes: str) -> Path:
 
 
 def _load_table(path: Path, options: Options) -> Task:
+    if is_series(path):
+        return _load_series(path, options)
+    if options.time is not None:
+        return load_forecast(path, options)
     options.allow(f"{path} is a table", "target", "split_column", "group", "valid", "kind")
     second = None if options.valid is None else check_file(options.valid, path.suffix.lower())
     parts = read_table_parts(path, options.target, options.split_column, options.group, second)
     _refuse_torn_groups(parts)
     inputs = {part: (rows.x, rows.y) for part, rows in parts.items()}
     return task_of_parts(inputs, path.stem, options, parts["train"].groups)
+
+
+def _load_series(path: Path, options: Options) -> Task:
+    options.allow(f"{path} holds time series", "valid", "kind")
+    series = read_series_parts(path)
+    parts = {part: (one.x, one.y) for part, one in series.items()}
+    if options.valid is not None:
+        second = read_series_parts(check_file(options.valid, *SERIES))["train"]
+        parts |= {"valid": (second.x, second.y)}
+    options = replace(options, kind=options.kind or series["train"].kind, form="sequence")
+    return task_of_parts(parts, name_of(path), options)
 
 
 def _refuse_torn_groups(parts: dict[str, TablePart]) -> None:
@@ -181,7 +234,7 @@ def _refuse_torn_groups(parts: dict[str, TablePart]) -> None:
 
 def _load_arrays(path: Path, options: Options) -> Task:
     named = ["target"] if path.suffix.lower() == ".npy" else []
-    options.allow(f"{path} is a {path.suffix} file", *named, "valid", "kind")
+    options.allow(f"{path} is a {path.suffix} file", *named, "form", "valid", "kind")
     parts = _array_parts(path, options.target)
     if options.valid is not None:
         second = check_file(options.valid, *ARRAYS)
@@ -206,18 +259,22 @@ def _load_archive(path: Path, options: Options) -> Task:
         return load_path(inside, options)
 
 
-def _refuse_single_image(path: Path, options: Options) -> Task:
-    raise ValueError(f"{path} is a single image; give a folder with a folder for each class")
+def _refuse_single_file(path: Path, options: Options) -> Task:
+    what = "recording" if path.suffix.lower() == AUDIO else "image"
+    raise ValueError(f"{path} is a single {what}; give a folder with a folder for each class")
 
 
 # For errors: what can be given.
 FORMATS = (
-    "a .csv, .tsv, .parquet, .jsonl, .npz or .npy file, a folder of images, or a .zip or .tar of it"
+    "a .csv, .tsv, .parquet, .jsonl, .npz, .npy or .ts file, a folder of images or of .wav files, "
+    "or a .zip or .tar of it"
 )
 ARRAYS = (".npz", ".npy")
+SERIES = (".ts", ".tsv")
 LOADERS: dict[str, Callable[[Path, Options], Task]] = {
     **dict.fromkeys(READERS, _load_table),
     **dict.fromkeys(ARRAYS, _load_arrays),
     **dict.fromkeys(ARCHIVES, _load_archive),
-    **dict.fromkeys(IMAGES, _refuse_single_image),
+    **dict.fromkeys((*IMAGES, AUDIO), _refuse_single_file),
+    ".ts": _load_series,
 }

@@ -7,38 +7,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rlagent_envs.tasks.array_input import ArrayInput
-from rlagent_envs.tasks.columns import Stored, is_table
+from rlagent_envs.tasks.array_input import MadeInput
+from rlagent_envs.tasks.columns import is_table
 from rlagent_envs.tasks.pictures import picture_of, pixels
 
 IMAGES_AT_ONCE = 256  # converted at a time, because float32 takes four times the room
 
 
-class ImageInput(Stored):
+class ImageInput(MadeInput):
     """Images of any size, grey or in colours, brought to those of training, and standardised."""
 
     kind: Literal["image"] = "image"
-    values: ArrayInput  # of the images when they have their size
-
-    @property
-    def features(self) -> int:
-        """Features that `transform` makes."""
-        return self.values.features
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """(height, width, channels)."""
-        return self.values.input_shape
-
-    @property
-    def vocabularies(self) -> tuple[int, ...]:
-        """None: pixels are quantities."""
-        return ()
-
-    @property
-    def continuous(self) -> list[bool]:
-        """For each feature True."""
-        return self.values.continuous
 
     def check(self) -> None:
         """Raises ValueError if the parts do not fit together."""

@@ -15,6 +15,10 @@ PURPOSES = {
     "target": "tables",
     "split_column": "tables",
     "group": "tables",
+    "time": "tables",
+    "horizon": "time series, which need the option time",
+    "window": "time series, which need the option time",
+    "form": "arrays",
     "valid": "files",
     "image_size": "images",
     "skip_bad": "folders",
@@ -33,6 +37,10 @@ class Options:
     image_size: str | int | None = None
     skip_bad: bool | None = None
     kind: Kind | None = None
+    form: str | None = None
+    time: str | None = None
+    horizon: int | None = None
+    window: int | None = None
     batch_size: int | None = None
     seed: int = 0
 
@@ -55,7 +63,7 @@ def task_of_parts(
     Args:
         parts: inputs and targets of train and, where they are known, of valid and test.
         name: of the task.
-        options: kind, batch size and seed are looked at.
+        options: kind, form, batch size and seed are looked at.
         groups: of the rows of train, see `from_arrays`.
         notes: what there is to say of the data; see `Task`.
     """
@@ -72,6 +80,7 @@ def task_of_parts(
         groups=groups,
         name=name,
         kind=options.kind,
+        form=options.form,
         batch_size=options.batch_size,
         seed=options.seed,
     )

@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError
 
-from rlagent_envs.tasks.array_input import ArrayInput
+from rlagent_envs.tasks.array_input import ArrayForm, ArrayInput
+from rlagent_envs.tasks.audio_input import AudioInput
 from rlagent_envs.tasks.columns import Column, Stored, column_names, fit_column, is_table
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.targets import ClassTarget, RegressionTarget, read_target
 from rlagent_envs.tasks.texts import TextInput, read_texts, text_columns
+from rlagent_envs.tasks.window_input import WindowInput
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rlagent_envs.tasks.task import Kind
+
+
+Made = ImageInput | AudioInput | WindowInput  # what arrays are made of
 
 
 class TableInput(Stored):
@@ -84,28 +89,32 @@ class Preprocessing(Stored):
 
     Numeric columns are imputed by the median and standardised, with a flag for missing values if
     training had any; categories and booleans become one feature for each category. Arrays are
-    standardised, images by one mean and scale. Standardised inputs are clipped to [-10, 10]. Free
-    text becomes the numbers of its words.
+    standardised, images by one mean and scale, sequences by those of each channel. Standardised
+    inputs are clipped to [-10, 10]. Free text becomes the numbers of its words.
     """
 
     version: Literal[1] = 1
-    inputs: Annotated[ArrayInput | TableInput | ImageInput | TextInput, Field(discriminator="kind")]
+    inputs: Annotated[
+        ArrayInput | TableInput | TextInput | Made,
+        Field(discriminator="kind"),
+    ]
     target: Annotated[ClassTarget | RegressionTarget, Field(discriminator="kind")]
 
     @classmethod
-    def fit(cls, x: Any, y: Any, kind: Kind) -> Preprocessing:
+    def fit(cls, x: Any, y: Any, kind: Kind, form: ArrayForm | None = None) -> Preprocessing:
         """Learns from training rows alone.
 
         Args:
             x: DataFrame, array `[rows, ...]`, or texts `[rows]`.
             y: labels or values, `[rows]`.
             kind: whether `y` holds classes or quantities.
+            form: of the examples in an array; found by its shape where None.
 
         Raises:
             ValueError: naming the column or value that cannot be used.
         """
         target = ClassTarget if kind == "classification" else RegressionTarget
-        return cls(inputs=_fit_inputs(x), target=target.fit(read_target(y)))
+        return cls(inputs=_fit_inputs(x, form), target=target.fit(read_target(y)))
 
     @property
     def features(self) -> int:
@@ -143,7 +152,9 @@ class Preprocessing(Stored):
         """Class numbers to labels, or standardised values to the units of the target."""
         return self.target.decode(encoded)
 
-    def made_by(self, inputs: Callable[..., ImageInput]) -> Preprocessing:
+    def made_by(
+        self, inputs: Callable[..., ImageInput | AudioInput | WindowInput]
+    ) -> Preprocessing:
         """The same for what arrays are made of: `inputs` gets the standardising as `values`."""
         assert isinstance(self.inputs, ArrayInput)
         return Preprocessing(inputs=inputs(values=self.inputs), target=self.target)
@@ -169,9 +180,9 @@ class Preprocessing(Stored):
         return read
 
 
-def _fit_inputs(x: Any) -> ArrayInput | TableInput | TextInput:
+def _fit_inputs(x: Any, form: ArrayForm | None) -> ArrayInput | TableInput | TextInput:
     if is_table(x):
         columns = text_columns(x)
         return TextInput.fit(columns) if columns.shape[1] else TableInput.fit(x)
     texts = read_texts(x)
-    return ArrayInput.fit(x) if texts is None else TextInput.fit(texts.to_frame())
+    return ArrayInput.fit(x, form) if texts is None else TextInput.fit(texts.to_frame())

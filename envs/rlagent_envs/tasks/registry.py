@@ -37,6 +37,10 @@ def load_task(
     image_size: str | int | None = None,
     skip_bad: bool | None = None,
     kind: Kind | None = None,
+    form: str | None = None,
+    time: str | None = None,
+    horizon: int | None = None,
+    window: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
 ) -> Task:
@@ -52,6 +56,10 @@ def load_task(
         image_size: pixels that images are resized to.
         skip_bad: leave out files of a folder that cannot be read.
         kind: classification or regression; inferred where None.
+        form: of arrays, image or sequence; by the shape of a row where None.
+        time: column that orders the rows of a time series.
+        horizon: how many rows ahead the target of a time series is.
+        window: how many past rows of a time series are looked at.
         batch_size: examples per update; chosen by the number of rows where None.
         seed: divides the rows; the division of bundled tasks never changes.
 
@@ -66,6 +74,10 @@ def load_task(
         image_size=image_size,
         skip_bad=skip_bad,
         kind=kind,
+        form=form,
+        time=time,
+        horizon=horizon,
+        window=window,
         batch_size=batch_size,
         seed=seed,
     )

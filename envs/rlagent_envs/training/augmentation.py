@@ -14,6 +14,7 @@ import numpy as np
 from rlagent_envs import draws
 from rlagent_envs.forms import UNKNOWN
 from rlagent_envs.models import ShapeClass
+from rlagent_envs.training.sequence_augmentation import augment_sequences
 
 # At magnitude 1.
 ANGLE = np.deg2rad(20.0)  # of a rotation, at the most
@@ -37,12 +38,12 @@ def augment(
     shape: ShapeClass,
     features: jax.Array,
 ) -> jax.Array:
-    """The batch with its inputs changed at random; images and rows of a table in ways of their own.
+    """The batch with its inputs changed at random, each form of examples in ways of its own.
 
     Images are rotated, moved, zoomed, made brighter or darker and stronger or weaker in contrast,
     and lose a square. Rows of a table get noise, lose columns (which become the mean), and take
-    columns from another row of the batch. Some tokens are hidden. Images are mirrored only where
-    the user says that it keeps the target.
+    columns from another row of the batch. Sequences: see `augment_sequences`. Some tokens are
+    hidden. Images are mirrored only where the user says that it keeps the target.
 
     Args:
         x: standardised, `[batch, features]`.
@@ -61,6 +62,9 @@ def augment(
             if MIRRORING in shape.levers:
                 images = _mirror(images, magnitude, start)
             return _augment_images(images, magnitude, start).reshape(x.shape)
+        if shape.form == "sequence":
+            sequences = x.reshape(len(x), *shape.input_shape)
+            return augment_sequences(sequences, magnitude, start).reshape(x.shape)
         if shape.form == "tokens":
             return _hide_tokens(x, magnitude, start)
         return _augment_rows(x, magnitude, start, features)
@@ -78,7 +82,7 @@ def _augment_rows(
     x: jax.Array, magnitude: jax.Array, start: jax.Array, features: jax.Array
 ) -> jax.Array:
     size = len(x)
-    noise = NOISE * magnitude * _normal(_of(start, 0), x.shape)
+    noise = NOISE * magnitude * draws.normal(_of(start, 0), x.shape)
     others = draws.rows(_of(start, 1), jnp.arange(size, dtype=jnp.uint32), np.uint32(size))
     chance = draws.uniform(_of(start, 2), x.shape)
     swapped = jnp.where(chance < SWAPPED * magnitude, x[others], x + noise)
@@ -220,12 +224,6 @@ def _beta(alpha: jax.Array, start: jax.Array) -> jax.Array:
     accepted = jnp.logaddexp(logs[0], logs[1]) <= 0.0
     place = jnp.where(jnp.any(accepted), jnp.argmax(accepted), TRIES - 1)
     return jax.nn.sigmoid(logs[0, place] - logs[1, place])
-
-
-def _normal(start: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Normal numbers by the method of Box and Muller 1958."""
-    first, second = draws.uniform(start, (2, *shape))
-    return jnp.sqrt(-2.0 * jnp.log1p(-first)) * jnp.cos(2.0 * np.pi * second)
 
 
 def _of(start: jax.Array, purpose: int) -> jax.Array:

@@ -107,7 +107,12 @@ def check_members(request: Request, decisions: int) -> None:
 
 
 def _check_folds(folds: int, task: Task) -> None:
-    """Raises ValueError if a fold, or a class in it, would have no row."""
+    """Raises ValueError if a fold, or a class in it, would have no row, or know the future."""
+    from rlagent_envs.tasks.window_input import WindowInput
+
+    stored = task.preprocessing
+    if stored is not None and isinstance(stored.inputs, WindowInput):
+        raise ValueError(f"folds has no meaning for {task.name}, whose rows are ordered by time")
     rows = len(task.train.x) + len(task.valid.x)
     if folds > rows:
         raise ValueError(

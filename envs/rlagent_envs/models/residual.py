@@ -1,0 +1,208 @@
+"""Residual convolutional networks over any number of axes: what images and sequences share.
+
+A convolution, blocks, the mean over all positions, and a linear layer. A block adds convolution,
+normalisation, activation and convolution to what it is given. Behind the first block, whatever the
+rung, positions become fewer. The channels come first and the batch last, as in convolution.py.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlagent_envs import draws
+from rlagent_envs.models.activations import chosen, relu
+from rlagent_envs.models.convolution import convolution
+from rlagent_envs.models.ladder import Rung
+from rlagent_envs.models.mlp import Dense
+
+# Channels that are normalised together. Their number is fixed, so that new channels are groups of
+# their own and leave the old ones as they are.
+GROUP = 8
+SIDE = 3  # of a kernel
+LEAST_HALVED = 8  # shortest axis that is halved behind the first block
+EPSILON = 1e-5
+
+
+class Norm(NamedTuple):
+    """Normalisation by groups of channels."""
+
+    # Added to 1, so that weight decay draws a channel to its normal strength instead of to nothing.
+    scale: Any  # [channels], float32
+    bias: Any  # [channels], float32
+
+
+class Block(NamedTuple):
+    """What is added to the positions."""
+
+    first: Any  # [3, ..., width, width], float32: a 3 for each axis
+    norm: Norm
+    second: Any  # the same
+
+
+class Layers(NamedTuple):
+    """The network."""
+
+    stem: Any  # [3, ..., channels of the input, width], float32
+    stem_norm: Norm
+    blocks: tuple[Block, ...]
+    norm: Norm  # before the mean over the positions
+    last: Dense
+
+
+def init(
+    generator: np.random.Generator, axes: int, channels: int, rung: Rung, outputs: int
+) -> Layers:
+    """New weights: He before activations, LeCun elsewhere.
+
+    Args:
+        generator: draws the weights.
+        axes: along which the network convolves.
+        channels: of the input.
+        rung: blocks, and channels of each.
+        outputs: of the network.
+
+    Source: He et al. 2016 (arXiv:1512.03385), section 3; Wu and He 2018, "Group Normalization"
+    (arXiv:1803.08494).
+    """
+    width = rung.width
+    kernel_of = partial(draw_kernel, generator, axes)
+    stem = kernel_of(channels, width, 2.0)
+    blocks = tuple(
+        Block(kernel_of(width, width, 2.0), fresh_norm(width), kernel_of(width, width, 1.0))
+        for _ in range(rung.depth)
+    )
+    kernel = generator.standard_normal((width, outputs), np.float32)
+    last = Dense(kernel / np.float32(np.sqrt(width)), np.zeros(outputs, np.float32))
+    return Layers(stem, fresh_norm(width), blocks, fresh_norm(width), last)
+
+
+def forward(
+    params: Layers,
+    x: jax.Array,
+    halvings: int,
+    dropout: jax.Array,
+    start: jax.Array | None,
+    activation: jax.Array | None,
+    stochastic_depth: jax.Array | None,
+) -> jax.Array:
+    """The outputs `[batch, outputs]`.
+
+    Args:
+        params: the layers.
+        x: `[channels, ..., batch]`.
+        halvings: how often positions are halved before the first block.
+        dropout: share of the means over the positions to drop, `[]`.
+        start: of the random numbers that choose what is dropped or skipped, `[]`, uint32; None: as
+            in evaluation, nothing is.
+        activation: number of the activation, `[]`; None: ReLU.
+        stochastic_depth: share of the examples for which the last block is skipped, `[]`; of the
+            others in proportion to their depth. None: none is.
+
+    Source: stochastic depth: Huang et al. 2016 (arXiv:1603.09382), section 3, with the linear rule;
+    as for dropout, what is kept is divided by its probability in training, in the place of a
+    product in evaluation. Drawn anew for each example, not for each batch.
+    """
+    batch = x.shape[-1]
+    activate = relu if activation is None else partial(chosen, activation)
+    x = activate(_normalised(convolution(x, params.stem), params.stem_norm))
+    for _ in range(halvings):
+        x = _halved(x)
+    depth = len(params.blocks)
+    for number, block in enumerate(params.blocks, 1):
+        inner = activate(_normalised(convolution(x, block.first), block.norm))
+        added = convolution(inner, block.second)
+        if start is not None and stochastic_depth is not None:
+            skipped = stochastic_depth * (number / depth)
+            kept = draws.uniform(draws.mix(start + np.uint32(number)), (batch,)) >= skipped
+            factors = jnp.where(kept, 1.0 / (1.0 - skipped), 0.0)
+            added = added * factors.reshape(*[1] * (x.ndim - 1), batch)
+        x = x + added
+        if number == 1 and min(x.shape[1:-1]) >= LEAST_HALVED:
+            x = _halved(x)
+    means = jnp.mean(activate(_normalised(x, params.norm)), axis=_positions(x)).T
+    if start is not None:
+        kept = draws.uniform(draws.mix(start), means.shape) >= dropout
+        means = jnp.where(kept, means / (1.0 - dropout), 0.0)
+    return means @ params.last.kernel + params.last.bias[None, :]
+
+
+def _positions(x: jax.Array) -> tuple[int, ...]:
+    """The axes between the channels and the batch."""
+    return tuple(range(1, x.ndim - 1))
+
+
+def _normalised(x: jax.Array, norm: Norm) -> jax.Array:
+    """Each group of channels at mean 0 and variance 1, then scaled and moved.
+
+    Args:
+        x: `[channels, ..., batch]`.
+        norm: of these channels.
+    """
+    channels, batch = x.shape[0], x.shape[-1]
+    groups, count = channels // GROUP, GROUP * int(np.prod(x.shape[1:-1]))
+
+    def total(values: jax.Array) -> jax.Array:
+        """The sum of each group, `[groups, 1, batch]`."""
+        of_channels = jnp.sum(values, axis=_positions(x)).reshape(groups, GROUP, batch)
+        return jnp.sum(of_channels, axis=1, keepdims=True)
+
+    mean = total(x) / count
+    # By the mean of squares, as Flax does it: one pass over the positions in the place of two.
+    variance = jnp.maximum(total(jnp.square(x)) / count - jnp.square(mean), 0.0)
+    scale = jax.lax.rsqrt(variance + EPSILON) * (1.0 + norm.scale).reshape(groups, GROUP, 1)
+    bias = norm.bias.reshape(groups, GROUP, 1) - mean * scale
+    of_channels = (channels, *[1] * (x.ndim - 2), batch)
+    return x * scale.reshape(of_channels) + bias.reshape(of_channels)
+
+
+def _halved(x: jax.Array) -> jax.Array:
+    """The means of two positions along each axis; an odd last one is left out."""
+    even = x[(slice(None), *(slice(size // 2 * 2) for size in x.shape[1:-1]))]
+    pairs = [number for size in x.shape[1:-1] for number in (size // 2, 2)]
+    split = even.reshape(x.shape[0], *pairs, x.shape[-1])
+    return jnp.mean(split, axis=tuple(range(2, split.ndim - 1, 2)))
+
+
+def flops(
+    sizes: tuple[int, ...], channels: int, halvings: int, rung: Rung, outputs: int
+) -> tuple[float, float]:
+    """Floating-point operations for one example: forward, and forward with backward.
+
+    A multiplication and an addition for each weight at each position forward, zeros around the
+    input included, twice that backward, except that the gradient of the input is not needed.
+
+    Args:
+        sizes: of the axes of the input.
+        channels: of the input.
+        halvings: how often positions are halved before the first block.
+        rung: blocks, and channels of each.
+        outputs: of the network.
+    """
+    units, side = rung.width, SIDE ** len(sizes)
+    first = side * channels * units * int(np.prod(sizes))
+    sizes = tuple(size >> halvings for size in sizes)
+    products = first
+    for number in range(rung.depth):
+        products += 2 * side * units * units * int(np.prod(sizes))
+        if number == 0 and min(sizes) >= LEAST_HALVED:
+            sizes = tuple(size // 2 for size in sizes)
+    products += units * outputs
+    return 2.0 * products, 6.0 * products - 2.0 * first
+
+
+def draw_kernel(
+    generator: np.random.Generator, axes: int, channels: int, after: int, gain: float
+) -> np.ndarray:
+    """A kernel `[3, ..., channels, after]` of this gain, over so many axes."""
+    drawn = generator.standard_normal((*[SIDE] * axes, channels, after), np.float32)
+    return drawn * np.float32(np.sqrt(gain / (SIDE**axes * channels)))
+
+
+def fresh_norm(width: int) -> Norm:
+    """A normalisation that neither scales nor moves."""
+    return Norm(np.zeros(width, np.float32), np.zeros(width, np.float32))

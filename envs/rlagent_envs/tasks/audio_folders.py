@@ -1,0 +1,103 @@
+"""Tasks from folders of .wav files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlagent_envs.tasks import folders
+from rlagent_envs.tasks.audio_input import AudioInput, spectra
+from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.spectra import steps_of
+from rlagent_envs.tasks.wav import SUFFIX, Recording, read_wav
+
+if TYPE_CHECKING:
+    from rlagent_envs.tasks.task import Task
+
+HIGHEST_RATE = 16_000  # samples per second; most of speech lies below half of it
+MOST_STEPS = 1000  # 10 s
+LONGEST = 95  # percentile of the lengths: few recordings are cut
+FILES_AT_ONCE = 256  # read at a time: what is kept of them is much smaller
+
+
+def load_audio_folder(folder: Path, options: Options) -> Task:
+    """Makes a task of a folder: the class of a recording is the folder that it is in.
+
+    Recordings are resampled to the most frequent rate of those to train on, at most 16 kHz, and
+    become log-mel spectra of the length that 95 % of them do not exceed, at most 10 s.
+
+    Args:
+        folder: see `folders.class_files`.
+        options: `skip_bad`, batch size and seed are looked at.
+
+    Raises:
+        ValueError: naming the file or folder that cannot be used.
+    """
+    options.allow(f"{folder} is a folder of sound", "skip_bad")
+    parts = folders.class_files(folder, (SUFFIX,))
+    every = [path for part in parts.values() for path in part.files]
+    facts = folders.read_each(every, _facts, skip_bad=bool(options.skip_bad))
+    parts = {name: folders.kept(part, facts) for name, part in parts.items()}
+    if "valid" not in parts:
+        folders.check_counts(parts["train"], folder)
+    rate, steps = _format([facts[path] for path in parts["train"].files])
+    given = {
+        name: (_read_spectra(part.files, rate, steps), np.array(part.labels))
+        for name, part in parts.items()
+    }
+    options = replace(options, kind="classification", form="sequence")
+    notes = folders.skipped(every, facts)
+    task = task_of_parts(given, folder.resolve().name, options, notes=notes)
+    assert task.preprocessing is not None
+    inputs = partial(AudioInput, rate=rate, steps=steps)
+    return replace(task, preprocessing=task.preprocessing.made_by(inputs))
+
+
+def holds_audio(folder: Path) -> bool:
+    """Whether there is a .wav file in a folder or its folders."""
+    return bool(folders.files_below(folder, (SUFFIX,)))
+
+
+def audio_files(path: Path) -> list[Path]:
+    """The .wav file, or those of a folder and its folders; ValueError if there is none."""
+    files = folders.files_below(path, (SUFFIX,)) if path.is_dir() else [path]
+    if not files:
+        raise ValueError(f"the folder {path} holds no {SUFFIX} file")
+    return files
+
+
+def readable_audio(files: Sequence[Path]) -> list[Path]:
+    """Those of some files that can be read; ValueError if there is none."""
+    return list(folders.read_each(files, _facts, skip_bad=True))
+
+
+def _facts(path: Path) -> tuple[int, int]:
+    """Rate and samples of a file, all of which is read to see that it can be."""
+    recording = read_wav(path)
+    return recording.rate, len(recording.samples)
+
+
+def _format(facts: Collection[tuple[int, int]]) -> tuple[int, int]:
+    """The rate and the steps that all recordings are brought to."""
+    counts = Counter(rate for rate, _ in facts)
+    # The higher one of two that are as frequent, so that the order of the files does not matter.
+    frequent = max(counts, key=lambda rate: (counts[rate], rate))
+    rate = min(frequent, HIGHEST_RATE)
+    lengths = [samples * rate // own for own, samples in facts]
+    longest = int(np.percentile(lengths, LONGEST))
+    return rate, min(steps_of(longest, rate), MOST_STEPS)
+
+
+def _read_spectra(files: list[Path], rate: int, steps: int) -> np.ndarray:
+    """A few files at a time, because their sound would be gigabytes."""
+    pieces = []
+    for first in range(0, len(files), FILES_AT_ONCE):
+        recordings: list[Recording] = [read_wav(path) for path in files[first:][:FILES_AT_ONCE]]
+        pieces.append(spectra(recordings, rate, steps))
+    return np.concatenate(pieces)

@@ -1,0 +1,131 @@
+"""Tasks from time series: what a column will be, by what all columns have been."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlagent_envs.tasks.arrays import check_kind
+from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.splits import part_sizes
+from rlagent_envs.tasks.tables import looks_numeric, read_table
+from rlagent_envs.tasks.window_input import WindowInput, fill, numbers, ordered, windows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rlagent_envs.tasks.task import Task
+
+MOST_STEPS = 32  # of a window that nobody asked for
+LEAST_WINDOWS = 5  # so many times the rows of such a window are there
+
+
+def load_forecast(path: Path, options: Options) -> Task:
+    """Makes a task of a table with a column of times; see `forecast_task`."""
+    return forecast_task(read_table(path), path.stem, options)
+
+
+def forecast_task(table: pd.DataFrame, name: str, options: Options) -> Task:
+    """Makes a task of a time series: windows of past rows, and the target some rows later.
+
+    The rows are ordered by time and taken for equally spaced. A window holds all columns of
+    numbers, the target among them; columns of texts are left out. The earliest 60 % of the targets
+    train, the next 20 % validate, the latest 20 % test: no window of a part reaches into the
+    targets of a later one. Where the target is missing there is no example.
+
+    Args:
+        table: a row for each time.
+        name: of the task.
+        options: `target`, the column to predict; `time`, the column that orders the rows;
+            `horizon`, how many rows after the last one of a window the target is, 1 where None;
+            `window`, the rows of a window, 32 where None, but at most a fifth of all rows; batch
+            size; and the seed, which orders the rows to validate on.
+
+    Raises:
+        ValueError: naming the column, option or value that cannot be used.
+    """
+    allowed = ("target", "time", "horizon", "window", "kind")
+    options.allow(f"{name} is a time series", *allowed)
+    if check_kind(options.kind) == "classification":
+        raise ValueError(f"a forecast is a regression, so {name} cannot be for classification")
+    horizon = _whole("horizon", options.horizon, 1)
+    steps = _whole("window", options.window, min(MOST_STEPS, max(len(table) // LEAST_WINDOWS, 1)))
+    assert options.time is not None
+    table = ordered(table, options.time)
+    columns = _columns(table, name, options)
+    target = columns.index(str(options.target))
+    values = numbers(table, columns)
+    rows = np.arange(steps - 1 + horizon, len(values))
+    rows = rows[~np.isnan(values[rows, target])]
+    if len(rows) == 0:
+        raise ValueError(
+            f"{name} has {len(table)} rows, too few for windows of {steps} and a horizon of "
+            f"{horizon}"
+        )
+    ends = np.cumsum(list(part_sizes(len(rows), test_given=False).values()))
+    train, valid, test = np.split(rows, ends[:-1])
+    medians = _medians(values[: train[-1] + 1], columns)
+    every = windows(fill(values, medians), steps)
+
+    def part(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The windows and the targets of rows."""
+        return every[chosen - horizon - (steps - 1)], values[chosen, target]
+
+    parts = {"train": part(train), "valid": part(valid), "test": part(test)}
+    task = task_of_parts(parts, name, replace(options, kind="regression", form="sequence"))
+    assert task.preprocessing is not None
+    inputs = partial(
+        WindowInput,
+        time=options.time,
+        columns=columns,
+        medians=tuple(medians.tolist()),
+        steps=steps,
+        horizon=horizon,
+    )
+    return replace(task, preprocessing=task.preprocessing.made_by(inputs))
+
+
+def _columns(table: pd.DataFrame, name: str, options: Options) -> tuple[str, ...]:
+    """The columns of numbers, without the time."""
+    target, time = options.target, options.time
+    texts = {str(name): table.iloc[:, place] for place, name in enumerate(table.columns)}
+    if target is None:
+        raise ValueError(f"name the target column of {name}; it has: {', '.join(texts)}")
+    if target not in texts:
+        names = ", ".join(texts)
+        raise ValueError(f"{name} has no column {target!r} for the target; it has: {names}")
+    if target == time:
+        raise ValueError(f"column {target!r} cannot be both the target and the time")
+    columns = tuple(name for name, column in texts.items() if name != time and _holds(column))
+    if target not in columns:
+        raise ValueError(f"a forecast needs a target of numbers, but column {target!r} has others")
+    return columns
+
+
+def _holds(column: pd.Series) -> bool:
+    """Whether a column holds numbers, be they written as texts."""
+    import pandas.api.types as types
+
+    if types.is_object_dtype(column.dtype) or types.is_string_dtype(column.dtype):
+        return looks_numeric(column)
+    return types.is_numeric_dtype(column.dtype)
+
+
+def _medians(values: np.ndarray, columns: tuple[str, ...]) -> np.ndarray:
+    """Of the rows to train on, `[columns]`."""
+    empty = np.flatnonzero(np.isnan(values).all(axis=0))
+    if len(empty):
+        raise ValueError(f"column {columns[empty[0]]!r} has no values in the training rows")
+    return np.nanmedian(values, axis=0)
+
+
+def _whole(name: str, value: int | None, default: int) -> int:
+    if value is None:
+        return default
+    if value != int(value) or value < 1:
+        raise ValueError(f"{name} must be a whole number from 1 up, got {value}")
+    return int(value)

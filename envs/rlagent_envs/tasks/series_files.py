@@ -1,0 +1,175 @@
+"""Reading files of the time series archives: .ts of UEA and sktime, .tsv of UCR."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from rlagent_envs.tasks.task import Kind
+
+SUFFIXES = (".ts", ".tsv")
+TRAIN, TEST = "_TRAIN", "_TEST"  # how the names of the two files of a set end
+
+
+class Series(NamedTuple):
+    """What a file holds."""
+
+    x: np.ndarray  # [series, steps, channels], float64, without gaps
+    y: np.ndarray | None  # [series], of whole numbers, floats or texts; None: it has no labels
+    kind: Kind | None  # of the labels; None: the file does not tell
+
+
+def is_series(path: Path) -> bool:
+    """Whether a file holds series: .ts always, .tsv if it has numbers in the place of a header."""
+    if path.suffix.lower() == ".ts":
+        return True
+    if path.suffix.lower() != ".tsv" or not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return all(map(_is_number, file.readline().rstrip("\r\n").split("\t")))
+
+
+def read_series_parts(path: Path) -> dict[str, Series]:
+    """The series to train on, and those to test on where `NAME_TEST` is beside `NAME_TRAIN`.
+
+    Raises:
+        ValueError: naming the file and line, if one cannot be read, or if there are no labels.
+    """
+    parts = {"train": read_series(path)}
+    beside = path.with_name(path.stem[: -len(TRAIN)] + TEST + path.suffix)
+    if path.stem.endswith(TRAIN) and beside.is_file():
+        parts["test"] = read_series(beside)
+    for file, series in zip((path, beside), parts.values(), strict=False):
+        if series.y is None:
+            raise ValueError(f"{file} has no labels to learn")
+    return parts
+
+
+def name_of(path: Path) -> str:
+    """What a set is called: the file without its ending, and without `_TRAIN`."""
+    return path.stem.removesuffix(TRAIN)
+
+
+def read_series(path: Path, steps: int | None = None) -> Series:
+    """All of a file; gaps in a series are filled by straight lines between their neighbours.
+
+    Args:
+        path: of a .ts or .tsv file.
+        steps: of a series, where a .tsv file may have labels before them or not; None: it has.
+
+    Raises:
+        ValueError: naming the file and line, if series differ in length or in channels, or if
+            something in it is neither a number nor, as a gap, `?` or `NaN`.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not a text file in UTF-8") from None
+    if path.suffix.lower() == ".ts":
+        return _read_ts(path, lines)
+    rows = [(number, line.split("\t")) for number, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise ValueError(f"{path} holds no series")
+    labelled = steps is None or len(rows[0][1]) != steps
+    x = _stacked(path, ((number, [cells[labelled:]]) for number, cells in rows))
+    if not labelled:
+        return Series(x, None, None)
+    y = _labels([cells[0].strip() for _, cells in rows])
+    return Series(x, y, "classification" if y.dtype.kind in "iU" else None)
+
+
+def _read_ts(path: Path, lines: list[str]) -> Series:
+    facts: dict[str, str] = {}
+    rows: list[tuple[int, str]] = []
+    in_data = False
+    for number, text in enumerate(lines, 1):
+        line = text.strip()
+        if not line or line.startswith("#"):
+            continue
+        if in_data:
+            rows.append((number, line))
+            continue
+        name, _, value = line.partition(" ")
+        in_data = name.lower() == "@data"
+        facts[name.lower()] = value.strip().lower()
+    if not rows:
+        raise ValueError(f"{path} holds no series: there must be lines below @data")
+    if facts.get("@timestamps") == "true":
+        raise ValueError(f"{path} has a time for each value, which is not read; give values alone")
+    classes = facts.get("@classlabel", "false").startswith("true")
+    labelled = classes or facts.get("@targetlabel", "false").startswith("true")
+    dimensions = [(number, line.split(":")) for number, line in rows]
+    values = [parts[:-1] if labelled else parts for _, parts in dimensions]
+    x = _stacked(
+        path,
+        (
+            (number, [channel.split(",") for channel in channels])
+            for (number, _), channels in zip(rows, values, strict=True)
+        ),
+    )
+    if not labelled:
+        return Series(x, None, None)
+    y = _labels([parts[-1].strip() for _, parts in dimensions])
+    return Series(x, y, "classification" if classes else "regression")
+
+
+def _stacked(path: Path, rows: Iterator[tuple[int, list[list[str]]]]) -> np.ndarray:
+    """The series of lines, each the cells of its channels, as `[series, steps, channels]`."""
+    made: list[np.ndarray] = []
+    for number, channels in rows:
+        where = f"line {number} of {path}"
+        lengths = {len(cells) for cells in channels}
+        if len(lengths) != 1:
+            raise ValueError(f"{where} has channels of different lengths, {sorted(lengths)}")
+        series = np.stack([_filled(_numbers(cells, where), where) for cells in channels], axis=1)
+        if made and series.shape != made[0].shape:
+            raise ValueError(
+                f"{where} has {series.shape[0]} steps of {series.shape[1]} channels, but those "
+                f"before have {made[0].shape[0]} of {made[0].shape[1]}; all must be the same"
+            )
+        made.append(series)
+    return np.stack(made)
+
+
+def _numbers(cells: list[str], where: str) -> np.ndarray:
+    """Float64, NaN for gaps."""
+    stripped = ["nan" if cell.strip() == "?" else cell.strip() for cell in cells]
+    try:
+        values = np.array(stripped, np.float64)
+    except ValueError:
+        wrong = next(cell for cell in stripped if not _is_number(cell))
+        raise ValueError(f"{where} has {wrong!r} where a number should be") from None
+    if np.isinf(values).any():
+        raise ValueError(f"{where} has infinite values")
+    return values
+
+
+def _filled(values: np.ndarray, where: str) -> np.ndarray:
+    missing = np.isnan(values)
+    if not missing.any():
+        return values
+    if missing.all():
+        raise ValueError(f"{where} has a channel without values")
+    steps = np.arange(len(values))
+    return np.interp(steps, steps[~missing], values[~missing])
+
+
+def _labels(texts: list[str]) -> np.ndarray:
+    """As whole numbers where all are, as floats where all are numbers, else as texts."""
+    if not all(map(_is_number, texts)):
+        return np.array(texts)
+    values = np.array(texts, np.float64)
+    whole = np.all(values == np.round(values)) and np.all(np.abs(values) < 2**53)
+    return values.astype(np.int64) if whole else values
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
