@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rlagent.apply.jobs import Job, job_again, new_job
@@ -185,7 +186,7 @@ def tune(
             written then.
         Interrupted: a KeyboardInterrupt, after Ctrl-C: the best model so far has been written.
     """
-    started = time.monotonic()
+    started = monotonic()
     in_memory = None if valid is None or isinstance(valid, str | Path) else valid
     request = Request(
         method=method,
