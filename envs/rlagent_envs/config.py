@@ -19,6 +19,9 @@ LIMITS = {
     "divergence_penalty": 3.0,
 }
 
+# Of procedural tasks; see tasks/domains.py.
+DOMAINS = ("tables", "texts", "sequences")
+
 SCHEDULES = ("constant", "cosine", "one-cycle", "step", "exponential", "warmup-cosine")
 
 # What each range of a config has to lie within.
@@ -59,6 +62,9 @@ class EnvConfig:
     depths: tuple[int, ...] = (1, 2, 3)  # of the base rung, any of them
     widths: tuple[int, ...] = (32, 64, 128)  # of the base rung, any of them
     plain_start: float = 0.0  # probability that all but learning rate and rung are at default
+    domains: tuple[tuple[str, float], ...] = (
+        ("tables", 1.0),
+    )  # of procedural tasks: (name, weight)
     canvases: bool = False  # procedural pictures are images of 8x8 or 16x16, not flat rows
     architecture_share: float = 1.0  # of episodes in which the network may grow or shrink
     robust_share: float = 0.0  # of episodes that are judged under attack
@@ -75,6 +81,7 @@ class EnvConfig:
                 raise ValueError(f"{name} must name at least one, got none")
         _check_knobs(self.knobs)
         _check_starts(self.starts)
+        _check_domains(self.domains)
         if self.schedule not in SCHEDULES:
             raise ValueError(
                 f"unknown schedule {self.schedule!r}; there are: {', '.join(SCHEDULES)}"
@@ -103,6 +110,16 @@ def _check_starts(starts: tuple[tuple[str, float, float], ...]) -> None:
         if name not in LEVER_RANGES:
             raise ValueError(f"starts has no {name!r}; there are: {', '.join(LEVER_RANGES)}")
         _check_range(name, (low, high), LEVER_RANGES[name])
+
+
+def _check_domains(domains: tuple[tuple[str, float], ...]) -> None:
+    for name, weight in domains:
+        if name not in DOMAINS:
+            raise ValueError(f"domains has no {name!r}; there are: {', '.join(DOMAINS)}")
+        if not weight > 0:
+            raise ValueError(f"the weight of the domain {name} must be more than 0, got {weight}")
+    if not domains:
+        raise ValueError("domains must name at least one, got none")
 
 
 def config_from_dict(values: dict[str, object]) -> EnvConfig:

@@ -15,7 +15,7 @@ from rlagent_envs.dynamics import Report, Run
 from rlagent_envs.growth import grow, shrink
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.observation import GROUPS
-from rlagent_envs.settings import DEFAULT, HIGH, LEVER_OF, LOW, Settings, levers_of
+from rlagent_envs.settings import DEFAULT, HIGH, LEVER_OF, LOW, PLAIN, Settings, levers_of
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.adversarial import L2_BALL, ROBUST, Norm, norm_named
 from rlagent_envs.training.augmentation import MIRRORING
@@ -130,6 +130,25 @@ def draw(config: EnvConfig, seed: int) -> Start:
         absent=absent,
         held=() if edits else ARCHITECTURE,
         divergence_penalty=config.divergence_penalty,
+    )
+
+
+def suited(start: Start, task: Task) -> Start:
+    """The start without what has no meaning for a task: rungs of other families, levers, attacks.
+
+    Ranges of depths and widths are those of the MLP: a network of another family begins on the
+    family's default rung.
+    """
+    kept = {
+        name: value if name in PLAIN or knobs.meaningful(name, task) else getattr(DEFAULT, name)
+        for name, value in start.settings._asdict().items()
+    }
+    family = FAMILIES[task.family]
+    return replace(
+        start,
+        settings=Settings(**kept),
+        rung=start.rung if family.name == "mlp" else family.default,
+        robust_epsilon=start.robust_epsilon if task.attackable else 0.0,
     )
 
 

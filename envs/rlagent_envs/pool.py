@@ -15,7 +15,7 @@ from rlagent_envs import episode as episodes
 from rlagent_envs.batch import Mode, Stepped
 from rlagent_envs.config import EnvConfig
 from rlagent_envs.episode import Episode, Start
-from rlagent_envs.tasks.procedural import sample_task
+from rlagent_envs.tasks.domains import sample
 from rlagent_envs.tasks.registry import load_task
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank, make_bank
@@ -75,7 +75,7 @@ class Pool:
     def begin(self, number: int, seed: int) -> np.ndarray:
         """Begins the episode of a seed; returns its first observation `[features]`."""
         task, bank, slot = self._data(number, seed)
-        start = episodes.draw(self.config, seed)
+        start = episodes.suited(episodes.draw(self.config, seed), task)
         episode = episodes.begin(task, bank, start, self.config.knobs, slot)
         self._fill(number, Place(task, start, episode, bank))
         return batch.observe(episode)
@@ -121,7 +121,7 @@ class Pool:
     def load(self, number: int, arrays: saving.Arrays, facts: dict[str, Any]) -> None:
         """Puts back what `save` gave, in a pool of the same config."""
         task, bank, slot = self._data(number, facts["seed"])
-        start = episodes.draw(self.config, facts["seed"])
+        start = episodes.suited(episodes.draw(self.config, facts["seed"]), task)
         episode = saving.unpack(
             task, bank, start, self.config.knobs, arrays, facts["episode"], slot
         )
@@ -132,7 +132,8 @@ class Pool:
         """The task of an episode, the bank that holds it, and the slot there."""
         if self.config.task != PROCEDURAL:
             return *fixed_task(self.config.task), 0
-        task = sample_task(seed, self.test_rows, canvases=self.config.canvases)
+        config = self.config
+        task = sample(config.domains, seed, self.test_rows, canvases=config.canvases)
         bank = make_bank(task, padded=True)
         if self.mode == "sequential":
             return task, jax.device_put(bank), 0

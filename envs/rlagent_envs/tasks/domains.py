@@ -1,0 +1,43 @@
+"""Random tasks of every domain, for meta-training: which there are, and which one a seed gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rlagent_envs.tasks.procedural import sample_task
+from rlagent_envs.tasks.procedural_sequences import sample_sequence_task
+from rlagent_envs.tasks.procedural_texts import sample_text_task
+from rlagent_envs.tasks.task import Task
+
+# (seed, rows of a test part) -> the task.
+SAMPLERS: dict[str, Callable[[int, int], Task]] = {
+    "tables": sample_task,
+    "texts": sample_text_task,
+    "sequences": sample_sequence_task,
+}
+
+
+def sample(
+    domains: tuple[tuple[str, float], ...],
+    seed: int,
+    test_rows: int = 0,
+    *,
+    canvases: bool = False,
+) -> Task:
+    """The random task of a seed, of a domain that the seed draws.
+
+    Args:
+        domains: (name, weight) of each that there is to draw from.
+        seed: any number from 0; a task depends on it, and on nothing but its own domain.
+        test_rows: rows of a test part, none by default.
+        canvases: pictures among the tables come as images.
+    """
+    weights = np.array([weight for _, weight in domains])
+    # A generator of its own: where there is one domain, its tasks are those of `sample_task`.
+    chosen = np.random.default_rng([seed, 6]).choice(len(domains), p=weights / weights.sum())
+    name = domains[int(chosen)][0]
+    if name == "tables":
+        return sample_task(seed, test_rows, canvases=canvases)
+    return SAMPLERS[name](seed, test_rows)
