@@ -18,6 +18,7 @@ from sklearn.metrics import f1_score
 import rlagent
 from rlagent.apply.model import Model, load_model
 from rlagent.apply.request import Request, make_plan
+from rlagent.apply.wording import task_in_words
 from rlagent.cli import main
 from rlagent_envs import batch, draws, knobs
 from rlagent_envs import episode as episodes
@@ -547,6 +548,8 @@ def test_a_quantity_is_told_from_texts() -> None:
 
 
 def test_a_run_of_texts_starts_where_it_should(data: tuple[Task, Bank]) -> None:
+    about = "at most 12 tokens of 20 that there are, 2 classes, the largest good "
+    assert about in task_in_words(data[0])
     plan = make_plan(Request(), data[0], ())
     assert (plan.width, plan.depth) == (32, 1)
 

@@ -102,6 +102,8 @@ def task_in_words(task: Task) -> str:
 def _inputs_in_words(task: Task) -> str:
     if not task.input_shape:
         return f"{task.features} features"
+    if task.form == "tokens":
+        return f"at most {task.features} tokens of {task.vocabularies[0]} that there are"
     return f"{task.form} inputs of {'x'.join(map(str, task.input_shape))}"
 
 

@@ -24,8 +24,8 @@ from rlagent_envs.forms import UNKNOWN
 from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass, new_part
 from rlagent_envs.models.mlp import Dense
+from rlagent_envs.models.residual import SIDE, draw_kernel
 
-SIDE = 3  # of a kernel
 POOLS = 2  # what is made of the tokens' vectors: the largest and the mean value of each channel
 SPREAD = 0.1  # standard deviation of new vectors: 0.3 gave higher losses on TREC and SST-2
 
@@ -64,9 +64,9 @@ def init(
     width = shape.rung.width
     blocks = tuple(
         Block(
-            _kernel(generator, width, width, 2.0),
+            draw_kernel(generator, 1, width, width, 2.0),
             np.zeros(width, np.float32),
-            _kernel(generator, width, width, 1.0),
+            draw_kernel(generator, 1, width, width, 1.0),
         )
         for _ in range(shape.rung.depth)
     )
@@ -194,7 +194,7 @@ def widen(
     def enlarged(kernel: Any, gain: float) -> np.ndarray:
         wide = np.pad(kernel, ((0, 0), (0, more), (0, more)))
         if generator is not None:
-            wide[:, :present, present:] = _kernel(generator, present, more, gain)
+            wide[:, :present, present:] = draw_kernel(generator, 1, present, more, gain)
         return wide
 
     vectors = np.zeros((tokens, more), np.float32)
@@ -280,11 +280,6 @@ def _vectors(generator: np.random.Generator, tokens: int, width: int) -> np.ndar
     drawn = generator.standard_normal((tokens, width), np.float32) * np.float32(SPREAD)
     drawn[: UNKNOWN + 1] = 0.0
     return drawn
-
-
-def _kernel(generator: np.random.Generator, before: int, after: int, gain: float) -> np.ndarray:
-    drawn = generator.standard_normal((SIDE, before, after), np.float32)
-    return drawn * np.float32(np.sqrt(gain / (SIDE * before)))
 
 
 TEXT = Family(
