@@ -100,6 +100,8 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--skip-bad", action="store_true", default=None, help="leave out files that are damaged"
     )
+    add.add_argument("--user", metavar="COLUMN", help="of users, where rows are ratings")
+    add.add_argument("--item", metavar="COLUMN", help="of items, the same")
     add.add_argument("--kind", help="classification or regression; found out if not given")
     add.add_argument("--form", help="of arrays: image or sequence; by their shape if not given")
     add.add_argument("--time", metavar="COLUMN", help="forecast: orders the rows of a table")

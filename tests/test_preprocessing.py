@@ -80,7 +80,9 @@ def test_unknown_categories_are_zeros_and_missing_ones_too_where_training_had_no
 
 def test_the_most_frequent_64_categories_are_kept_and_the_rest_is_other() -> None:
     texts = [f"c{number:02d}" for number in range(70) for _ in range(4 - (number < 6))]
-    preprocessing = fitted(pd.DataFrame({"code": texts}))
+    table = pd.DataFrame({"code": texts})
+    y = np.arange(len(texts)) % 3
+    preprocessing = Preprocessing.fit(table, y, "classification", embed=False)
     made = preprocessing.transform(pd.DataFrame({"code": ["c00", "c05", "c06", "c69", "new"]}))
     assert preprocessing.features == 65
     np.testing.assert_array_equal(made.argmax(axis=1), [64, 64, 0, 63, 64])

@@ -5,29 +5,39 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-Form = Literal["table", "image", "sequence", "tokens", "pair"]
+import numpy as np
+
+Form = Literal["table", "image", "sequence", "tokens", "pair", "mixed", "choice"]
 
 UNKNOWN = 1  # number of a token that is not in the vocabulary, or hidden; 0 stands for no token
 
 
-def form_of(input_shape: tuple[int, ...], vocabularies: tuple[int, ...]) -> Form:
+def form_of(input_shape: tuple[int, ...], vocabularies: tuple[int, ...], features: int) -> Form:
     """The form of examples.
+
+    A row of a table whose last columns are whole numbers is mixed; a pair, if there are two of
+    them and nothing else.
 
     Args:
         input_shape: of an example: (height, width, channels) of an image, (steps, channels) of a
-            sequence, (length,) of tokens; () for a row of a table or a pair.
-        vocabularies: where an example is made of whole numbers from 0: how many there are, one for
-            all tokens, or one for each of a pair; () where it is made of quantities.
+            sequence, (length,) of tokens, (items,) of a user and items to choose from; () for a
+            row of a table or a pair.
+        vocabularies: where an example holds whole numbers from 0: how many there are, one for all
+            tokens, one for the user and one for all items of a choice, or one for each of the last
+            columns; () where it is made of quantities.
+        features: columns of a row.
 
     Raises:
         ValueError: naming both, if there is no such form.
     """
+    if not input_shape and 0 < len(vocabularies) <= features:
+        return "pair" if features == len(vocabularies) == 2 else "mixed"
     forms: dict[tuple[int, int], Form] = {
         (0, 0): "table",
         (2, 0): "sequence",
         (3, 0): "image",
         (1, 1): "tokens",
-        (0, 2): "pair",
+        (1, 2): "choice",
     }
     form = forms.get((len(input_shape), len(vocabularies)))
     if form is None:
@@ -41,7 +51,29 @@ def check_features(
     features: int, input_shape: tuple[int, ...], vocabularies: tuple[int, ...]
 ) -> None:
     """Raises ValueError if a row of so many numbers is no example of the form."""
-    form = form_of(input_shape, vocabularies)
-    expected = 2 if form == "pair" else math.prod(input_shape) if input_shape else features
-    if features != expected:
+    form = form_of(input_shape, vocabularies, features)
+    if input_shape and features != math.prod(input_shape) + (form == "choice"):
         raise ValueError(f"its {features} features are no {form} of the shape {input_shape}")
+
+
+def check_numbers(
+    name: str, x: np.ndarray, input_shape: tuple[int, ...], vocabularies: tuple[int, ...]
+) -> None:
+    """Raises ValueError if a token or id is not of its vocabulary.
+
+    Args:
+        name: what an error calls the rows.
+        x: `[rows, features]`.
+        input_shape: as of `form_of`.
+        vocabularies: the same, at least one.
+    """
+    numbers = x if input_shape else x[:, -len(vocabularies) :]
+    limits = np.array(vocabularies)
+    if len(vocabularies) == 2 and input_shape:  # of a choice
+        limits = np.repeat(limits, (1, *input_shape))
+    known = (numbers >= 0) & (numbers < limits) & (numbers % 1 == 0)
+    if not known.all():
+        raise ValueError(
+            f"{name} has {numbers[~known][0]:g} for a number; vocabularies are of "
+            f"{', '.join(map(str, vocabularies))}, from 0"
+        )

@@ -128,6 +128,8 @@ _CLOSED = {
     "sequence": ("cutmix",),
     "tokens": ("mixup", "cutmix"),
     "pair": ("mixup", "cutmix", "augmentation"),
+    "mixed": ("mixup", "cutmix"),
+    "choice": ("mixup", "cutmix", "augmentation"),
     "categories": tuple(name for name, lever in LEVER_OF.items() if lever == "adversarial"),
     "plain": ("stochastic_depth",),
 }

@@ -106,12 +106,13 @@ def _judge_robust(model: Predictor, split: Split, plan: Plan) -> tuple[float | N
     """The same under attack."""
     worst = worst_case(model, split.x, split.y, plan.robust_epsilon, plan.norm)
     targets, values = np.asarray(model.targets(split)), model.values(worst.raw)
-    value = scores.compute(plan.score, model.kind, targets, values)
+    value = scores.compute(plan.score, model.kind, targets, values, split.x)
     return finite(float(np.mean(worst.losses))), finite(value)
 
 
 def _judge(model: Predictor, split: Split, score: str) -> tuple[float | None, float | None]:
     """Loss and score on a part of the task, by the code that predicts."""
     raw = model.raw(split.x)
-    value = scores.compute(score, model.kind, np.asarray(model.targets(split)), model.values(raw))
+    targets, values = np.asarray(model.targets(split)), model.values(raw)
+    value = scores.compute(score, model.kind, targets, values, split.x)
     return finite(model.loss(split, raw)), finite(value)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlagent.storage import read_arrays, write_arrays
-from rlagent_envs.forms import check_features
+from rlagent_envs.forms import Form, check_features, check_numbers
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.models.activations import ACTIVATIONS
 from rlagent_envs.tasks.preprocessing import Preprocessing
@@ -39,6 +39,10 @@ class Predictor(Protocol):
     @property
     def kind(self) -> Kind:
         """Classification or regression."""
+
+    @property
+    def form(self) -> Form:
+        """What its examples are made of."""
 
     @property
     def rung(self) -> Rung:
@@ -113,6 +117,11 @@ class Model:
         )
 
     @property
+    def form(self) -> Form:
+        """What its examples are made of."""
+        return self.shape.form
+
+    @property
     def classes(self) -> list[Any] | None:
         """The labels in the order of the network's outputs; None for regression."""
         if self.kind == "regression":
@@ -146,6 +155,8 @@ class Model:
             raise ValueError(f"x must be [rows, {self.features}], got shape {x.shape}")
         if not np.isfinite(x).all():
             raise ValueError("x has values that are not finite")
+        if self.vocabularies:
+            check_numbers("x", x, self.input_shape, self.vocabularies)
         return x
 
     def values(self, raw: np.ndarray) -> np.ndarray:

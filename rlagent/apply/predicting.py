@@ -15,6 +15,7 @@ from rlagent.apply.result import load_run
 from rlagent_envs.tasks import read_features
 from rlagent_envs.tasks.audio_folders import audio_files
 from rlagent_envs.tasks.audio_input import AudioInput
+from rlagent_envs.tasks.choices import ChoiceInput
 from rlagent_envs.tasks.folders import skipped
 from rlagent_envs.tasks.image_folders import image_files
 from rlagent_envs.tasks.image_input import ImageInput
@@ -74,7 +75,7 @@ def predictions(folder: Path, file: Path, *, skip_bad: bool = False) -> Predicti
 def what_to_predict_for(preprocessing: Preprocessing | None) -> str:
     """What a file for `rlagent predict` is called in a hint."""
     inputs = None if preprocessing is None else preprocessing.inputs
-    if isinstance(inputs, TableInput | TextInput | WindowInput):
+    if isinstance(inputs, TableInput | TextInput | WindowInput | ChoiceInput):
         return "FILE.csv"
     if isinstance(inputs, AudioInput):
         return "FILE.wav"

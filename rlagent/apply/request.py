@@ -53,6 +53,8 @@ class Request:
     group: str | None = None  # column whose equal values stay together in a part
     image_size: str | int | None = None  # pixels: a side, or height x width
     skip_bad: bool | None = None  # leave out files of a folder that cannot be read
+    user: str | None = None  # column of ratings
+    item: str | None = None
     kind: str | None = None
     form: str | None = None  # of arrays: image or sequence
     time: str | None = None  # column that orders the rows of a time series
@@ -209,7 +211,7 @@ def make_plan(
         patience=request.patience,
         schedule=schedule or request.method,
         knobs=knobs,
-        score=check_score(request.score, task.kind),
+        score=check_score(request.score, task.kind, task.form),
         seed=int(request.seed),
         deadline=None if request.minutes is None else 60.0 * request.minutes,
         robust_epsilon=_robust_epsilon(request, task),

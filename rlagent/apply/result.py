@@ -59,11 +59,12 @@ class Result:
             ValueError: if there is no such score, or a label that training did not have.
         """
         kind = self.model.kind
-        chosen = scores.check_score(name or self.summary["score_name"], kind)
-        values, targets = self._values(x), self._targets(y)
-        if len(values) != len(targets):
-            raise ValueError(f"x has {len(values)} rows but y has {len(targets)}")
-        return scores.compute(chosen, kind, targets, values)
+        chosen = self._score_named(name)
+        rows, targets = self.model.transform(x), self._targets(y)
+        if len(rows) != len(targets):
+            raise ValueError(f"x has {len(rows)} rows but y has {len(targets)}")
+        values = self.model.values(self.model.raw(rows))
+        return scores.compute(chosen, kind, targets, values, rows)
 
     def robust_score(
         self, x: Any, y: Any, epsilon: float, norm: str = "linf", name: str | None = None
@@ -83,13 +84,14 @@ class Result:
         from rlagent.apply.robustness import worst_case
 
         kind = self.model.kind
-        chosen = scores.check_score(name or self.summary["score_name"], kind)
+        chosen = self._score_named(name)
         rows, targets = self.model.transform(x), self._encoded(y)
         if len(rows) != len(targets):
             raise ValueError(f"x has {len(rows)} rows but y has {len(targets)}")
         worst = worst_case(self.model, rows, targets, epsilon, norm)
         known = self.model.targets(Split(rows, targets))
-        return scores.compute(chosen, kind, np.asarray(known), self.model.values(worst.raw))
+        values = self.model.values(worst.raw)
+        return scores.compute(chosen, kind, np.asarray(known), values, rows)
 
     def history_frame(self) -> pd.DataFrame:
         """The history as a table, `settings.dropout` for the dropout of a decision."""
@@ -102,6 +104,11 @@ class Result:
         from rlagent.apply.curves import draw
 
         return draw(self.history, self.summary)
+
+    def _score_named(self, name: str | None) -> str:
+        """A score by its name; that of the run where None."""
+        asked = name or self.summary["score_name"]
+        return scores.check_score(asked, self.model.kind, self.model.form)
 
     def _values(self, x: Any) -> np.ndarray:
         return self.model.values(self.model.raw(self.model.transform(x)))

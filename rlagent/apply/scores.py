@@ -7,29 +7,44 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlagent.apply.rankings import ndcg
+
 if TYPE_CHECKING:
+    from rlagent_envs.forms import Form
     from rlagent_envs.tasks.task import Kind
 
 # A score of a model: (class numbers or values [rows], outputs [rows, outputs]) -> number, where the
 # outputs are probabilities, or the one predicted value.
 Score = Callable[[np.ndarray, np.ndarray], float]
+# A score of a ranking within groups: (values [rows], outputs [rows, 1], groups [rows]) -> number.
+GroupScore = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 
-def check_score(name: str | None, kind: Kind) -> str:
+def check_score(name: str | None, kind: Kind, form: Form) -> str:
     """The name of the score of a task; the first of its kind where none is asked for.
 
     Raises:
         ValueError: if the kind has no such score, naming those that it has.
     """
-    known = SCORES[kind]
+    what, known = str(kind), [*SCORES[kind]]
+    if form == "pair" and kind == "regression":
+        what, known = "ratings", ["rmse", "mae", *GROUP_SCORES, "r2"]
+    if form == "choice":
+        what, known = "a ranking", [*CHOICE_SCORES]
     if name is None:
-        return next(iter(known))
+        return known[0]
     if name not in known:
-        raise ValueError(f"unknown score {name!r} for {kind}; there are: {', '.join(known)}")
+        raise ValueError(f"unknown score {name!r} for {what}; there are: {', '.join(known)}")
     return name
 
 
-def compute(name: str, kind: Kind, targets: np.ndarray, outputs: np.ndarray) -> float:
+def compute(
+    name: str,
+    kind: Kind,
+    targets: np.ndarray,
+    outputs: np.ndarray,
+    x: np.ndarray | None = None,
+) -> float:
     """The score of predictions.
 
     Args:
@@ -38,11 +53,18 @@ def compute(name: str, kind: Kind, targets: np.ndarray, outputs: np.ndarray) -> 
         targets: class numbers, or values in their units, `[rows, *targets]`.
         outputs: probabilities `[rows, *targets, classes]`, or predicted values
             `[rows, *targets, 1]`, in units too.
+        x: preprocessed rows, `[rows, features]`, which scores of rankings need: the first number
+            is the user. Number 0 is left out: those whom training lacked cannot be told apart.
 
     Returns:
         The score; NaN where the rows do not define it, as R² of a single row.
     """
-    return SCORES[kind][name](targets.reshape(-1), outputs.reshape(-1, outputs.shape[-1]))
+    if name in GROUP_SCORES:
+        assert x is not None
+        known = x[:, 0] > 0
+        return GROUP_SCORES[name](targets[known], outputs[known], x[known, 0].astype(np.int64))
+    score = SCORES[kind].get(name) or CHOICE_SCORES[name]
+    return score(targets.reshape(-1), outputs.reshape(-1, outputs.shape[-1]))
 
 
 def _accuracy(targets: np.ndarray, outputs: np.ndarray) -> float:
@@ -95,6 +117,13 @@ def _mae(targets: np.ndarray, outputs: np.ndarray) -> float:
     return float(mean_absolute_error(targets, outputs[:, 0]))
 
 
+def _ndcg_10(targets: np.ndarray, outputs: np.ndarray, groups: np.ndarray) -> float:
+    if len(targets) == 0:
+        return float("nan")
+    return ndcg(targets, outputs[:, 0], groups, most=10)
+
+
+GROUP_SCORES: dict[str, GroupScore] = {"ndcg_10": _ndcg_10}
 # The first of each kind is its default.
 SCORES: dict[str, dict[str, Score]] = {
     "classification": {
@@ -105,3 +134,5 @@ SCORES: dict[str, dict[str, Score]] = {
     },
     "regression": {"r2": _r2, "rmse": _rmse, "mae": _mae},
 }
+# The area under the curve is the share of pairs that are in the right order, of those drawn.
+CHOICE_SCORES: dict[str, Score] = {"auc": _accuracy, "log_loss": _log_loss}

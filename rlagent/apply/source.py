@@ -75,7 +75,7 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
         raise ValueError("give a task, a file or data")
     if isinstance(x, Task):
         others = ("valid", "target", "split_column", "group", "kind", "batch_size", "streamed")
-        _refuse(request, "a Task", *others, "form", *SERIES, *OF_FILES)
+        _refuse(request, "a Task", *others, "form", *SERIES, *OF_FILES, "user", "item")
         if y is not None or valid is not None:
             raise ValueError("a Task holds its targets and validation rows already")
         return x, IN_MEMORY
@@ -83,7 +83,6 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
         return _from_memory(x, y, request, valid), IN_MEMORY
     if y is not None or valid is not None:
         raise ValueError(f"y and valid rows in memory go with x in memory, but x is {str(x)!r}")
-    kind: Any = request.kind
     _refuse(request, "a name or a path", "streamed")
     task = load_task(
         x,
@@ -93,15 +92,25 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
         image_size=request.image_size,
         skip_bad=request.skip_bad,
         valid=request.valid,
-        kind=kind,
+        kind=request.kind,
         form=request.form,
         time=request.time,
         horizon=request.horizon,
         window=request.window,
         batch_size=request.batch_size,
         seed=request.seed,
+        user=request.user,
+        item=request.item,
+        embed=_embeds(request.family),
     )
     return task, str(x) if is_name(str(x)) else str(Path(x).resolve())
+
+
+def _embeds(family: str | None) -> bool:
+    """Whether networks of a family embed numbered categories; they do if they read no tables."""
+    from rlagent_envs.models import FAMILIES
+
+    return family not in FAMILIES or "table" not in FAMILIES[family].reads
 
 
 def fingerprint(task: Task) -> str:
@@ -127,6 +136,8 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
     from rlagent_envs.tasks import from_arrays
 
     _refuse(request, "data in memory", "valid", "split_column", *OF_FILES)
+    if request.user is not None or request.item is not None:
+        return _ratings(x, y, request, valid)
     if request.time is not None:
         return _forecast(x, y, request, valid)
     _refuse(request, "data without a column of times", *SERIES)
@@ -134,14 +145,7 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
     groups = None
     if request.group is not None:
         x, groups = _taken_out(x, "group", request.group, "to group by", "x")
-    x_valid, y_valid = None, None
-    if valid is not None:
-        try:
-            x_valid, y_valid = valid
-        except (TypeError, ValueError):
-            raise ValueError("valid must be a file or a pair (x, y)") from None
-        if request.target is not None and y_valid is None:
-            x_valid, y_valid = _with_target(x_valid, None, request.target, "valid")
+    x_valid, y_valid = _validating(valid, request.target)
     kind: Kind | None = request.kind  # type: ignore[assignment]  # from_arrays checks it
     return from_arrays(
         x,
@@ -154,6 +158,7 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
         batch_size=request.batch_size,
         streamed=request.streamed,
         seed=request.seed,
+        embed=_embeds(request.family),
     )
 
 
@@ -182,6 +187,44 @@ def _forecast(x: Any, y: Any, request: Request, valid: Any) -> Task:
         seed=request.seed,
     )
     return forecast_task(x, "data", options)
+
+
+def _ratings(x: Any, y: Any, request: Request, valid: Any) -> Task:
+    """The task of a DataFrame of ratings, or of what users took."""
+    from rlagent_envs.tasks.ratings import RANKING, check_columns, from_ratings
+
+    user, item = check_columns(request.user, request.item)
+    _refuse(request, "ratings", "group", "streamed", "form", "horizon", "window")
+    if request.kind != RANKING:
+        x, y = _with_target(x, y, request.target, "x")
+    elif y is not None or request.target is not None:
+        raise ValueError("a ranking has no target: each row is an item taken")
+    x_valid, y_valid = _validating(valid, request.target)
+    return from_ratings(
+        x,
+        y,
+        user=user,
+        item=item,
+        x_valid=x_valid,
+        y_valid=y_valid,
+        time=request.time,
+        kind=request.kind,
+        batch_size=request.batch_size,
+        seed=request.seed,
+    )
+
+
+def _validating(valid: Any, target: str | None) -> tuple[Any, Any]:
+    """Inputs and targets to validate on; None and None where there are none."""
+    if valid is None:
+        return None, None
+    try:
+        x_valid, y_valid = valid
+    except (TypeError, ValueError):
+        raise ValueError("valid must be a file or a pair (x, y)") from None
+    if target is not None and y_valid is None:
+        return _with_target(x_valid, None, target, "valid")
+    return x_valid, y_valid
 
 
 def _with_target(x: Any, y: Any, target: str | None, name: str) -> tuple[Any, Any]:

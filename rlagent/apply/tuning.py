@@ -93,6 +93,8 @@ def tune(
     group: str | None = None,
     image_size: str | int | None = None,
     skip_bad: bool | None = None,
+    user: str | None = None,
+    item: str | None = None,
     kind: str | None = None,
     form: str | None = None,
     time: str | None = None,
@@ -132,7 +134,8 @@ def tune(
             model does under attack at the end. See `rlagent.apply.robustness`.
         patience: end the run after so many decisions without improvement; never where None.
         family: mlp (where None), or cnn for images: arrays `[rows, height, width]`, or with 1, 3
-            or 4 channels behind.
+            or 4 channels behind. Of ratings factorization, of tables with a column of more than 64
+            categories embedding_mlp, where None.
         rung: width x depth at the start; a controller may grow it. 64x2 where None, 16x2 (channels
             x blocks) for cnn.
         updates: the budget, in updates of that rung; a larger rung gets fewer. Where None,
@@ -153,10 +156,14 @@ def tune(
             such as those of a patient; it is no feature.
         image_size: what images are resized to, 32 or "24x32" pixels; see `load_file`.
         skip_bad: leave out files of a folder that cannot be read.
-        kind: classification or regression; by the target where None.
+        user: of ratings, the column of users in a table or a DataFrame; needs `item`. The files of
+            MovieLens, `u.data` and `ratings.csv`, need neither. See docs/tasks_pairs.md.
+        item: of ratings, the column of items.
+        kind: classification or regression; by the target where None. Of what users took: ranking.
         form: of arrays: image or sequence; by the shape of a row where None, see `from_arrays`.
         time: the column of times, where the rows of a table or DataFrame are one time series: the
-            target is forecast, as a regression, and the latest rows validate and test.
+            target is forecast, as a regression, and the latest rows validate and test. Of ratings
+            the column by which those of each user are divided, `timestamp` where None.
         horizon: with `time`, how many rows ahead the target is; 1 where None.
         window: with `time`, how many past rows are looked at; at most 32 where None.
         score: by what the model is judged at the end; accuracy or r2 where None.
@@ -212,6 +219,8 @@ def tune(
         group=group,
         image_size=image_size,
         skip_bad=skip_bad,
+        user=user,
+        item=item,
         kind=kind,
         form=form,
         time=time,

@@ -2,6 +2,8 @@
 
 from rlagent_envs.forms import Form
 from rlagent_envs.models.cnn import CNN
+from rlagent_envs.models.embedding_mlp import EMBEDDING_MLP
+from rlagent_envs.models.factorization import FACTORIZATION
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
 from rlagent_envs.models.mlp import MLP
 from rlagent_envs.models.sequence import SEQUENCE
@@ -14,6 +16,8 @@ FAMILIES: dict[str, Family] = {
     "mlp": MLP,
     "cnn": CNN,
     "text": TEXT,
+    "factorization": FACTORIZATION,
+    "embedding_mlp": EMBEDDING_MLP,
 }
 
 
@@ -26,4 +30,16 @@ def fitting(form: Form, target_shape: tuple[int, ...]) -> list[str]:
     ]
 
 
-__all__ = ["CNN", "FAMILIES", "MLP", "SEQUENCE", "TEXT", "Family", "Rung", "ShapeClass", "fitting"]
+__all__ = [
+    "CNN",
+    "EMBEDDING_MLP",
+    "FACTORIZATION",
+    "FAMILIES",
+    "MLP",
+    "SEQUENCE",
+    "TEXT",
+    "Family",
+    "Rung",
+    "ShapeClass",
+    "fitting",
+]

@@ -45,7 +45,7 @@ class ShapeClass:
     @property
     def form(self) -> Form:
         """What an example is made of."""
-        return form_of(self.input_shape, self.vocabularies)
+        return form_of(self.input_shape, self.vocabularies, self.features)
 
 
 class Apply(Protocol):

@@ -179,11 +179,7 @@ def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
     present = params[0].kernel.shape[1]
     if width > present:
         raise ValueError(f"width must be at most the present width {present}, got {width}")
-    kept = []
-    for layer, after in pairwise(params):
-        heard = np.sqrt(np.square(layer.kernel).sum(axis=0) + np.square(layer.bias))
-        use = heard * np.sqrt(np.square(after.kernel).sum(axis=1))
-        kept.append(np.sort(np.argsort(-use, kind="stable")[:width]))
+    kept = most_used(params, width)
 
     def pick(layers: Layers) -> Layers:
         ends = [slice(None), *kept, slice(None)]
@@ -193,6 +189,16 @@ def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
         )
 
     return pick
+
+
+def most_used(params: Layers, width: int) -> list[np.ndarray]:
+    """Of each hidden layer the numbers of the units that are used the most, `[width]`, sorted."""
+    kept = []
+    for layer, after in pairwise(params):
+        heard = np.sqrt(np.square(layer.kernel).sum(axis=0) + np.square(layer.bias))
+        use = heard * np.sqrt(np.square(after.kernel).sum(axis=1))
+        kept.append(np.sort(np.argsort(-use, kind="stable")[:width]))
+    return kept
 
 
 def _normal(generator: np.random.Generator, size: tuple[int, int], variance: float) -> np.ndarray:

@@ -3,6 +3,7 @@
 from rlagent_envs.tasks.arrays import from_arrays
 from rlagent_envs.tasks.files import load_file, read_features
 from rlagent_envs.tasks.preprocessing import Preprocessing
+from rlagent_envs.tasks.ratings import from_ratings
 from rlagent_envs.tasks.registry import TASKS, describe_tasks, is_name, load_task
 from rlagent_envs.tasks.task import Split, Task
 
@@ -13,6 +14,7 @@ __all__ = [
     "Task",
     "describe_tasks",
     "from_arrays",
+    "from_ratings",
     "is_name",
     "load_file",
     "load_task",

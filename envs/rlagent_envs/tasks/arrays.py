@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 
 from rlagent_envs.forms import form_of
-from rlagent_envs.tasks.array_input import ArrayForm, check_form, read_inputs
+from rlagent_envs.tasks.array_input import check_form, read_inputs
 from rlagent_envs.tasks.columns import is_table
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.splits import (
@@ -56,6 +57,8 @@ def from_arrays(
     batch_size: int | None = None,
     streamed: bool | None = None,
     seed: int = 0,
+    ids: Collection[str] = (),
+    embed: bool = True,
 ) -> Task:
     """Makes a task of data in memory, preprocessed by the statistics of its training rows.
 
@@ -83,24 +86,34 @@ def from_arrays(
         streamed: `x` is an array on disk, `np.load(…, mmap_mode="r")`, and its rows to train on
             stay there. Where None, those that would take more than 2 GiB do.
         seed: divides the rows; the same seed gives the same parts.
+        ids: of a DataFrame, the columns that hold identifiers, be they numbers or texts.
+        embed: of a DataFrame, number the categories of columns that have more than 64, for a
+            network that embeds them; else the less frequent ones share one feature.
 
     Raises:
         ValueError: one sentence that names what cannot be used.
     """
     stays = on_disk(x, streamed=streamed)
-    given = {"train": _read_part("", x if stays is None else stays, y)}
+    given = {"train": read_part("", x if stays is None else stays, y)}
     for part, part_x, part_y in (("valid", x_valid, y_valid), ("test", x_test, y_test)):
-        if (part_x is None) != (part_y is None):
-            raise ValueError(f"x_{part} and y_{part} go together, one of them is missing")
+        check_together(part, part_x, part_y)
         if part_x is not None:
-            given[part] = _read_part(f"_{part}", part_x, part_y)
+            given[part] = read_part(f"_{part}", part_x, part_y)
     chosen = check_kind(kind) or infer_kind(given["train"].y)
     numbers = None if groups is None else _read_groups(groups, len(given["train"].y))
     asked = check_form(form)
     if asked is not None and not isinstance(given["train"].x, np.ndarray | OnDisk):
         raise ValueError(f"form {asked!r} is for arrays of numbers, but x holds others")
     parts = _complete(given, chosen, numbers, seed)
-    return _make_task(name, chosen, asked, parts, batch_size)
+    train = parts["train"]
+    preprocessing = Preprocessing.fit(train.x, train.y, chosen, asked, ids=ids, embed=embed)
+    return _make_task(name, chosen, parts, preprocessing, batch_size)
+
+
+def check_together(part: str, x: Any, y: Any) -> None:
+    """Raises ValueError if inputs of a part are given without targets, or the other way round."""
+    if (x is None) != (y is None):
+        raise ValueError(f"x_{part} and y_{part} go together, one of them is missing")
 
 
 def check_kind(kind: str | None) -> Kind | None:
@@ -110,10 +123,12 @@ def check_kind(kind: str | None) -> Kind | None:
     for known in get_args(Kind):
         if kind == known:
             return known
+    if kind == "ranking":
+        raise ValueError("a ranking is of what users took: name the columns user and item")
     raise ValueError(f"kind must be {' or '.join(get_args(Kind))}, got {kind!r}")
 
 
-def _read_part(suffix: str, x: Any, y: Any) -> Part:
+def read_part(suffix: str, x: Any, y: Any) -> Part:
     """Checks one part by itself."""
     x_name, y_name = f"x{suffix}", f"y{suffix}"
     inputs = x if is_table(x) or isinstance(x, OnDisk) else _texts_or_numbers(x, x_name)
@@ -169,16 +184,16 @@ def _refuse_one_value(target: np.ndarray) -> None:
 def _make_task(
     name: str,
     kind: Kind,
-    form: ArrayForm | None,
     parts: dict[str, Part],
+    preprocessing: Preprocessing,
     batch_size: int | None,
 ) -> Task:
-    """Fits the preprocessing on train and applies it to all parts."""
+    """Applies the preprocessing to all parts."""
     from rlagent_envs.models import fitting  # imports JAX, which reading data does not need
 
     train = parts["train"]
-    preprocessing = Preprocessing.fit(train.x, train.y, kind, form)
     inputs = preprocessing.inputs
+    form = form_of(inputs.input_shape, inputs.vocabularies, inputs.features)
     splits, rows = {}, None
     for part, (x, y) in parts.items():
         target = preprocessing.encode_target(y, part)
@@ -196,7 +211,7 @@ def _make_task(
         test=splits.get("test"),
         outputs=preprocessing.outputs,
         batch_size=default_batch_size(len(train.y)) if batch_size is None else batch_size,
-        family=fitting(form_of(inputs.input_shape, inputs.vocabularies), ())[0],
+        family=fitting(form, ())[0],
         input_shape=inputs.input_shape,
         vocabularies=inputs.vocabularies,
         preprocessing=preprocessing,

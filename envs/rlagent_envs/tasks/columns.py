@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeGuard
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_CATEGORIES = 64  # the rest of a column share one feature, "other"
+MOST_CATEGORIES = 64  # of a column with a feature for each; the rest share one, "other"
 CLIP = 10.0  # standardised values stay within this, so that one outlier cannot wreck a run
 VALUES_AT_ONCE = 4_000_000  # converted to float64, 32 MB
 MOST_TEXTS = 20  # a column with more is no category if over half of its values are different
@@ -124,9 +125,6 @@ class CategoryColumn(Stored):
         made[rows, features[rows]] = 1
 
 
-Column = Annotated[NumericColumn | CategoryColumn, Field(discriminator="kind")]
-
-
 def fit_column(name: str, column: pd.Series) -> NumericColumn | CategoryColumn | None:
     """Learns a column of the training rows; None for one without variation, which is dropped.
 
@@ -220,6 +218,40 @@ def column_names(table: pd.DataFrame) -> dict[str, int]:
     if count > 1:
         raise ValueError(f"the column {name!r} is there {count} times")
     return {name: place for place, name in enumerate(names)}
+
+
+class Column(Protocol):
+    """What is made of a column of a table."""
+
+    name: str
+
+    @property
+    def features(self) -> int:
+        """Features made of it."""
+
+    def fill(self, made: np.ndarray, column: pd.Series) -> None:
+        """Writes into zeros `[rows, features]`."""
+
+
+def features_of(columns: Sequence[Column], given: Any) -> np.ndarray:
+    """What columns make of a DataFrame, in which others do not matter, `[rows, features]`.
+
+    Raises:
+        ValueError: if it is no DataFrame, or lacks a column.
+    """
+    if not is_table(given):
+        raise ValueError("the input must be a table, as in training, not an array")
+    names = column_names(given)
+    lacking = [column.name for column in columns if column.name not in names]
+    if lacking:
+        raise ValueError(f"the input lacks the column {lacking[0]!r}")
+    made = np.zeros((len(given), sum(column.features for column in columns)), np.float32)
+    first = 0
+    for column in columns:
+        place = slice(first, first + column.features)
+        column.fill(made[:, place], given.iloc[:, names[column.name]])
+        first = place.stop
+    return made
 
 
 def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

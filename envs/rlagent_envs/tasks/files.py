@@ -19,6 +19,7 @@ from rlagent_envs.tasks.audio_folders import (
     readable_audio,
 )
 from rlagent_envs.tasks.audio_input import AudioInput
+from rlagent_envs.tasks.choices import ChoiceInput
 from rlagent_envs.tasks.cifar import holds_cifar, load_cifar
 from rlagent_envs.tasks.forecasting import load_forecast
 from rlagent_envs.tasks.image_folders import image_files, load_image_folder, readable_images
@@ -28,6 +29,7 @@ from rlagent_envs.tasks.npy import read_npy, read_npy_parts
 from rlagent_envs.tasks.npz import read_npz_inputs, read_npz_parts
 from rlagent_envs.tasks.pictures import SUFFIXES as IMAGES
 from rlagent_envs.tasks.preprocessing import Preprocessing, TableInput
+from rlagent_envs.tasks.rating_files import U_DATA, find_columns, load_ratings, read_u_data
 from rlagent_envs.tasks.series_files import is_series, name_of, read_series, read_series_parts
 from rlagent_envs.tasks.tables import READERS, TablePart, read_table, read_table_parts
 from rlagent_envs.tasks.texts import TextInput
@@ -37,7 +39,7 @@ from rlagent_envs.tasks.window_input import WindowInput
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rlagent_envs.tasks.task import Kind, Task
+    from rlagent_envs.tasks.task import Task
 
 
 def load_file(
@@ -49,13 +51,16 @@ def load_file(
     valid: str | Path | None = None,
     image_size: str | int | None = None,
     skip_bad: bool | None = None,
-    kind: Kind | None = None,
+    kind: str | None = None,
     form: str | None = None,
     time: str | None = None,
     horizon: int | None = None,
     window: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
+    user: str | None = None,
+    item: str | None = None,
+    embed: bool = True,
 ) -> Task:
     """Makes a task of a file or a folder.
 
@@ -64,6 +69,10 @@ def load_file(
     are numbers is numeric and any other one a category, an empty cell is a missing value, and
     cells are separated by commas, semicolons or tabs; in others the types are those of the file.
     Columns of free text make a task of texts, see `text_columns`.
+
+    A table of ratings has columns of users and of items; see `from_ratings` for what is made of
+    them. The files of MovieLens are known as such: `u.data`, or any .data file, without a header
+    and separated by tabs; and `ratings.csv`, by its header.
 
     Arrays are a .npz file with `x_train, y_train` and, as it likes, `x_valid, y_valid` and
     `x_test, y_test`, or `x, y`, or with the names of MedMNIST; or .npy files, see `read_npy_parts`.
@@ -90,13 +99,18 @@ def load_file(
         image_size: of images, 32 or 24x32 pixels, height first; where None their own size if it
             is one, else 32.
         skip_bad: leave out files of a folder that cannot be read.
-        kind: classification or regression; inferred from the target where None.
+        kind: classification or regression; inferred from the target where None. Of users and
+            items, ranking, see `from_ratings`.
         form: of arrays, image or sequence; by the shape of a row where None, see `from_arrays`.
-        time: of a table, the column that orders the rows of a time series.
+        time: of a table, the column that orders the rows of a time series, or the ratings of a
+            user.
         horizon: with `time`, how many rows ahead the target is; 1 where None.
         window: with `time`, how many past rows are looked at; at most 32 where None.
         batch_size: examples per update; chosen by the number of rows where None.
         seed: divides the rows.
+        user: of a table of ratings, the column of users.
+        item: of a table of ratings, the column of items.
+        embed: of a table, see `from_arrays`.
 
     Raises:
         ValueError: one sentence that names the file, column or array that cannot be used.
@@ -115,6 +129,9 @@ def load_file(
         window=window,
         batch_size=batch_size,
         seed=seed,
+        user=user,
+        item=item,
+        embed=embed,
     )
     return load_path(Path(path), options)
 
@@ -149,9 +166,9 @@ def read_features(
         ValueError: if the file cannot be read, lacks a column, or is of another form.
     """
     path, inputs = Path(path), preprocessing.inputs
-    if isinstance(inputs, TableInput):
-        names = {column.name: column.kind == "category" for column in inputs.columns}
-        return _read_columns(check_file(path, *READERS), names)
+    if isinstance(inputs, TableInput | ChoiceInput):
+        names = {column.name: column.kind != "numeric" for column in inputs.columns}
+        return _read_columns(check_file(path, *READERS, U_DATA), names)
     if isinstance(inputs, WindowInput):
         names = dict.fromkeys([inputs.time, *inputs.columns], False)
         return _read_columns(check_file(path, *READERS), names)
@@ -171,7 +188,9 @@ def read_features(
 
 def _read_columns(path: Path, are_texts: dict[str, bool]) -> pd.DataFrame:
     """The columns that were trained on, by their names; those that are texts as such."""
-    table = read_table(path, {name for name, is_text in are_texts.items() if is_text})
+    texts = {name for name, is_text in are_texts.items() if is_text}
+    is_u_data = path.suffix.lower() == U_DATA
+    table = read_u_data(path) if is_u_data else read_table(path, texts)
     for name in are_texts:
         if name not in table.columns:
             raise ValueError(f"{path} lacks the column {name!r}")
@@ -197,6 +216,9 @@ def check_file(path: str | Path, *suffixes: str) -> Path:
 def _load_table(path: Path, options: Options) -> Task:
     if is_series(path):
         return _load_series(path, options)
+    if (columns := find_columns(path, options)) is not None:
+        second = None if options.valid is None else check_file(options.valid, path.suffix.lower())
+        return load_ratings(path, columns, second, options)
     if options.time is not None:
         return load_forecast(path, options)
     options.allow(f"{path} is a table", "target", "split_column", "group", "valid", "kind")
@@ -272,7 +294,7 @@ FORMATS = (
 ARRAYS = (".npz", ".npy")
 SERIES = (".ts", ".tsv")
 LOADERS: dict[str, Callable[[Path, Options], Task]] = {
-    **dict.fromkeys(READERS, _load_table),
+    **dict.fromkeys((*READERS, U_DATA), _load_table),
     **dict.fromkeys(ARRAYS, _load_arrays),
     **dict.fromkeys(ARCHIVES, _load_archive),
     **dict.fromkeys((*IMAGES, AUDIO), _refuse_single_file),

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rlagent_envs.tasks.arrays import from_arrays
-from rlagent_envs.tasks.task import Kind, Task
+from rlagent_envs.tasks.arrays import check_kind, from_arrays
+from rlagent_envs.tasks.task import Task
 
 # What an option is for, in the words of an error.
 PURPOSES = {
@@ -23,6 +23,8 @@ PURPOSES = {
     "image_size": "images",
     "skip_bad": "folders",
     "kind": "files",
+    "user": "ratings in tables",
+    "item": "ratings in tables",
 }
 
 
@@ -36,13 +38,16 @@ class Options:
     valid: str | Path | None = None
     image_size: str | int | None = None
     skip_bad: bool | None = None
-    kind: Kind | None = None
+    kind: str | None = None
     form: str | None = None
     time: str | None = None
     horizon: int | None = None
     window: int | None = None
     batch_size: int | None = None
     seed: int = 0
+    user: str | None = None
+    item: str | None = None
+    embed: bool = True  # number the categories of columns of tables that have more than 64
 
     def allow(self, what: str, *names: str) -> None:
         """Raises ValueError if another option than these is given, which `what` has no use for."""
@@ -79,9 +84,10 @@ def task_of_parts(
         y_test=y_test,
         groups=groups,
         name=name,
-        kind=options.kind,
+        kind=check_kind(options.kind),
         form=options.form,
         batch_size=options.batch_size,
         seed=options.seed,
+        embed=options.embed,
     )
     return replace(task, notes=notes)

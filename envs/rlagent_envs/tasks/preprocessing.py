@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -11,7 +11,17 @@ from pydantic import Field, ValidationError
 
 from rlagent_envs.tasks.array_input import ArrayForm, ArrayInput
 from rlagent_envs.tasks.audio_input import AudioInput
-from rlagent_envs.tasks.columns import Column, Stored, column_names, fit_column, is_table
+from rlagent_envs.tasks.choices import ChoiceInput
+from rlagent_envs.tasks.columns import (
+    CategoryColumn,
+    NumericColumn,
+    Stored,
+    column_names,
+    features_of,
+    fit_column,
+    is_table,
+)
+from rlagent_envs.tasks.id_column import MOST_IDS, IdColumn
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.targets import ClassTarget, RegressionTarget, read_target
 from rlagent_envs.tasks.texts import TextInput, read_texts, text_columns
@@ -24,23 +34,38 @@ if TYPE_CHECKING:
 
 
 Made = ImageInput | AudioInput | WindowInput  # what arrays are made of
+AnyColumn = NumericColumn | CategoryColumn | IdColumn
 
 
 class TableInput(Stored):
-    """The columns of a table, in the order of training."""
+    """The columns of a table, in the order of training, but those that are numbered at the end."""
 
     kind: Literal["table"] = "table"
-    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+    columns: Annotated[
+        tuple[Annotated[AnyColumn, Field(discriminator="kind")], ...], Field(min_length=1)
+    ]
 
     @classmethod
-    def fit(cls, table: pd.DataFrame) -> TableInput:
-        """Learns from the training rows; columns that never vary in them are dropped."""
-        names = column_names(table)
-        fitted = [fit_column(name, table.iloc[:, place]) for name, place in names.items()]
-        columns = tuple(column for column in fitted if column is not None)
+    def fit(cls, table: pd.DataFrame, ids: Collection[str] = (), embed: bool = True) -> TableInput:
+        """Learns from the training rows; columns that never vary in them are dropped.
+
+        Args:
+            table: the training rows.
+            ids: names of the columns that hold identifiers, be they numbers or texts.
+            embed: number the categories of columns that have more than 64.
+        """
+        columns: list[AnyColumn] = []
+        for name, place in column_names(table).items():
+            column = table.iloc[:, place]
+            fitted = IdColumn.fit(name, column) if name in ids else fit_column(name, column)
+            if embed and isinstance(fitted, CategoryColumn) and fitted.has_other:
+                fitted = IdColumn.fit(name, column, MOST_IDS)
+            if fitted is not None:
+                columns.append(fitted)
         if not columns:
             raise ValueError("no column of the table varies in the training rows")
-        return cls(columns=columns)
+        columns.sort(key=lambda column: isinstance(column, IdColumn))
+        return cls(columns=tuple(columns))
 
     @property
     def features(self) -> int:
@@ -54,8 +79,8 @@ class TableInput(Stored):
 
     @property
     def vocabularies(self) -> tuple[int, ...]:
-        """None: categories have a feature each."""
-        return ()
+        """How many numbers there are in each of the last columns, where categories have some."""
+        return tuple(c.vocabulary for c in self.columns if isinstance(c, IdColumn))
 
     @property
     def continuous(self) -> list[bool]:
@@ -66,42 +91,43 @@ class TableInput(Stored):
         """Raises ValueError if two columns have one name."""
         if len({column.name for column in self.columns}) < len(self.columns):
             raise ValueError("it has two columns of one name")
+        numbered = [isinstance(column, IdColumn) for column in self.columns]
+        if numbered != sorted(numbered):
+            raise ValueError("its numbered columns are not the last ones")
 
     def transform(self, given: Any) -> np.ndarray:
         """A DataFrame, in which other columns do not matter, to float32 `[rows, features]`."""
-        if not is_table(given):
-            raise ValueError("the input must be a table, as in training, not an array")
-        names = column_names(given)
-        lacking = [column.name for column in self.columns if column.name not in names]
-        if lacking:
-            raise ValueError(f"the input lacks the column {lacking[0]!r}")
-        made = np.zeros((len(given), self.features), np.float32)
-        first = 0
-        for column in self.columns:
-            place = slice(first, first + column.features)
-            column.fill(made[:, place], given.iloc[:, names[column.name]])
-            first = place.stop
-        return made
+        return features_of(self.columns, given)
 
 
 class Preprocessing(Stored):
     """What was learned from the training rows, to be applied to all others.
 
     Numeric columns are imputed by the median and standardised, with a flag for missing values if
-    training had any; categories and booleans become one feature for each category. Arrays are
-    standardised, images by one mean and scale, sequences by those of each channel. Standardised
-    inputs are clipped to [-10, 10]. Free text becomes the numbers of its words.
+    training had any; categories and booleans become one feature for each category, or, where there
+    are more than 64, its number. Arrays are standardised, images by one mean and scale, sequences
+    by those of each channel. Standardised inputs are clipped to [-10, 10]. Free text becomes the
+    numbers of its words.
     """
 
     version: Literal[1] = 1
     inputs: Annotated[
-        ArrayInput | TableInput | TextInput | Made,
+        ArrayInput | TableInput | TextInput | ChoiceInput | Made,
         Field(discriminator="kind"),
     ]
     target: Annotated[ClassTarget | RegressionTarget, Field(discriminator="kind")]
 
     @classmethod
-    def fit(cls, x: Any, y: Any, kind: Kind, form: ArrayForm | None = None) -> Preprocessing:
+    def fit(
+        cls,
+        x: Any,
+        y: Any,
+        kind: Kind,
+        form: ArrayForm | None = None,
+        *,
+        ids: Collection[str] = (),
+        embed: bool = True,
+    ) -> Preprocessing:
         """Learns from training rows alone.
 
         Args:
@@ -109,12 +135,15 @@ class Preprocessing(Stored):
             y: labels or values, `[rows]`.
             kind: whether `y` holds classes or quantities.
             form: of the examples in an array; found by its shape where None.
+            ids: of a DataFrame, the columns that hold identifiers.
+            embed: of a DataFrame, number the categories of columns that have more than 64.
 
         Raises:
             ValueError: naming the column or value that cannot be used.
         """
         target = ClassTarget if kind == "classification" else RegressionTarget
-        return cls(inputs=_fit_inputs(x, form), target=target.fit(read_target(y)))
+        inputs = _fit_inputs(x, form, ids, embed)
+        return cls(inputs=inputs, target=target.fit(read_target(y)))
 
     @property
     def features(self) -> int:
@@ -180,9 +209,11 @@ class Preprocessing(Stored):
         return read
 
 
-def _fit_inputs(x: Any, form: ArrayForm | None) -> ArrayInput | TableInput | TextInput:
+def _fit_inputs(
+    x: Any, form: ArrayForm | None, ids: Collection[str], embed: bool
+) -> ArrayInput | TableInput | TextInput:
     if is_table(x):
-        columns = text_columns(x)
-        return TextInput.fit(columns) if columns.shape[1] else TableInput.fit(x)
+        columns = x.iloc[:, :0] if ids else text_columns(x)
+        return TextInput.fit(columns) if columns.shape[1] else TableInput.fit(x, ids, embed)
     texts = read_texts(x)
     return ArrayInput.fit(x, form) if texts is None else TextInput.fit(texts.to_frame())

@@ -12,7 +12,7 @@ from rlagent_envs.tasks.files import FORMATS, load_path
 from rlagent_envs.tasks.huggingface import load_huggingface
 from rlagent_envs.tasks.loading import Options
 from rlagent_envs.tasks.openml import load_openml
-from rlagent_envs.tasks.task import Kind, Task
+from rlagent_envs.tasks.task import Task
 
 TASKS: dict[str, Callable[[], Task]] = {
     "breast_cancer": partial(load_bundled, "breast_cancer"),
@@ -36,13 +36,16 @@ def load_task(
     valid: str | Path | None = None,
     image_size: str | int | None = None,
     skip_bad: bool | None = None,
-    kind: Kind | None = None,
+    kind: str | None = None,
     form: str | None = None,
     time: str | None = None,
     horizon: int | None = None,
     window: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
+    user: str | None = None,
+    item: str | None = None,
+    embed: bool = True,
 ) -> Task:
     """Loads a bundled task by its name, a data set to download, or a file or folder by its path.
 
@@ -55,13 +58,16 @@ def load_task(
         valid: a second file, to validate on; for files.
         image_size: pixels that images are resized to.
         skip_bad: leave out files of a folder that cannot be read.
-        kind: classification or regression; inferred where None.
+        kind: classification or regression; inferred where None. Of what users took: ranking.
         form: of arrays, image or sequence; by the shape of a row where None.
         time: column that orders the rows of a time series.
         horizon: how many rows ahead the target of a time series is.
         window: how many past rows of a time series are looked at.
         batch_size: examples per update; chosen by the number of rows where None.
         seed: divides the rows; the division of bundled tasks never changes.
+        user: column of users, of a table of ratings.
+        item: column of items, the same.
+        embed: of tables, number the categories of columns that have more than 64.
 
     Raises:
         ValueError: one sentence that names what is wrong, and the choices.
@@ -80,6 +86,9 @@ def load_task(
         window=window,
         batch_size=batch_size,
         seed=seed,
+        user=user,
+        item=item,
+        embed=embed,
     )
     name = str(name_or_path)
     if name in TASKS:

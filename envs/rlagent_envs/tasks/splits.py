@@ -192,3 +192,39 @@ def _refuse_empty_parts(rows: int, sizes: dict[str, int]) -> None:
             f"{rows} {'row is' if rows == 1 else 'rows are'} too few to divide into "
             f"{' and '.join(sizes)}"
         )
+
+
+def divide_by_time(
+    users: np.ndarray, times: np.ndarray, *, test_given: bool
+) -> dict[str, np.ndarray]:
+    """Divides the rows of each user: the last fifth tests, the fifth before validates.
+
+    So training knows all who are asked about, and nothing of what they did later. Of users with
+    one or two rows all are trained on.
+
+    Args:
+        users: `[rows]`, of any type that sorts.
+        times: `[rows]`, the same; equal ones are in the order of the rows.
+        test_given: whether a test part exists already, so that none is made here.
+
+    Returns:
+        Row numbers of each part, in ascending order. The parts are disjoint and together are all
+        rows.
+
+    Raises:
+        ValueError: if a part would have no rows.
+    """
+    _, user = np.unique(users, return_inverse=True)
+    _, time = np.unique(times, return_inverse=True)
+    order = np.lexsort((time, user))
+    counts = np.bincount(user)
+    after = np.repeat(np.cumsum(counts), counts) - np.arange(len(user))  # 1 for a user's last row
+    of_user = np.repeat(counts, counts)
+    test = np.rint((0.0 if test_given else TEST_SHARE) * of_user)
+    valid = test + np.rint(VALID_SHARE * of_user)
+    places = {"train": after > valid, "valid": (after > test) & (after <= valid)}
+    if not test_given:
+        places["test"] = after <= test
+    parts = {name: np.sort(order[there]) for name, there in places.items()}
+    _refuse_empty_parts(len(user), {name: len(rows) for name, rows in parts.items()})
+    return parts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,6 +78,7 @@ def read_table_parts(
     split_column: str | None,
     group: str | None,
     second: Path | None,
+    texts: Collection[str] = (),
 ) -> dict[str, TablePart]:
     """Features and target of each part: train, and valid and test where they are told.
 
@@ -87,11 +88,12 @@ def read_table_parts(
         split_column: name of the column that tells the parts; None for `split`, if it does.
         group: name of the column that says which rows must stay together.
         second: a file of the same columns to validate on.
+        texts: names of columns that are texts even if they look like numbers.
 
     Raises:
         ValueError: if a column is not there or cannot be used.
     """
-    table = read_table(path)
+    table = read_table(path, texts)
     asked = _check_columns(table, target, split_column, group, path)
     tables = _divided(table, asked)
     if "train" not in tables:
@@ -101,6 +103,7 @@ def read_table_parts(
             raise ValueError(f"{path} has validation rows already, so {second} cannot be used too")
         tables["valid"] = _validating(second, asked, tables["train"])
     numeric = _numeric(tables["train"]) if path.suffix.lower() in WITHOUT_TYPES else set()
+    numeric -= set(texts)
     return {part: _taken_apart(rows, asked, numeric) for part, rows in tables.items()}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from rlagent_envs.forms import Form, check_features, form_of
+from rlagent_envs.forms import Form, check_features, check_numbers, form_of
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.preprocessing import Preprocessing
@@ -79,8 +79,18 @@ class Task:
         if self.mirrored and (self.form != "image" or self.target_shape):
             raise ValueError(f"mirrored is for images with a target each, but {self.name} has none")
         check_features(self.features, self.input_shape, self.vocabularies)
+        self._check_numbers()
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    def _check_numbers(self) -> None:
+        """Raises ValueError if a whole number is not of its vocabulary."""
+        if not self.vocabularies or self.streamed is not None:
+            return
+        for part, split in (("train", self.train), ("valid", self.valid), ("test", self.test)):
+            if split is not None:
+                name = f"the {part} part of {self.name}"
+                check_numbers(name, split.x, self.input_shape, self.vocabularies)
 
     @property
     def features(self) -> int:
@@ -90,14 +100,14 @@ class Task:
     @property
     def form(self) -> Form:
         """What its examples are made of."""
-        return form_of(self.input_shape, self.vocabularies)
+        return form_of(self.input_shape, self.vocabularies, self.features)
 
     @property
     def attackable(self) -> bool:
         """Whether any column is a quantity, which an attack may move a little."""
-        if self.vocabularies:
-            return False
-        return self.continuous is None or bool(np.any(self.continuous))
+        if self.continuous is None:
+            return not self.vocabularies
+        return bool(np.any(self.continuous))
 
 
 def stand_in(rows: int, features: int) -> np.ndarray:

@@ -42,8 +42,9 @@ def augment(
 
     Images are rotated, moved, zoomed, made brighter or darker and stronger or weaker in contrast,
     and lose a square. Rows of a table get noise, lose columns (which become the mean), and take
-    columns from another row of the batch. Sequences: see `augment_sequences`. Some tokens are
-    hidden. Images are mirrored only where the user says that it keeps the target.
+    columns from another row of the batch; numbered categories get no noise, and become unknown
+    where they are lost. Sequences: see `augment_sequences`. Some tokens are hidden. Images are
+    mirrored only where the user says that it keeps the target.
 
     Args:
         x: standardised, `[batch, features]`.
@@ -67,7 +68,7 @@ def augment(
             return augment_sequences(sequences, magnitude, start).reshape(x.shape)
         if shape.form == "tokens":
             return _hide_tokens(x, magnitude, start)
-        return _augment_rows(x, magnitude, start, features)
+        return _augment_rows(x, magnitude, start, features, len(shape.vocabularies))
 
     # It costs as much as the rest of an update: nothing of it where it is off.
     return jax.lax.cond(magnitude > 0, changed, lambda: x)
@@ -79,10 +80,12 @@ def _hide_tokens(x: jax.Array, magnitude: jax.Array, start: jax.Array) -> jax.Ar
 
 
 def _augment_rows(
-    x: jax.Array, magnitude: jax.Array, start: jax.Array, features: jax.Array
+    x: jax.Array, magnitude: jax.Array, start: jax.Array, features: jax.Array, numbered: int
 ) -> jax.Array:
     size = len(x)
     noise = NOISE * magnitude * draws.normal(_of(start, 0), x.shape)
+    if numbered:
+        noise = noise.at[:, -numbered:].set(0.0)
     others = draws.rows(_of(start, 1), jnp.arange(size, dtype=jnp.uint32), np.uint32(size))
     chance = draws.uniform(_of(start, 2), x.shape)
     swapped = jnp.where(chance < SWAPPED * magnitude, x[others], x + noise)

@@ -143,8 +143,8 @@ def _judged(model: Predictor, raws: dict[str, np.ndarray], job: Job) -> _Told:
 def _worth(
     model: Predictor, raw: np.ndarray, part: Split, score: str
 ) -> tuple[float | None, float | None]:
-    values = model.values(raw)
-    value = scores.compute(score, model.kind, np.asarray(model.targets(part)), values)
+    targets, values = np.asarray(model.targets(part)), model.values(raw)
+    value = scores.compute(score, model.kind, targets, values, part.x)
     return finite(model.loss(part, raw)), finite(value)
 
 

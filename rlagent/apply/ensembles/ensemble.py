@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from rlagent.apply.model import FORMAT_VERSION, Model, log_softmax, pack_model, unpack_model
+from rlagent_envs.forms import Form
 from rlagent_envs.models import Rung
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.task import Kind, Split
@@ -50,6 +51,11 @@ class Ensemble:
     def kind(self) -> Kind:
         """Classification or regression."""
         return self.members[0].kind
+
+    @property
+    def form(self) -> Form:
+        """What its examples are made of."""
+        return self.members[0].form
 
     @property
     def rung(self) -> Rung:

@@ -1,0 +1,120 @@
+"""Files of ratings: which they are, and what is in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rlagent_envs.tasks.loading import Options
+from rlagent_envs.tasks.ratings import RANKING, TIME, check_columns, ratings_task
+from rlagent_envs.tasks.tables import header_of, read_table, read_table_parts, target_values
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from rlagent_envs.tasks.task import Task
+
+U_DATA = ".data"  # suffix of MovieLens' u.data, which has no header
+
+
+class Columns(NamedTuple):
+    """What the columns of ratings are called."""
+
+    user: str
+    item: str
+    rating: str | None  # None: not looked at
+
+
+OF_U_DATA = Columns("user", "item", "rating")
+OF_RATINGS_CSV = Columns("userId", "movieId", "rating")
+
+
+def find_columns(path: Path, options: Options) -> Columns | None:
+    """The columns of a file of ratings; None if it is no such file.
+
+    It is one if the columns are named, or if it is one of MovieLens: with the suffix .data, or
+    with the header of `ratings.csv`.
+
+    Raises:
+        ValueError: if only some of the columns are named.
+    """
+    user, item, target = options.user, options.item, options.target
+    ranking = options.kind == RANKING
+    known = None
+    if path.suffix.lower() == U_DATA:
+        options.allow(f"{path} has no header", "valid", "kind")
+        known = OF_U_DATA
+    elif user is not None or item is not None:
+        known = Columns(*check_columns(user, item), target)
+        if target is None and not ranking:
+            raise ValueError(f"name the target column of {path}: what users said of items")
+    elif path.suffix.lower() == ".csv" and target in (None, OF_RATINGS_CSV.rating):
+        known = OF_RATINGS_CSV if header_of(path) == [*OF_RATINGS_CSV, TIME] else None
+    if not ranking or known is None:
+        return known
+    if target is not None:
+        raise ValueError(f"a ranking has no target, got {target!r}: each row is an item taken")
+    return known._replace(rating=None)
+
+
+def load_ratings(path: Path, columns: Columns, second: Path | None, options: Options) -> Task:
+    """The task of a file of ratings, or of what users took.
+
+    Args:
+        path: the file.
+        columns: where its ratings are.
+        second: a file of the same form to validate on.
+        options: how it is to be read.
+
+    Raises:
+        ValueError: naming the column that is not there or cannot be used.
+    """
+    texts = columns[:2]
+    parts: dict[str, tuple[Any, Any]]
+    if path.suffix.lower() == U_DATA or columns.rating is None:
+        options.allow(f"a ranking reads all of {path}", "valid", "kind", "user", "item", "time")
+        files = {"train": path} | ({} if second is None else {"valid": second})
+        parts = {part: _whole(file, columns) for part, file in files.items()}
+    else:
+        allowed = ("target", "split_column", "valid", "kind", "user", "item", "time")
+        options.allow(f"{path} holds ratings", *allowed)
+        found = read_table_parts(path, columns.rating, options.split_column, None, second, texts)
+        parts = {part: (rows.x, rows.y) for part, rows in found.items()}
+    return ratings_task(
+        parts,
+        columns.user,
+        columns.item,
+        options.time,
+        path.stem,
+        options.kind,
+        options.batch_size,
+        options.seed,
+    )
+
+
+def _whole(path: Path, columns: Columns) -> tuple[pd.DataFrame, np.ndarray | None]:
+    """All rows of a file, and their ratings if these are looked at."""
+    is_u_data = path.suffix.lower() == U_DATA
+    table = read_u_data(path) if is_u_data else read_table(path, columns[:2])
+    return table, None if columns.rating is None else target_values(table[columns.rating])
+
+
+def read_u_data(path: Path) -> pd.DataFrame:
+    """Rows of a user, an item, a rating and a time, separated by tabs, without a header.
+
+    Raises:
+        ValueError: if the file is of another form.
+    """
+    import pandas as pd
+
+    names = ["user", "item", "rating", TIME]
+    try:
+        table = pd.read_csv(path, sep="\t", header=None, dtype={0: str, 1: str}, encoding="utf-8")
+    except (pd.errors.ParserError, UnicodeDecodeError):
+        table = pd.DataFrame()
+    if table.shape[1] != len(names):
+        raise ValueError(f"{path} must have {', '.join(names)} in each row, separated by tabs")
+    table.columns = pd.Index(names)
+    table.index = pd.RangeIndex(1, len(table) + 1)
+    return table

@@ -1,0 +1,233 @@
+"""Rankings: what was not taken is drawn, the loss is that of BPR, and items are ranked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+import rlagent
+from rlagent.apply import scores
+from rlagent.apply.source import fingerprint
+from rlagent.cli import main
+from rlagent_envs import knobs
+from rlagent_envs.forms import check_features, form_of
+from rlagent_envs.models import FACTORIZATION, Rung, ShapeClass, fitting
+from rlagent_envs.tasks import Preprocessing, from_ratings, load_file
+from rlagent_envs.tasks.choices import NEGATIVES
+from rlagent_envs.training import losses
+from rlagent_envs.training.bank import baseline_loss
+
+USERS, ITEMS, TAKEN = 100, 60, 20
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def taken() -> pd.DataFrame:
+    """Each user takes items of their group, of which there are two, and popular ones sooner."""
+    generator = np.random.default_rng(0)
+    own = np.arange(USERS)[:, None] % 2 == np.arange(ITEMS)[None, :] % 2
+    liking = 3.0 * own + 0.5 * generator.standard_normal((1, ITEMS))
+    order = np.argsort(-liking - generator.gumbel(size=liking.shape), axis=1)[:, :TAKEN]
+    users = np.repeat([f"u{user}" for user in range(USERS)], TAKEN)
+    when = np.tile(np.arange(TAKEN), USERS)
+    table = pd.DataFrame({"user": users, "item": order.reshape(-1), "timestamp": when})
+    return table.sample(frac=1.0, random_state=0)
+
+
+# --- choices
+
+
+def test_a_choice_is_a_user_and_two_items() -> None:
+    assert form_of((2,), (5, 7), 3) == "choice"
+    check_features(3, (2,), (5, 7))
+    with pytest.raises(ValueError, match=r"^its 2 features are no choice of the shape \(2,\)$"):
+        check_features(2, (2,), (5, 7))
+    assert fitting("choice", ()) == ["factorization"]
+
+
+def test_what_was_not_taken_is_drawn_among_what_the_user_did_not_take() -> None:
+    table = taken()
+    task = from_ratings(table, None, user="user", item="item", kind="ranking")
+    assert task.test is not None
+    assert task.preprocessing is not None
+    pairs = Preprocessing.fit(
+        table[["user", "item"]], np.arange(len(table)), "regression", ids=("user", "item")
+    )
+    numbers = pairs.transform(table)
+    counts = table.groupby("user")["user"].transform("size")
+    place = table.groupby("user")["timestamp"].rank()
+    in_train = (place <= counts - 8).to_numpy()
+    everything = set(map(tuple, numbers.tolist()))
+    of_train = set(map(tuple, numbers[in_train].tolist()))
+    for split, own, known in (
+        (task.train, of_train, of_train),
+        (task.valid, everything - of_train, everything),
+        (task.test, everything - of_train, everything),
+    ):
+        rows = np.arange(len(split.y))
+        chosen = np.stack([split.x[:, 0], split.x[rows, 1 + split.y]], axis=1)
+        other = np.stack([split.x[:, 0], split.x[rows, 2 - split.y]], axis=1)
+        assert set(map(tuple, chosen.tolist())) <= own
+        assert not set(map(tuple, other.tolist())) & known
+        _, often = np.unique(chosen, axis=0, return_counts=True)
+        assert set(often) == {NEGATIVES}
+        assert 0.4 < split.y.mean() < 0.6
+        assert len(np.unique(other[:, 1])) > ITEMS - 3
+    # What is taken later is not left out of what training draws: that would give it away.
+    others = task.train.x[np.arange(len(task.train.y)), 2 - task.train.y]
+    given_away = zip(task.train.x[:, 0].tolist(), others.tolist(), strict=True)
+    assert set(given_away) & everything
+    assert len(task.train.y) == NEGATIVES * len(of_train)
+    assert baseline_loss(task) == pytest.approx(np.log(2), abs=0.01)
+
+
+def test_a_seed_is_a_task_and_without_times_the_rows_are_drawn() -> None:
+    table = taken()
+    table.to_csv("taken.csv", index=False)
+    names = {"user": "user", "item": "item", "kind": "ranking"}
+    task = from_ratings(table, None, user="user", item="item", kind="ranking", seed=3)
+    assert fingerprint(load_file("taken.csv", **names, seed=3)) == fingerprint(task)  # type: ignore[arg-type]
+    other = from_ratings(table, None, user="user", item="item", kind="ranking", seed=4)
+    assert fingerprint(other) != fingerprint(task)
+    timeless = table.drop(columns="timestamp")
+    drawn = from_ratings(timeless, None, user="user", item="item", kind="ranking")
+    assert len(drawn.train.y) == NEGATIVES * round(0.6 * len(table))
+    parts = {"x_valid": table[:100], "x_test": table[100:300]}
+    given = from_ratings(table[300:], None, user="user", item="item", kind="ranking", **parts)
+    assert given.test is not None
+    sizes = [len(split.y) / NEGATIVES for split in (given.train, given.valid, given.test)]
+    assert sizes == [len(table) - 300, 100, 200]
+
+
+def test_the_loss_is_that_of_bpr() -> None:
+    shape = ShapeClass(
+        "factorization",
+        Rung(2, 8),
+        "classification",
+        3,
+        2,
+        4,
+        input_shape=(2,),
+        vocabularies=(5, 7),
+    )
+    generator = np.random.default_rng(0)
+    params, _ = FACTORIZATION.init(generator, shape, 3)
+    params = jax.tree.map(
+        lambda leaf: leaf + 0.3 * generator.standard_normal(leaf.shape).astype(np.float32), params
+    )
+    x = np.stack([generator.integers(0, size, 50) for size in (5, 7, 7)], axis=1)
+    zero = jnp.float32(0.0)
+
+    def of(shape: ShapeClass, x: np.ndarray) -> np.ndarray:
+        made, _ = FACTORIZATION.apply(
+            shape, params, (), jnp.asarray(x, jnp.float32), zero, None, None, None
+        )
+        return np.asarray(made)
+
+    pair = ShapeClass("factorization", shape.rung, "regression", 2, 1, 4, vocabularies=(5, 7))
+    native, _ = FACTORIZATION.init(generator, pair, 2)
+    jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), params, native)
+    first, second = of(pair, x[:, [0, 1]])[:, 0], of(pair, x[:, [0, 2]])[:, 0]
+    outputs = of(shape, x)
+    np.testing.assert_allclose(outputs, np.stack([first, second], axis=1), rtol=1e-5, atol=1e-6)
+    y = generator.integers(0, 2, 50)
+    difference = np.where(y == 0, first - second, second - first).astype(float)
+    expected = -np.log(1.0 / (1.0 + np.exp(-difference)))
+    _, plain = losses.example_losses(
+        "classification", jnp.asarray(outputs), jnp.asarray(y), jnp.ones(2), zero
+    )
+    np.testing.assert_allclose(plain, expected, rtol=1e-4)
+    forward, both = FACTORIZATION.flops(shape)
+    forward_of_pair, both_of_pair = FACTORIZATION.flops(pair)
+    assert forward == 2 * forward_of_pair
+    assert both - both_of_pair == 3 * forward_of_pair
+
+
+# --- tuning
+
+
+def test_items_are_ranked(capsys: pytest.CaptureFixture[str]) -> None:
+    table = taken()
+    table.to_csv("taken.csv", index=False)
+    options = ["--user", "user", "--item", "item", "--kind", "ranking", "--method", "cosine"]
+    options += ["--learning-rate", "0.01", "--weight-decay", "0.3", "--set", "dropout=0.2"]
+    options += ["--rung", "8x1", "--updates", "800", "--decisions", "8", "--batch-size", "64"]
+    assert main(["tune", "taken.csv", *options, "--out", "run", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["score_name"] == "auc"
+    assert summary["test_score"] > 0.8  # half of all items are of the other group
+    assert summary["test_loss"] < 0.75 * np.log(2)
+    # What each user would take is ranked by the probability.
+    users = [f"u{number}" for number in range(20)]
+    grid = pd.DataFrame([(user, item) for user in users for item in range(ITEMS)])
+    grid.columns = pd.Index(["user", "item"])
+    grid.to_csv("grid.csv", index=False)
+    assert main(["predict", "run", "grid.csv", "--out", "ranked.csv"]) == 0
+    ranked = pd.read_csv("ranked.csv")
+    assert set(ranked["prediction"]) <= {"taken", "not taken"}
+    likely = ranked["probability_taken"].to_numpy().reshape(len(users), ITEMS)
+    best = np.argsort(-likely, axis=1)[:, :10]
+    same_group = best % 2 == np.arange(len(users))[:, None] % 2
+    assert same_group.mean() > 0.9
+    again = rlagent.load_run("run")
+    np.testing.assert_allclose(again.predict_proba(grid)[:, 0], likely.reshape(-1), rtol=1e-4)
+    stored = again.model.preprocessing
+    assert stored == Preprocessing.from_json(json.loads(json.dumps(stored and stored.to_json())))
+
+
+def test_a_ranking_has_scores_of_its_own() -> None:
+    assert scores.check_score(None, "classification", "choice") == "auc"
+    y, chances = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
+    assert scores.compute("auc", "classification", y, chances) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match=r"^unknown score 'r2' for a ranking; there are: auc, log"):
+        scores.check_score("r2", "classification", "choice")
+    task = from_ratings(taken(), None, user="user", item="item", kind="ranking")
+    closed = ("mixup", "cutmix", "augmentation", "adversarial_epsilon")
+    assert not any(knobs.meaningful(name, task) for name in closed)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["iris", "--kind", "ranking"], "kind is for files, but iris is a bundled task"),
+        (["t.csv", "--target", "c", "--kind", "ranking"], "a ranking is of what users took: name"),
+        (
+            ["t.csv", "--user", "a", "--item", "b", "--target", "c", "--kind", "ranking"],
+            "a ranking has no target, got 'c': each row is an item taken",
+        ),
+        (
+            ["t.csv", "--user", "a", "--item", "b", "--kind", "ranking", "--split-column", "c"],
+            "split_column is for tables, but a ranking reads all of t.csv",
+        ),
+        (
+            ["t.csv", "--user", "a", "--item", "b", "--kind", "ranking"],
+            "a ranking needs at least two items that are taken more than once",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("t.csv").write_text("a,b,c\n" + "".join(f"{n % 4},same,1\n" for n in range(40)))
+    assert main(["tune", *options, "--method", "constant"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"rlagent: {message}")
+    assert said.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_a_ranking_in_memory_names_its_columns_and_has_no_target() -> None:
+    table = taken()
+    with pytest.raises(ValueError, match=r"^a ranking is of what users took: name the columns us"):
+        rlagent.tune(table, table["item"], kind="ranking", method="constant")
+    with pytest.raises(ValueError, match=r"^a ranking has no target: each row is an item taken$"):
+        rlagent.tune(table, np.ones(len(table)), user="user", item="item", kind="ranking")
