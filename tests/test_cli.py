@@ -402,8 +402,13 @@ def test_a_damaged_cache_entry_does_no_harm() -> None:
 def test_a_cache_that_cannot_be_made_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("file").write_text("")
     monkeypatch.setenv("RLAGENT_CACHE_DIR", "file/x")
-    use_compile_cache()
-    assert jax.config.values["jax_compilation_cache_dir"] is None
+    before = jax.config.values["jax_compilation_cache_dir"]  # of a test before this one, or none
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        use_compile_cache()
+        assert jax.config.values["jax_compilation_cache_dir"] is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
 
 
 def test_versions_are_recorded(capsys: pytest.CaptureFixture[str]) -> None:
