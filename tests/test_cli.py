@@ -403,12 +403,12 @@ def test_a_cache_that_cannot_be_made_does_no_harm(monkeypatch: pytest.MonkeyPatc
     Path("file").write_text("")
     monkeypatch.setenv("RLAGENT_CACHE_DIR", "file/x")
     before = jax.config.values["jax_compilation_cache_dir"]  # of a test before this one, or none
-    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_compilation_cache_dir", None)  # type: ignore[no-untyped-call]
     try:
         use_compile_cache()
         assert jax.config.values["jax_compilation_cache_dir"] is None
     finally:
-        jax.config.update("jax_compilation_cache_dir", before)
+        jax.config.update("jax_compilation_cache_dir", before)  # type: ignore[no-untyped-call]
 
 
 def test_versions_are_recorded(capsys: pytest.CaptureFixture[str]) -> None:
