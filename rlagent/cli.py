@@ -132,6 +132,9 @@ def _add_predict(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--out", metavar="FILE", help=".csv, .parquet or another; standard output if not given"
     )
+    add.add_argument("--characters", type=int, metavar="N", help="of text: how many follow (200)")
+    add.add_argument("--temperature", type=float, metavar="T", help="of text: 0 is certain (0.8)")
+    add.add_argument("--seed", type=int, metavar="N", help="of text: draws the characters (0)")
     add.add_argument("--skip-bad", action="store_true", help="leave out files that are damaged")
     add.add_argument("--device", help="cpu, gpu or tpu; the best there is if not given")
     add.set_defaults(run=predict)
@@ -251,15 +254,23 @@ def tune(args: argparse.Namespace) -> None:
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Writes predictions to a file, or as .csv to standard output."""
+    """Writes predictions to a file, or as .csv or text to standard output."""
+    from rlagent.apply.dense import predict_dense
     from rlagent.apply.devices import use_compile_cache, use_device
     from rlagent.apply.predicting import predictions, written
 
+    folder, file = Path(args.folder), Path(args.file)
     out = None if args.out is None else Path(args.out)
-    content = written(out)
+    names = ("characters", "temperature", "seed")
+    options = {name: value for name in names if (value := getattr(args, name)) is not None}
     use_device(args.device)
     use_compile_cache()
-    table = predictions(Path(args.folder), Path(args.file), skip_bad=args.skip_bad)
+    made = predict_dense(folder, file, out, skip_bad=args.skip_bad, **options)
+    if made is not None:
+        sys.stdout.write(made)
+        return
+    content = written(out)
+    table = predictions(folder, file, skip_bad=args.skip_bad)
     for note in table.notes:
         print(note, file=sys.stderr)
     if out is None:

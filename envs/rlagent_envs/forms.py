@@ -45,3 +45,13 @@ def check_features(
     expected = 2 if form == "pair" else math.prod(input_shape) if input_shape else features
     if features != expected:
         raise ValueError(f"its {features} features are no {form} of the shape {input_shape}")
+
+
+def check_targets(
+    target_shape: tuple[int, ...], input_shape: tuple[int, ...], vocabularies: tuple[int, ...]
+) -> None:
+    """Raises ValueError if many targets of an example are not one for each token or pixel of it."""
+    form = form_of(input_shape, vocabularies)
+    places = {"tokens": input_shape, "image": input_shape[:2]}
+    if target_shape and target_shape != places.get(form):
+        raise ValueError(f"targets of the shape {target_shape} do not fit {form} {input_shape}")

@@ -175,7 +175,7 @@ def make_plan(
     Raises:
         ValueError: naming the option and its value, if one does not suit the task.
     """
-    from rlagent.apply.scores import check_score
+    from rlagent.apply.scores import check_score, default_score
     from rlagent.baselines.frozen import learning_rate
     from rlagent_envs.models import FAMILIES
     from rlagent_envs.training.adversarial import NORMS, norm_named
@@ -209,7 +209,7 @@ def make_plan(
         patience=request.patience,
         schedule=schedule or request.method,
         knobs=knobs,
-        score=check_score(request.score, task.kind),
+        score=check_score(request.score or default_score(task), task.kind),
         seed=int(request.seed),
         deadline=None if request.minutes is None else 60.0 * request.minutes,
         robust_epsilon=_robust_epsilon(request, task),
@@ -265,7 +265,7 @@ def _without_meaning(name: str, task: Task) -> str:
     from rlagent_envs.settings import LEVER_OF
 
     if name == "cutmix":
-        return "inputs that are not images"
+        return "images with masks" if task.form == "image" else "inputs that are not images"
     if name in ("mixup", "augmentation"):
         return f"inputs of the form {task.form}"
     if name == "stochastic_depth":

@@ -8,22 +8,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from rlagent_envs.tasks.task import Kind
+    from rlagent_envs.tasks.task import Kind, Task
 
 # A score of a model: (class numbers or values [rows], outputs [rows, outputs]) -> number, where the
 # outputs are probabilities, or the one predicted value.
 Score = Callable[[np.ndarray, np.ndarray], float]
 
 
-def check_score(name: str | None, kind: Kind) -> str:
-    """The name of the score of a task; the first of its kind where none is asked for.
+def default_score(task: Task) -> str:
+    """The score of a task for which none was asked for."""
+    if task.target_shape and task.kind == "classification":
+        return "mean_iou" if task.form == "image" else "bits_per_character"
+    return next(iter(SCORES[task.kind]))
+
+
+def check_score(name: str, kind: Kind) -> str:
+    """The name of a score of a kind.
 
     Raises:
         ValueError: if the kind has no such score, naming those that it has.
     """
     known = SCORES[kind]
-    if name is None:
-        return next(iter(known))
     if name not in known:
         raise ValueError(f"unknown score {name!r} for {kind}; there are: {', '.join(known)}")
     return name
@@ -75,6 +80,18 @@ def _log_loss(targets: np.ndarray, outputs: np.ndarray) -> float:
     return float(log_loss(targets, shares, labels=np.arange(outputs.shape[1])))
 
 
+def _mean_iou(targets: np.ndarray, outputs: np.ndarray) -> float:
+    """Intersection over union, the mean over the classes that targets or predictions have."""
+    from sklearn.metrics import jaccard_score
+
+    return float(jaccard_score(targets, outputs.argmax(axis=1), average="macro", zero_division=0))
+
+
+def _bits_per_character(targets: np.ndarray, outputs: np.ndarray) -> float:
+    shares = outputs[np.arange(len(targets)), targets]
+    return float(-np.mean(np.log2(np.maximum(shares, np.finfo(np.float64).tiny))))
+
+
 def _r2(targets: np.ndarray, outputs: np.ndarray) -> float:
     from sklearn.metrics import r2_score
 
@@ -95,13 +112,16 @@ def _mae(targets: np.ndarray, outputs: np.ndarray) -> float:
     return float(mean_absolute_error(targets, outputs[:, 0]))
 
 
-# The first of each kind is its default.
+# The first of each kind is its default where an example has one target. Errors and losses are the
+# better the lower they are; a score only tells of a model, and chooses nothing.
 SCORES: dict[str, dict[str, Score]] = {
     "classification": {
         "accuracy": _accuracy,
         "balanced_accuracy": _balanced_accuracy,
         "macro_f1": _macro_f1,
         "log_loss": _log_loss,
+        "mean_iou": _mean_iou,
+        "bits_per_character": _bits_per_character,
     },
     "regression": {"r2": _r2, "rmse": _rmse, "mae": _mae},
 }

@@ -4,8 +4,10 @@ from rlagent_envs.forms import Form
 from rlagent_envs.models.cnn import CNN
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
 from rlagent_envs.models.mlp import MLP
+from rlagent_envs.models.segmentation import SEGMENTATION
 from rlagent_envs.models.sequence import SEQUENCE
 from rlagent_envs.models.text import TEXT
+from rlagent_envs.models.transformer import TRANSFORMER
 
 # A task gets the first one that fits, if it names none: so a family that is to be the choice for a
 # form of examples stands before those that can read it, too.
@@ -14,6 +16,8 @@ FAMILIES: dict[str, Family] = {
     "mlp": MLP,
     "cnn": CNN,
     "text": TEXT,
+    "transformer": TRANSFORMER,
+    "segmentation": SEGMENTATION,
 }
 
 
@@ -26,4 +30,16 @@ def fitting(form: Form, target_shape: tuple[int, ...]) -> list[str]:
     ]
 
 
-__all__ = ["CNN", "FAMILIES", "MLP", "SEQUENCE", "TEXT", "Family", "Rung", "ShapeClass", "fitting"]
+__all__ = [
+    "CNN",
+    "FAMILIES",
+    "MLP",
+    "SEGMENTATION",
+    "SEQUENCE",
+    "TEXT",
+    "TRANSFORMER",
+    "Family",
+    "Rung",
+    "ShapeClass",
+    "fitting",
+]
