@@ -161,12 +161,8 @@ def test_a_second_text_validates(tmp_path: Path) -> None:
             "the valid part of a has 60 characters, a window and the character behind it need 65",
         ),
         (b"a" * 2000, {}, "the train part of a has only one character, 'a'"),
-        (b"ab" * 999, {"target": "y"}, "target is for .csv files, but a.txt is a .txt file"),
-        (
-            b"ab" * 999,
-            {"kind": "regression"},
-            "kind is regression, but a.txt is a .txt file, which holds classes",
-        ),
+        (b"ab" * 999, {"target": "y"}, "target is for tables, but a.txt is a text"),
+        (b"ab" * 999, {"kind": "regression"}, "kind is for files, but a.txt is a text"),
         (b"ab" * 999, {"valid": "b.csv"}, "b.csv must be a .txt file, as the training data"),
     ],
 )
@@ -345,8 +341,8 @@ def test_texts_have_ensembles(kind: str, counting: Task, counted: Result, tmp_pa
 def test_what_several_networks_cannot_do_is_named(counting: Task) -> None:
     with pytest.raises(
         ValueError,
-        match=r"^folds are not for counting: its windows overlap, so that a fold would validate on "
-        r"characters that it trains on$",
+        match=r"^folds has no meaning for counting: its windows overlap, so that a fold would "
+        r"validate on characters that it trains on$",
     ):
         make_plan(Request(folds=3), counting, ())
     large = from_text("".join(map(chr, range(33, 127))) * 1000)

@@ -418,15 +418,40 @@ def test_a_folder_of_images_and_masks_is_a_task() -> None:
     x, y = write_folder(Path("shapes"))
     task = load_task("shapes")
     same = from_arrays(x, y, name="shapes")
-    assert task.name == "shapes"
+    assert (task.name, task.notes) == ("shapes", ())
     for part in ("train", "valid", "test"):
         for a, b in zip(getattr(task, part), getattr(same, part), strict=True):
             np.testing.assert_array_equal(a, b)
-    for part, rows in (("train", 30), ("test", 7)):
+    for part, rows in (("train", 30), ("Test", 7)):
         write_folder(Path("parts") / part, rows, seed=rows)
     task = load_task("parts")
     assert task.test is not None
     assert (len(task.train.x), len(task.valid.x), len(task.test.x)) == (24, 6, 7)
+
+
+def test_images_of_several_sizes_get_one() -> None:
+    _, y = write_folder(Path("shapes"))
+    for place in ("images", "masks"):
+        (path,) = Path("shapes", place).glob("004.*")
+        Image.open(path).resize((12, 16), Image.Resampling.NEAREST).save(path)
+    task = load_task("shapes")
+    assert (task.input_shape, task.target_shape, task.outputs) == ((32, 32, 1), (32, 32), 3)
+    assert "resized to 32x32 pixels" in task.notes[0]
+    small = load_task("shapes", image_size="8x8")
+    assert small.notes == ()
+    numbers = {mask.tobytes() for mask in y.astype(np.int32)}
+    for split in (small.train, small.valid, small.test):
+        assert split is not None
+        assert {mask.tobytes() for mask in split.y} <= numbers  # no pixel was mixed
+    result = rlagent.tune(
+        "shapes", image_size=8, rung="8x1", method="constant", updates=8, decisions=1, out="run"
+    )
+    assert main(["predict", "run", "shapes", "--out", "made"]) == 0
+    made = np.asarray(Image.open("made/004.png"))
+    expected = result.predict([Path("shapes/images/004.bmp")])[0]
+    np.testing.assert_array_equal(
+        made, np.asarray(Image.fromarray(expected.astype(np.uint8)).resize((12, 16), 0))
+    )
 
 
 def test_a_folder_that_cannot_be_used_is_named() -> None:
@@ -437,13 +462,13 @@ def test_a_folder_that_cannot_be_used_is_named() -> None:
         with pytest.raises(ValueError, match=f"^{message}$"):
             load_task("a", **options)
 
-    refused("target is for .csv files, but a is a folder of masks", target="y")
-    refused("a is a folder: put what validates into the folder valid in it", valid="b")
+    refused("target is for tables, but a is a folder of images with masks", target="y")
+    refused("valid is for files, but a is a folder of images with masks", valid="b")
     Image.new("L", (8, 8)).save(masks / "more.png")
     refused("a/masks/more.png has no partner in a/images")
     Image.new("L", (9, 8)).save(images / "more.jpg")
-    refused("a/images/more.jpg has 9 x 8 pixels, but a/images/000.bmp has 8 x 8")
-    Image.new("RGB", (8, 8)).save(images / "more.jpg")
+    refused("a/masks/more.png has 8 x 8 pixels, its image 8 x 9")
+    Image.new("RGB", (8, 8), (9, 0, 0)).save(images / "more.jpg")
     Image.new("RGB", (8, 8)).save(masks / "more.png")
     refused("the mask a/masks/more.png has colours, not a number for each pixel")
     (masks / "more.png").write_bytes(b"no image")
@@ -451,14 +476,14 @@ def test_a_folder_that_cannot_be_used_is_named() -> None:
     Image.new("L", (8, 8)).save(masks / "more.png")
     assert load_task("a").input_shape == (8, 8, 3)  # one image has colours
     Image.new("L", (8, 8)).save(masks / "more.bmp")
-    refused("a/masks/more.png and a/masks/more.bmp have one name")
+    refused("a/masks/more.bmp and a/masks/more.png have one name")
     for path in masks.iterdir():
         path.unlink()
-    refused("a/masks holds no images; they end in .bmp, .jpeg, .jpg, .png, .tif, .tiff")
+    refused(r"the folder a/masks holds no image \(.bmp, .gif, .*\)")
     for path in images.iterdir():
         path.unlink()
     images.rmdir()
-    refused("a has the folder masks, but no folder images")
+    refused("a lacks the folder images")
 
 
 # --- what many targets change
@@ -600,7 +625,7 @@ def test_images_of_a_folder_become_masks_of_a_folder() -> None:
     result = rlagent.tune(
         "shapes", rung="8x1", method="constant", updates=16, decisions=1, out="run"
     )
-    expected = result.predict(x)
+    expected = result.predict(list(x))
     for given in ("shapes", "shapes/images"):
         out = given.replace("/", "-") + "-made"
         assert main(["predict", "run", given, "--out", out]) == 0
@@ -609,7 +634,7 @@ def test_images_of_a_folder_become_masks_of_a_folder() -> None:
         np.testing.assert_array_equal(np.stack(made), expected)
     assert main(["predict", "run", "shapes", "--out", "made.npz"]) == 0
     with np.load("made.npz") as packed:
-        assert packed["name"][7] == "007"
+        assert packed["name"][7] == "007.bmp"
 
 
 def test_masks_have_folds_and_ensembles(data: tuple[Task, Bank], tmp_path: Path) -> None:

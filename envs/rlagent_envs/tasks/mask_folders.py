@@ -115,9 +115,7 @@ def _numbers(path: Path, size: Size) -> np.ndarray:
     try:
         with Image.open(path) as mask:
             mode = mask.mode
-            if mask.size != size[::-1]:
-                mask = mask.resize(size[::-1], Image.Resampling.NEAREST)
-            numbers = np.asarray(mask)
+            numbers = np.asarray(mask.resize(size[::-1], Image.Resampling.NEAREST))
     except DAMAGES:
         raise ValueError(f"{path} is not a readable image, it may be damaged") from None
     if mode not in PLAIN:

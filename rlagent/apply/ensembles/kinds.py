@@ -110,7 +110,7 @@ def check_members(request: Request, decisions: int) -> None:
 
 
 def _check_folds(folds: int, task: Task) -> None:
-    """Raises ValueError if a fold, or a class in it, would have no row, or know what it predicts."""
+    """Raises ValueError if a fold, or a class in it, would have no row, or know the answers."""
     from rlagent_envs.tasks.characters import CharacterInput
     from rlagent_envs.tasks.window_input import WindowInput
 
