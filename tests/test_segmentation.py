@@ -343,8 +343,16 @@ def test_arrays_with_masks_are_a_task_for_segmentation(data: tuple[Task, Bank]) 
     lists = from_arrays(x.tolist(), y.tolist(), batch_size=BATCH_SIZE)
     np.testing.assert_array_equal(lists.train.y, task.train.y)
     assert make_plan(Request(), task, ()).score == "mean_iou"
-    with pytest.raises(ValueError, match=r"^cnn reads image, but squares is of the form image"):
-        of_family(task, "cnn")
+    for one, family, message in (
+        (task, "cnn", "one target, but squares has many; there are for it: segmentation"),
+        (
+            load_task("digits"),
+            "segmentation",
+            "many targets, but digits has one; there .*: mlp, cnn",
+        ),
+    ):
+        with pytest.raises(ValueError, match=f"^{family} is for examples with {message}$"):
+            of_family(one, family)
 
 
 def test_a_class_that_is_rare_is_trained_on() -> None:
