@@ -80,7 +80,7 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
     add.add_argument("--norm", metavar="NAME", help="of attacks: linf (default) or l2")
     add.add_argument("--robust-epsilon", type=float, metavar="E", help="judge under attack, too")
     add.add_argument("--patience", type=int, metavar="K", help="end after K useless decisions")
-    add.add_argument("--family", metavar="NAME", help="mlp (default), or cnn for images")
+    add.add_argument("--family", metavar="NAME", help="of networks; by the data if not given")
     add.add_argument("--rung", metavar="WxD", help="width x depth at the start (64x2, 16x2)")
     add.add_argument("--updates", type=int, metavar="N", help="budget, in updates of that rung")
     add.add_argument("--minutes", type=float, metavar="M", help="budget in time, in its place")
@@ -134,6 +134,9 @@ def _add_predict(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--out", metavar="FILE", help=".csv, .parquet or another; standard output if not given"
     )
+    add.add_argument("--characters", type=int, metavar="N", help="of text: how many follow (200)")
+    add.add_argument("--temperature", type=float, metavar="T", help="of text: 0 is certain (0.8)")
+    add.add_argument("--seed", type=int, metavar="N", help="of text: draws the characters (0)")
     add.add_argument("--skip-bad", action="store_true", help="leave out files that are damaged")
     add.add_argument("--device", help="cpu, gpu or tpu; the best there is if not given")
     add.set_defaults(run=predict)
@@ -253,15 +256,23 @@ def tune(args: argparse.Namespace) -> None:
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Writes predictions to a file, or as .csv to standard output."""
+    """Writes predictions to a file, or as .csv or text to standard output."""
+    from rlagent.apply.dense import predict_dense
     from rlagent.apply.devices import use_compile_cache, use_device
     from rlagent.apply.predicting import predictions, written
 
+    folder, file = Path(args.folder), Path(args.file)
     out = None if args.out is None else Path(args.out)
-    content = written(out)
+    names = ("characters", "temperature", "seed")
+    options = {name: value for name in names if (value := getattr(args, name)) is not None}
     use_device(args.device)
     use_compile_cache()
-    table = predictions(Path(args.folder), Path(args.file), skip_bad=args.skip_bad)
+    made = predict_dense(folder, file, out, skip_bad=args.skip_bad, **options)
+    if made is not None:
+        sys.stdout.write(made)
+        return
+    content = written(out)
+    table = predictions(folder, file, skip_bad=args.skip_bad)
     for note in table.notes:
         print(note, file=sys.stderr)
     if out is None:

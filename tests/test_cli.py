@@ -171,8 +171,8 @@ BAD: list[tuple[str, str | None]] = [
     (
         "tune digit",
         "unknown task 'digit'; there are: breast_cancer, diabetes, digits, iris, wine, or give a "
-        ".csv, .tsv, .parquet, .jsonl, .npz, .npy or .ts file, a folder of images or of .wav "
-        "files, or a .zip or .tar of it",
+        ".csv, .tsv, .parquet, .jsonl, .npz, .npy, .ts or .txt file, a folder of images or of "
+        ".wav files, or a .zip or .tar of it",
     ),
     ("tune nowhere.csv", "there is no file nowhere.csv"),
     ("tune table.csv", "name the target column of table.csv; it has: size, colour, kind"),
@@ -223,7 +223,7 @@ BAD: list[tuple[str, str | None]] = [
     (
         "tune iris --score auc",
         "unknown score 'auc' for classification; there are: accuracy, balanced_accuracy, "
-        "macro_f1, log_loss",
+        "macro_f1, log_loss, mean_iou, bits_per_character",
     ),
     ("tune iris --out table.csv", "table.csv is a file, not a folder"),
     ("tune iris --out table.csv/run", "cannot write into ROOT/table.csv"),

@@ -942,8 +942,8 @@ def test_a_config_survives_json(config: TrainConfig) -> None:
         (
             '[environment]\ntask = "moons"',
             "unknown task 'moons'; there are: breast_cancer, diabetes, digits, iris, wine, "
-            "or give a .csv, .tsv, .parquet, .jsonl, .npz, .npy or .ts file, a folder of images or "
-            "of .wav files, or a .zip or .tar of it",
+            "or give a .csv, .tsv, .parquet, .jsonl, .npz, .npy, .ts or .txt file, a folder of "
+            "images or of .wav files, or a .zip or .tar of it",
         ),
     ],
 )

@@ -422,7 +422,7 @@ def test_paths_that_are_no_data_file_are_refused(tmp_path: Path) -> None:
         (
             "d.xls",
             "PATH has the unknown extension '.xls'; give a .csv, .tsv, .parquet, .jsonl, .npz, "
-            ".npy or .ts file, a folder of images or of .wav files, or a .zip or .tar of it",
+            ".npy, .ts or .txt file, a folder of images or of .wav files, or a .zip or .tar of it",
         ),
     ):
         with pytest.raises(ValueError, match=r"\w") as caught:
@@ -438,8 +438,8 @@ def test_an_unknown_task_is_named_with_the_known_ones() -> None:
         load_task("foo")
     assert str(caught.value) == (
         "unknown task 'foo'; there are: breast_cancer, diabetes, digits, iris, wine, "
-        "or give a .csv, .tsv, .parquet, .jsonl, .npz, .npy or .ts file, a folder of images or of "
-        ".wav files, or a .zip or .tar of it"
+        "or give a .csv, .tsv, .parquet, .jsonl, .npz, .npy, .ts or .txt file, a folder of images "
+        "or of .wav files, or a .zip or .tar of it"
     )
     with pytest.raises(ValueError, match=r"^target is for tables, but iris is a bundled task$"):
         load_task("iris", target="y")

@@ -560,7 +560,7 @@ def test_a_run_of_texts_starts_where_it_should(data: tuple[Task, Bank]) -> None:
         (
             ["--family", "mlp"],
             "mlp reads table or image or sequence, but reviews is of the form tokens; there are "
-            "for it: text",
+            "for it: text, transformer",
         ),
         (["--set", "mixup=0.2"], "mixup has no meaning for inputs of the form tokens"),
         (
@@ -576,7 +576,7 @@ def test_a_run_of_texts_starts_where_it_should(data: tuple[Task, Bank]) -> None:
         (
             ["--score", "f1"],
             "unknown score 'f1' for classification; there are: accuracy, balanced_accuracy, "
-            "macro_f1, log_loss",
+            "macro_f1, log_loss, mean_iou, bits_per_character",
         ),
     ],
 )

@@ -77,3 +77,10 @@ def check_numbers(
             f"{name} has {numbers[~known][0]:g} for a number; vocabularies are of "
             f"{', '.join(map(str, vocabularies))}, from 0"
         )
+
+
+def check_targets(target_shape: tuple[int, ...], form: Form, input_shape: tuple[int, ...]) -> None:
+    """Raises ValueError if many targets of an example are not one for each token or pixel of it."""
+    places = {"tokens": input_shape, "image": input_shape[:2]}
+    if target_shape and target_shape != places.get(form):
+        raise ValueError(f"targets of the shape {target_shape} do not fit {form} {input_shape}")

@@ -118,8 +118,8 @@ def apply(settings: jax.Array, action: jax.Array) -> jax.Array:
     return jnp.where(chosen == HOLD[:count], settings, moved)
 
 
-# What has no meaning for a kind of task, a form of examples, where nothing is a quantity that an
-# attack could move, or for a family without residual blocks.
+# What has no meaning for a kind of task, a form of examples, examples with many targets, where
+# nothing is a quantity that an attack could move, or for a family without residual blocks.
 _CLOSED = {
     "regression": ("label_smoothing", "focal_gamma", "class_balance"),
     "classification": ("huber_delta", "quantile"),
@@ -130,6 +130,7 @@ _CLOSED = {
     "pair": ("mixup", "cutmix", "augmentation"),
     "mixed": ("mixup", "cutmix"),
     "choice": ("mixup", "cutmix", "augmentation"),
+    "many": ("cutmix",),  # the targets of what is pasted would have to be pasted, too
     "categories": tuple(name for name, lever in LEVER_OF.items() if lever == "adversarial"),
     "plain": ("stochastic_depth",),
 }
@@ -138,6 +139,8 @@ _CLOSED = {
 def meaningful(name: str, task: Task) -> bool:
     """Whether a knob or setting does anything for a task, and the family of its network."""
     closed = _CLOSED[task.kind] + _CLOSED[task.form]
+    if task.target_shape:
+        closed += _CLOSED["many"]
     if not FAMILIES[task.family].residual:
         closed += _CLOSED["plain"]
     if not task.attackable:

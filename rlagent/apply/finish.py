@@ -57,9 +57,12 @@ def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[st
     """What there is to say of a run."""
     task, plan, now = job.task, job.plan, driven.now
     valid_loss, valid_score = _judge(model, task.valid, plan.score)
-    test_loss, test_score = None, None
+    # Of many targets in an example people want to know how many are right, too.
+    also = ("accuracy",) if task.target_shape and task.kind == "classification" else ()
+    test: list[float | None] = [None] * (2 + len(also))
     if task.test is not None and status != "interrupted":
-        test_loss, test_score = _judge(model, task.test, plan.score)
+        test = _judge(model, task.test, plan.score, *also)
+    test_loss, test_score, *more = test
     device = jax.devices()[0]
     robust: dict[str, Any] = {}
     if plan.robust_epsilon:
@@ -92,6 +95,7 @@ def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[st
         "test_loss": test_loss,
         "test_score": test_score,
         "score_name": plan.score,
+        **{f"test_{name}": value for name, value in zip(also, more, strict=True)},
         **robust,
         "diverged": now.divergences,
         "rung": str(model.rung),
@@ -110,9 +114,9 @@ def _judge_robust(model: Predictor, split: Split, plan: Plan) -> tuple[float | N
     return finite(float(np.mean(worst.losses))), finite(value)
 
 
-def _judge(model: Predictor, split: Split, score: str) -> tuple[float | None, float | None]:
-    """Loss and score on a part of the task, by the code that predicts."""
+def _judge(model: Predictor, split: Split, *names: str) -> list[float | None]:
+    """Loss and scores on a part of the task, by the code that predicts."""
     raw = model.raw(split.x)
     targets, values = np.asarray(model.targets(split)), model.values(raw)
-    value = scores.compute(score, model.kind, targets, values, split.x)
-    return finite(model.loss(split, raw)), finite(value)
+    computed = [scores.compute(name, model.kind, targets, values, split.x) for name in names]
+    return [finite(model.loss(split, raw)), *map(finite, computed)]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlagent.storage import read_arrays, write_arrays
-from rlagent_envs.forms import Form, check_features, check_numbers
+from rlagent_envs.forms import Form, check_features, check_numbers, check_targets
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.models.activations import ACTIVATIONS
 from rlagent_envs.tasks.preprocessing import Preprocessing
@@ -57,6 +57,10 @@ class Predictor(Protocol):
         """Classes, or 1."""
 
     @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Of an example's targets: () where it has one."""
+
+    @property
     def preprocessing(self) -> Preprocessing | None:
         """None: rows come, and predictions go, as they are."""
 
@@ -65,7 +69,10 @@ class Predictor(Protocol):
         """The labels in the order of the outputs; None for regression."""
 
     def raw(self, x: np.ndarray) -> np.ndarray:
-        """Logits, or standardised values, `[rows, outputs]` for rows `[rows, features]`."""
+        """Logits, or standardised values, `[rows, *targets, outputs]` for `[rows, features]`."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """The same, by a program for this number of rows alone: for a few, again and again."""
 
     def transform(self, given: Any) -> np.ndarray:
         """Rows as a user has them to `[rows, features]`, float32."""
@@ -77,7 +84,7 @@ class Predictor(Protocol):
         """The targets of a part of the task as scores want them."""
 
     def labels(self, values: np.ndarray) -> np.ndarray:
-        """What `values` gave to one prediction a row."""
+        """What `values` gave to one prediction for each target."""
 
     def loss(self, split: Split, raw: np.ndarray) -> float:
         """Mean loss of a part of the task."""
@@ -138,9 +145,13 @@ class Model:
             piece = x[first : first + at_once]
             padded = np.zeros((at_once, self.features), np.float32)
             padded[: len(piece)] = piece
-            outputs = _forward(self.shape, self.activation, self.params, self.model_state, padded)
-            made[first : first + len(piece)] = np.asarray(outputs)[: len(piece)]
+            made[first : first + len(piece)] = self.forward(padded)[: len(piece)]
         return made
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """The same, by a program for this number of rows alone: for a few, again and again."""
+        outputs = _forward(self.shape, self.activation, self.params, self.model_state, x)
+        return np.asarray(outputs)
 
     def transform(self, given: Any) -> np.ndarray:
         """Rows as a user has them to `[rows, features]`, float32.
@@ -170,7 +181,7 @@ class Model:
         return split.y if self.kind == "classification" else self._in_units(split.y)
 
     def labels(self, values: np.ndarray) -> np.ndarray:
-        """What `values` gave to one prediction a row: a label, or a value in its units."""
+        """What `values` gave to one prediction for each target: a label, or a value in units."""
         if self.kind == "regression":
             return values[..., 0]
         return np.array(self.classes)[values.argmax(axis=-1)]
@@ -304,6 +315,9 @@ def unpack_model(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
     )
     if shape.form not in family.reads:
         raise ValueError(f"the family {family.name} does not read the form {shape.form}")
+    check_targets(shape.target_shape, shape.form, shape.input_shape)
+    if len(shape.target_shape) not in family.target_axes:
+        raise ValueError(f"the family {family.name} has no targets of {shape.target_shape}")
     form = family.init(np.random.default_rng(0), shape, features)
     expected = _named(*form)
     for name, array in expected.items():
@@ -315,7 +329,12 @@ def unpack_model(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
     params, model_state = jax.tree.unflatten(jax.tree.structure(form), leaves)
     stored = entry["preprocessing"]
     preprocessing = None if stored is None else Preprocessing.from_json(stored)
-    if preprocessing and (preprocessing.features, preprocessing.outputs) != (features, outputs):
+    needs = (features, outputs, shapes["target_shape"])
+    if preprocessing and needs != (
+        preprocessing.features,
+        preprocessing.outputs,
+        preprocessing.target_shape,
+    ):
         raise ValueError("its preprocessing does not fit its network")
     if preprocessing and isinstance(preprocessing.target, RegressionTarget) != (
         entry["kind"] == "regression"

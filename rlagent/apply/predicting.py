@@ -15,6 +15,7 @@ from rlagent.apply.result import load_run
 from rlagent_envs.tasks import read_features
 from rlagent_envs.tasks.audio_folders import audio_files
 from rlagent_envs.tasks.audio_input import AudioInput
+from rlagent_envs.tasks.characters import CharacterInput
 from rlagent_envs.tasks.choices import ChoiceInput
 from rlagent_envs.tasks.folders import skipped
 from rlagent_envs.tasks.image_folders import image_files
@@ -73,13 +74,19 @@ def predictions(folder: Path, file: Path, *, skip_bad: bool = False) -> Predicti
 
 
 def what_to_predict_for(preprocessing: Preprocessing | None) -> str:
-    """What a file for `rlagent predict` is called in a hint."""
+    """What a hint has behind `rlagent predict RUN`: a file, and where to."""
     inputs = None if preprocessing is None else preprocessing.inputs
+    if isinstance(inputs, CharacterInput):
+        return "PROMPT.txt --characters 200"
+    out = "predictions.csv"
+    if preprocessing is not None and preprocessing.target_shape:
+        out = "masks.npz"
+    given = "FOLDER" if isinstance(inputs, ImageInput) else "FILE.npz"
     if isinstance(inputs, TableInput | TextInput | WindowInput | ChoiceInput):
-        return "FILE.csv"
+        given = "FILE.csv"
     if isinstance(inputs, AudioInput):
-        return "FILE.wav"
-    return "FOLDER" if isinstance(inputs, ImageInput) else "FILE.npz"
+        given = "FILE.wav"
+    return f"{given} --out {out}"
 
 
 def written(path: Path | None) -> Callable[[Predictions], bytes]:

@@ -21,7 +21,9 @@ def report(result: Result) -> str:
             continue
         score, loss = number(summary[f"{part}_score"]), number(summary[f"{part}_loss"])
         where = "test" if part == "test" else "validation"
-        lines.append(f"{name} {score}, loss {loss} on {summary[rows]} {where} rows")
+        right = summary.get(f"{part}_accuracy")
+        also = "" if right is None or name == "accuracy" else f"accuracy {number(right)}, "
+        lines.append(f"{name} {score}, {also}loss {loss} on {summary[rows]} {where} rows")
     for part, where in (("test", "test"), ("valid", "validation")):
         if summary.get(f"robust_{part}_loss") is None:
             continue
@@ -43,7 +45,7 @@ def report(result: Result) -> str:
         lines.append("ended early, because the time was over")
     lines.append(f"model, history and curves: {result.run_dir}")
     new = what_to_predict_for(result.model.preprocessing)
-    lines.append(f"next: rlagent predict {result.run_dir} {new} --out predictions.csv")
+    lines.append(f"next: rlagent predict {result.run_dir} {new}")
     return "\n".join([f"{summary['task']}, {summary['method']}", *(f"  {one}" for one in lines)])
 
 

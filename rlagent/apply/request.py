@@ -211,7 +211,7 @@ def make_plan(
         patience=request.patience,
         schedule=schedule or request.method,
         knobs=knobs,
-        score=check_score(request.score, task.kind, task.form),
+        score=check_score(request.score, task.kind, task.form, many=bool(task.target_shape)),
         seed=int(request.seed),
         deadline=None if request.minutes is None else 60.0 * request.minutes,
         robust_epsilon=_robust_epsilon(request, task),
@@ -267,7 +267,7 @@ def _without_meaning(name: str, task: Task) -> str:
     from rlagent_envs.settings import LEVER_OF
 
     if name == "cutmix":
-        return "inputs that are not images"
+        return "images with masks" if task.form == "image" else "inputs that are not images"
     if name in ("mixup", "augmentation"):
         return f"inputs of the form {task.form}"
     if name == "stochastic_depth":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlagent.apply import run_folder, scores
+from rlagent.apply import generation, run_folder, scores
 from rlagent.apply.model import Predictor, load_model
 from rlagent_envs.tasks.task import Split
 
@@ -27,7 +27,7 @@ class Result:
     run_dir: Path
 
     def predict(self, x: Any) -> np.ndarray:
-        """A label or a value, in the units of the target, for each row `[rows]`.
+        """A label or a value, in the units of the target, for each row `[rows, *targets]`.
 
         Args:
             x: rows of the form of training: a DataFrame with its columns, or an array.
@@ -38,7 +38,7 @@ class Result:
         return self.model.labels(self._values(x))
 
     def predict_proba(self, x: Any) -> np.ndarray:
-        """The probability of each class `[rows, classes]`, in the order of `model.classes`.
+        """The probability of each class `[rows, *targets, classes]`, ordered as `model.classes`.
 
         Raises:
             ValueError: for regression, and as `predict`.
@@ -47,12 +47,33 @@ class Result:
             raise ValueError("a regression has no classes, so it has no probabilities")
         return self._values(x)
 
+    def generate(
+        self,
+        prompt: str,
+        characters: int = generation.CHARACTERS,
+        temperature: float = generation.TEMPERATURE,
+        seed: int = 0,
+    ) -> str:
+        """What follows a text, by a model of a text file.
+
+        Args:
+            prompt: at least one character.
+            characters: how many follow.
+            temperature: 1 draws from the probabilities as they are, less prefers what is likely; 0
+                always takes what is most likely.
+            seed: the same seed continues in the same way.
+
+        Raises:
+            ValueError: if the model is of other data, or a number makes no sense.
+        """
+        return generation.generate(self.model, prompt, characters, temperature, seed)
+
     def score(self, x: Any, y: Any, name: str | None = None) -> float:
         """The score of the predictions for rows of which the targets are known.
 
         Args:
             x: as for `predict`.
-            y: labels or values, `[rows]`.
+            y: labels or values, `[rows, *targets]`; for text the texts that are to follow.
             name: of a score, for instance accuracy or r2; that of the run where None.
 
         Raises:

@@ -25,8 +25,9 @@ STEP = 2.5  # length of a step, in epsilon / STEPS
 class Worst(NamedTuple):
     """What is worst for each row, of all restarts and the row as it is."""
 
-    raw: np.ndarray  # [rows, outputs], of the network
-    losses: np.ndarray  # [rows], plain: nats, or squared standard deviations of the target
+    raw: np.ndarray  # [rows, *targets, outputs], of the network
+    # [rows], plain: nats, or squared standard deviations of the target; the mean over targets
+    losses: np.ndarray
 
 
 def check_ball(epsilon: float, norm: str) -> Norm:
@@ -48,7 +49,7 @@ def worst_case(
     Args:
         model: what is attacked.
         x: preprocessed rows, `[rows, features]`.
-        y: class numbers, or standardised values, `[rows]`.
+        y: class numbers, or standardised values, `[rows, *targets]`.
         epsilon: radius of the ball, in the units of preprocessed inputs: standard deviations.
         norm: linf or l2.
 
@@ -68,13 +69,13 @@ def worst_case(
     activations = [np.float32(ACTIVATIONS.index(one.activation)) for one in members]
     shapes = tuple(one.shape for one in members)
     at_once = min(shape.batch_size for shape in shapes)
-    raw = np.empty((len(x), model.outputs), np.float32)
+    raw = np.empty((len(x), *model.target_shape, model.outputs), np.float32)
     worst = np.empty(len(x), np.float32)
     for first in range(0, len(x), at_once):
         rows = slice(first, first + at_once)
         count = len(x[rows])
         padded_x = np.zeros((at_once, model.features), np.float32)
-        padded_y = np.zeros(at_once, y.dtype)
+        padded_y = np.zeros((at_once, *y.shape[1:]), y.dtype)
         padded_x[:count], padded_y[:count] = x[rows], y[rows]
         made = _attacked(
             shapes,
@@ -107,7 +108,7 @@ def _attacked(
     continuous: jax.Array,
     start: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """The outputs `[rows, outputs]` and losses `[rows]` that are worst for each row."""
+    """The outputs `[rows, *targets, outputs]` and losses `[rows]` that are worst for each row."""
     kind, used = shapes[0].kind, jnp.ones(shapes[0].outputs)
     no_dropout = jnp.float32(0.0)
 
@@ -134,7 +135,8 @@ def _attacked(
         )
         outputs, plain = judge(moved)
         worse = plain > worst[1]
-        return jnp.where(worse[:, None], outputs, worst[0]), jnp.where(worse, plain, worst[1])
+        of_rows = worse.reshape(-1, *[1] * (outputs.ndim - 1))
+        return jnp.where(of_rows, outputs, worst[0]), jnp.where(worse, plain, worst[1])
 
     return jax.lax.fori_loop(0, RESTARTS, one, judge(x))
 
@@ -151,8 +153,8 @@ def _as_ensemble(model: Predictor) -> Ensemble:
 def _together(
     raws: jax.Array, weights: jax.Array, kind: str, combination: Combination
 ) -> jax.Array:
-    """What networks say together, `[rows, outputs]`: as `ensemble.combined`, differentiable."""
-    shares = weights[:, None, None]
+    """What networks say together, `[rows, *targets, outputs]`, as `ensemble.combined` has it."""
+    shares = weights.reshape(-1, *[1] * (raws.ndim - 1))
     if combination == "mean" and kind == "classification":
         return jax.nn.logsumexp(jax.nn.log_softmax(raws) + jnp.log(shares), axis=0)
     return jnp.sum(shares * raws, axis=0)

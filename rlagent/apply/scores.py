@@ -20,8 +20,14 @@ Score = Callable[[np.ndarray, np.ndarray], float]
 GroupScore = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 
-def check_score(name: str | None, kind: Kind, form: Form) -> str:
-    """The name of the score of a task; the first of its kind where none is asked for.
+def check_score(name: str | None, kind: Kind, form: Form, *, many: bool = False) -> str:
+    """The name of the score of a task; its default where none is asked for.
+
+    Args:
+        name: as it was asked for, or None.
+        kind: of the task.
+        form: of its examples.
+        many: whether an example has a target for each of its places.
 
     Raises:
         ValueError: if the kind has no such score, naming those that it has.
@@ -31,6 +37,8 @@ def check_score(name: str | None, kind: Kind, form: Form) -> str:
         what, known = "ratings", ["rmse", "mae", *GROUP_SCORES, "r2"]
     if form == "choice":
         what, known = "a ranking", [*CHOICE_SCORES]
+    if name is None and many and kind == "classification":
+        return "mean_iou" if form == "image" else "bits_per_character"
     if name is None:
         return known[0]
     if name not in known:
@@ -97,6 +105,18 @@ def _log_loss(targets: np.ndarray, outputs: np.ndarray) -> float:
     return float(log_loss(targets, shares, labels=np.arange(outputs.shape[1])))
 
 
+def _mean_iou(targets: np.ndarray, outputs: np.ndarray) -> float:
+    """Intersection over union, the mean over the classes that targets or predictions have."""
+    from sklearn.metrics import jaccard_score
+
+    return float(jaccard_score(targets, outputs.argmax(axis=1), average="macro", zero_division=0))
+
+
+def _bits_per_character(targets: np.ndarray, outputs: np.ndarray) -> float:
+    shares = outputs[np.arange(len(targets)), targets]
+    return float(-np.mean(np.log2(np.maximum(shares, np.finfo(np.float64).tiny))))
+
+
 def _r2(targets: np.ndarray, outputs: np.ndarray) -> float:
     from sklearn.metrics import r2_score
 
@@ -124,13 +144,16 @@ def _ndcg_10(targets: np.ndarray, outputs: np.ndarray, groups: np.ndarray) -> fl
 
 
 GROUP_SCORES: dict[str, GroupScore] = {"ndcg_10": _ndcg_10}
-# The first of each kind is its default.
+# The first of each kind is its default where an example has one target. Errors and losses are the
+# better the lower they are; a score only tells of a model, and chooses nothing.
 SCORES: dict[str, dict[str, Score]] = {
     "classification": {
         "accuracy": _accuracy,
         "balanced_accuracy": _balanced_accuracy,
         "macro_f1": _macro_f1,
         "log_loss": _log_loss,
+        "mean_iou": _mean_iou,
+        "bits_per_character": _bits_per_character,
     },
     "regression": {"r2": _r2, "rmse": _rmse, "mae": _mae},
 }

@@ -37,6 +37,12 @@ def of_family(task: Task, family: str) -> Task:
     if family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}; there are: {', '.join(FAMILIES)}")
     reads, there_are = FAMILIES[family].reads, fitting(task.form, task.target_shape)
+    if family not in there_are and task.form in reads:
+        asked, has = ("one target", "many") if task.target_shape else ("many targets", "one")
+        raise ValueError(
+            f"{family} is for examples with {asked}, but {task.name} has {has}; there are for it: "
+            f"{', '.join(there_are)}"
+        )
     if family not in there_are:
         what_is = {
             "image": " (an image is [rows, height, width] of at least 4 x 4 pixels, or with 1, 3 "

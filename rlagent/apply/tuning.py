@@ -133,9 +133,8 @@ def tune(
             attacked within this distance, in standard deviations of the inputs; and tell how the
             model does under attack at the end. See `rlagent.apply.robustness`.
         patience: end the run after so many decisions without improvement; never where None.
-        family: mlp (where None), or cnn for images: arrays `[rows, height, width]`, or with 1, 3
-            or 4 channels behind. Of ratings factorization, of tables with a column of more than 64
-            categories embedding_mlp, where None.
+        family: of networks, such as cnn for images: arrays `[rows, height, width]`, or with 1, 3
+            or 4 channels behind. Where None, the first that docs/tasks.md names for the data.
         rung: width x depth at the start; a controller may grow it. 64x2 where None, 16x2 (channels
             x blocks) for cnn.
         updates: the budget, in updates of that rung; a larger rung gets fewer. Where None,

@@ -6,8 +6,10 @@ from rlagent_envs.models.embedding_mlp import EMBEDDING_MLP
 from rlagent_envs.models.factorization import FACTORIZATION
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
 from rlagent_envs.models.mlp import MLP
+from rlagent_envs.models.segmentation import SEGMENTATION
 from rlagent_envs.models.sequence import SEQUENCE
 from rlagent_envs.models.text import TEXT
+from rlagent_envs.models.transformer import TRANSFORMER
 
 # A task gets the first one that fits, if it names none: so a family that is to be the choice for a
 # form of examples stands before those that can read it, too.
@@ -18,6 +20,8 @@ FAMILIES: dict[str, Family] = {
     "text": TEXT,
     "factorization": FACTORIZATION,
     "embedding_mlp": EMBEDDING_MLP,
+    "transformer": TRANSFORMER,
+    "segmentation": SEGMENTATION,
 }
 
 
@@ -36,8 +40,10 @@ __all__ = [
     "FACTORIZATION",
     "FAMILIES",
     "MLP",
+    "SEGMENTATION",
     "SEQUENCE",
     "TEXT",
+    "TRANSFORMER",
     "Family",
     "Rung",
     "ShapeClass",

@@ -7,6 +7,7 @@ rung, positions become fewer. The channels come first and the batch last, as in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -107,28 +108,58 @@ def forward(
     as for dropout, what is kept is divided by its probability in training, in the place of a
     product in evaluation. Drawn anew for each example, not for each batch.
     """
-    batch = x.shape[-1]
     activate = relu if activation is None else partial(chosen, activation)
-    x = activate(_normalised(convolution(x, params.stem), params.stem_norm))
+    x = activate(normalised(convolution(x, params.stem), params.stem_norm))
     for _ in range(halvings):
-        x = _halved(x)
+        x = halved(x)
     depth = len(params.blocks)
     for number, block in enumerate(params.blocks, 1):
-        inner = activate(_normalised(convolution(x, block.first), block.norm))
-        added = convolution(inner, block.second)
+        factors = None
         if start is not None and stochastic_depth is not None:
-            skipped = stochastic_depth * (number / depth)
-            kept = draws.uniform(draws.mix(start + np.uint32(number)), (batch,)) >= skipped
-            factors = jnp.where(kept, 1.0 / (1.0 - skipped), 0.0)
-            added = added * factors.reshape(*[1] * (x.ndim - 1), batch)
-        x = x + added
+            factors = survival(
+                x.shape[-1], stochastic_depth * (number / depth), start + np.uint32(number)
+            )
+        x = x + added(x, block, activate, factors)
         if number == 1 and min(x.shape[1:-1]) >= LEAST_HALVED:
-            x = _halved(x)
-    means = jnp.mean(activate(_normalised(x, params.norm)), axis=_positions(x)).T
+            x = halved(x)
+    means = jnp.mean(activate(normalised(x, params.norm)), axis=_positions(x)).T
     if start is not None:
         kept = draws.uniform(draws.mix(start), means.shape) >= dropout
         means = jnp.where(kept, means / (1.0 - dropout), 0.0)
     return means @ params.last.kernel + params.last.bias[None, :]
+
+
+def added(
+    x: jax.Array,
+    block: Block,
+    activate: Callable[[jax.Array], jax.Array],
+    factors: jax.Array | None = None,
+) -> jax.Array:
+    """What a block adds to the positions.
+
+    Args:
+        x: `[channels, ..., batch]`.
+        block: the block.
+        activate: the activation.
+        factors: by which it is multiplied for each example, `[batch]`; None: by 1.
+    """
+    inner = activate(normalised(convolution(x, block.first), block.norm))
+    made = convolution(inner, block.second)
+    if factors is None:
+        return made
+    return made * factors.reshape(*[1] * (x.ndim - 1), x.shape[-1])
+
+
+def survival(batch: int, skipped: jax.Array, start: jax.Array) -> jax.Array:
+    """By what is multiplied what a block adds to each example: 0 where it is skipped, `[batch]`.
+
+    Args:
+        batch: examples.
+        skipped: probability that an example skips the block, `[]`.
+        start: of the random numbers, `[]`, uint32.
+    """
+    kept = draws.uniform(draws.mix(start), (batch,)) >= skipped
+    return jnp.where(kept, 1.0 / (1.0 - skipped), 0.0)
 
 
 def _positions(x: jax.Array) -> tuple[int, ...]:
@@ -136,7 +167,7 @@ def _positions(x: jax.Array) -> tuple[int, ...]:
     return tuple(range(1, x.ndim - 1))
 
 
-def _normalised(x: jax.Array, norm: Norm) -> jax.Array:
+def normalised(x: jax.Array, norm: Norm) -> jax.Array:
     """Each group of channels at mean 0 and variance 1, then scaled and moved.
 
     Args:
@@ -160,7 +191,7 @@ def _normalised(x: jax.Array, norm: Norm) -> jax.Array:
     return x * scale.reshape(of_channels) + bias.reshape(of_channels)
 
 
-def _halved(x: jax.Array) -> jax.Array:
+def halved(x: jax.Array) -> jax.Array:
     """The means of two positions along each axis; an odd last one is left out."""
     even = x[(slice(None), *(slice(size // 2 * 2) for size in x.shape[1:-1]))]
     pairs = [number for size in x.shape[1:-1] for number in (size // 2, 2)]

@@ -11,6 +11,7 @@ import numpy as np
 from rlagent_envs.forms import form_of
 from rlagent_envs.tasks.array_input import check_form, read_inputs
 from rlagent_envs.tasks.columns import is_table
+from rlagent_envs.tasks.mask_target import read_masks
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.splits import (
     MOST_VALID_ROWS,
@@ -20,7 +21,7 @@ from rlagent_envs.tasks.splits import (
     with_fewer,
 )
 from rlagent_envs.tasks.streamed import OnDisk, Streamed, on_disk
-from rlagent_envs.tasks.targets import infer_kind, read_target
+from rlagent_envs.tasks.targets import infer_kind, read_array, read_target
 from rlagent_envs.tasks.task import Kind, Split, Task, default_batch_size, stand_in
 from rlagent_envs.tasks.texts import read_texts
 
@@ -32,7 +33,7 @@ class Part(NamedTuple):
     """Rows as the user gave them."""
 
     x: pd.DataFrame | pd.Series | np.ndarray | OnDisk
-    y: np.ndarray  # [rows], of booleans, numbers or texts
+    y: np.ndarray  # [rows], of booleans, numbers or texts, or masks [rows, height, width]
 
     def take(self, rows: np.ndarray) -> Part:
         """Some of the rows."""
@@ -69,7 +70,8 @@ def from_arrays(
     Args:
         x: a DataFrame, numbers `[rows, ...]`, as an array or lists, or texts `[rows]`, as a list
             or Series.
-        y: labels or values, `[rows]` or `[rows, 1]`.
+        y: labels or values, `[rows]` or `[rows, 1]`; for images also masks, whole numbers
+            `[rows, height, width]` that say what each pixel is of.
         x_valid: as `x`, to validate on; needs `y_valid`.
         y_valid: as `y`.
         x_test: as `x`, to test on; needs `y_test`.
@@ -99,7 +101,7 @@ def from_arrays(
         check_together(part, part_x, part_y)
         if part_x is not None:
             given[part] = read_part(f"_{part}", part_x, part_y)
-    chosen = check_kind(kind) or infer_kind(given["train"].y)
+    chosen = _choose_kind(kind, given["train"].y)
     numbers = None if groups is None else _read_groups(groups, len(given["train"].y))
     asked = check_form(form)
     if asked is not None and not isinstance(given["train"].x, np.ndarray | OnDisk):
@@ -114,6 +116,16 @@ def check_together(part: str, x: Any, y: Any) -> None:
     """Raises ValueError if inputs of a part are given without targets, or the other way round."""
     if (x is None) != (y is None):
         raise ValueError(f"x_{part} and y_{part} go together, one of them is missing")
+
+
+def _choose_kind(kind: str | None, target: np.ndarray) -> Kind:
+    """The kind that was asked for, or that the targets are of."""
+    asked = check_kind(kind)
+    if target.ndim == 1:
+        return asked or infer_kind(target)
+    if asked == "regression":
+        raise ValueError("kind is regression, but y has masks, which hold classes")
+    return "classification"
 
 
 def check_kind(kind: str | None) -> Kind | None:
@@ -134,7 +146,7 @@ def read_part(suffix: str, x: Any, y: Any) -> Part:
     inputs = x if is_table(x) or isinstance(x, OnDisk) else _texts_or_numbers(x, x_name)
     if len(inputs) == 0:
         raise ValueError(f"{x_name} is empty, of shape {inputs.shape}")
-    target = read_target(y, y_name)
+    target = _read_targets(y, y_name)
     if len(inputs) != len(target):
         raise ValueError(f"{x_name} has {len(inputs)} rows but {y_name} has {len(target)}")
     return Part(inputs, target)
@@ -143,6 +155,12 @@ def read_part(suffix: str, x: Any, y: Any) -> Part:
 def _texts_or_numbers(x: Any, name: str) -> pd.Series | np.ndarray:
     texts = read_texts(x)
     return read_inputs(x, name) if texts is None else texts
+
+
+def _read_targets(y: Any, name: str) -> np.ndarray:
+    """One for each row, or masks."""
+    values = read_array(y, name)
+    return read_masks(values, name) if values.ndim == 3 else read_target(y, name)
 
 
 def _read_groups(groups: Any, rows: int) -> np.ndarray:
@@ -161,7 +179,7 @@ def _complete(
     given: dict[str, Part], kind: Kind, groups: np.ndarray | None, seed: int
 ) -> dict[str, Part]:
     """Divides the training rows where parts are lacking; puts valid into its order."""
-    stratified = kind == "classification"
+    stratified = kind == "classification" and given["train"].y.ndim == 1
     if "valid" in given:
         valid = given["valid"]
         order = row_order(valid.y, stratified=stratified, seed=seed)
@@ -177,8 +195,8 @@ def _complete(
 
 def _refuse_one_value(target: np.ndarray) -> None:
     """Raises ValueError if there is nothing to learn."""
-    if np.all(target == target[0]):
-        raise ValueError(f"the target is {target.tolist()[0]!r} in every row")
+    if np.all(target == target.flat[0]):
+        raise ValueError(f"the target is {target.reshape(-1)[:1].tolist()[0]!r} in every row")
 
 
 def _make_task(
@@ -192,8 +210,10 @@ def _make_task(
     from rlagent_envs.models import fitting  # imports JAX, which reading data does not need
 
     train = parts["train"]
-    inputs = preprocessing.inputs
+    inputs, target_shape = preprocessing.inputs, preprocessing.target_shape
     form = form_of(inputs.input_shape, inputs.vocabularies, inputs.features)
+    if batch_size is None:
+        batch_size = default_batch_size(len(train.y), target_shape)
     splits, rows = {}, None
     for part, (x, y) in parts.items():
         target = preprocessing.encode_target(y, part)
@@ -210,10 +230,11 @@ def _make_task(
         valid=splits["valid"],
         test=splits.get("test"),
         outputs=preprocessing.outputs,
-        batch_size=default_batch_size(len(train.y)) if batch_size is None else batch_size,
-        family=fitting(form, ())[0],
+        batch_size=batch_size,
+        family=fitting(form, target_shape)[0],
         input_shape=inputs.input_shape,
         vocabularies=inputs.vocabularies,
+        target_shape=target_shape,
         preprocessing=preprocessing,
         streamed=rows,
         continuous=np.array(inputs.continuous),

@@ -24,7 +24,9 @@ from rlagent_envs.tasks.cifar import holds_cifar, load_cifar
 from rlagent_envs.tasks.forecasting import load_forecast
 from rlagent_envs.tasks.image_folders import image_files, load_image_folder, readable_images
 from rlagent_envs.tasks.image_input import ImageInput
+from rlagent_envs.tasks.language import from_text, read_text
 from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.mask_folders import holds_masks, load_mask_folder
 from rlagent_envs.tasks.npy import read_npy, read_npy_parts
 from rlagent_envs.tasks.npz import read_npz_inputs, read_npz_parts
 from rlagent_envs.tasks.pictures import SUFFIXES as IMAGES
@@ -76,13 +78,17 @@ def load_file(
 
     Arrays are a .npz file with `x_train, y_train` and, as it likes, `x_valid, y_valid` and
     `x_test, y_test`, or `x, y`, or with the names of MedMNIST; or .npy files, see `read_npy_parts`.
+    Targets `[rows, height, width]` are masks.
 
     A .ts file, and a .tsv file of numbers without a header, hold time series with a label each, as
     the archives of UEA and UCR do; `NAME_TEST.ts` beside `NAME_TRAIN.ts` is the test part. A table
     with a column of times is one time series, see `forecast_task`.
 
-    A folder holds images or .wav files, see `load_image_folder` and `load_audio_folder`. A .zip or
-    .tar archive holds a folder or a single file, or is CIFAR-10, see `load_cifar`.
+    A .txt file is for language modelling, see `from_text`.
+
+    A folder holds images or .wav files, see `load_image_folder` and `load_audio_folder`, or images
+    with masks, see `load_mask_folder`. A .zip or .tar archive holds a folder or a single file, or
+    is CIFAR-10, see `load_cifar`.
 
     Parts that are not told are divided as `from_arrays` does it.
 
@@ -139,6 +145,8 @@ def load_file(
 def load_path(path: Path, options: Options) -> Task:
     """The task of a file or folder; see `load_file`."""
     if path.is_dir():
+        if holds_masks(path):
+            return load_mask_folder(path, options)
         return (load_audio_folder if holds_audio(path) else load_image_folder)(path, options)
     path = check_file(path)
     return LOADERS[path.suffix.lower()](path, options)
@@ -267,6 +275,18 @@ def _load_arrays(path: Path, options: Options) -> Task:
     return task_of_parts(parts, path.stem, options)
 
 
+def _load_text(path: Path, options: Options) -> Task:
+    options.allow(f"{path} is a text", "valid")
+    second = None if options.valid is None else read_text(check_file(options.valid, ".txt"))
+    return from_text(
+        read_text(path),
+        valid=second,
+        name=path.stem,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+
+
 def _array_parts(path: Path, target: str | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     if path.suffix.lower() == ".npy":
         return read_npy_parts(path, target)
@@ -288,8 +308,8 @@ def _refuse_single_file(path: Path, options: Options) -> Task:
 
 # For errors: what can be given.
 FORMATS = (
-    "a .csv, .tsv, .parquet, .jsonl, .npz, .npy or .ts file, a folder of images or of .wav files, "
-    "or a .zip or .tar of it"
+    "a .csv, .tsv, .parquet, .jsonl, .npz, .npy, .ts or .txt file, a folder of images or of .wav "
+    "files, or a .zip or .tar of it"
 )
 ARRAYS = (".npz", ".npy")
 SERIES = (".ts", ".tsv")
@@ -299,4 +319,5 @@ LOADERS: dict[str, Callable[[Path, Options], Task]] = {
     **dict.fromkeys(ARCHIVES, _load_archive),
     **dict.fromkeys((*IMAGES, AUDIO), _refuse_single_file),
     ".ts": _load_series,
+    ".txt": _load_text,
 }

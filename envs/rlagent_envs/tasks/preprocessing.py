@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from rlagent_envs.tasks.array_input import ArrayForm, ArrayInput
 from rlagent_envs.tasks.audio_input import AudioInput
+from rlagent_envs.tasks.characters import CharacterInput, CharacterTarget
 from rlagent_envs.tasks.choices import ChoiceInput
 from rlagent_envs.tasks.columns import (
     CategoryColumn,
@@ -23,6 +24,7 @@ from rlagent_envs.tasks.columns import (
 )
 from rlagent_envs.tasks.id_column import MOST_IDS, IdColumn
 from rlagent_envs.tasks.image_input import ImageInput
+from rlagent_envs.tasks.mask_target import MaskTarget, read_masks
 from rlagent_envs.tasks.targets import ClassTarget, RegressionTarget, read_target
 from rlagent_envs.tasks.texts import TextInput, read_texts, text_columns
 from rlagent_envs.tasks.window_input import WindowInput
@@ -112,10 +114,12 @@ class Preprocessing(Stored):
 
     version: Literal[1] = 1
     inputs: Annotated[
-        ArrayInput | TableInput | TextInput | ChoiceInput | Made,
+        ArrayInput | CharacterInput | TableInput | TextInput | ChoiceInput | Made,
         Field(discriminator="kind"),
     ]
-    target: Annotated[ClassTarget | RegressionTarget, Field(discriminator="kind")]
+    target: Annotated[
+        CharacterTarget | ClassTarget | MaskTarget | RegressionTarget, Field(discriminator="kind")
+    ]
 
     @classmethod
     def fit(
@@ -132,7 +136,7 @@ class Preprocessing(Stored):
 
         Args:
             x: DataFrame, array `[rows, ...]`, or texts `[rows]`.
-            y: labels or values, `[rows]`.
+            y: labels or values, `[rows]`, or a class for each pixel, `[rows, height, width]`.
             kind: whether `y` holds classes or quantities.
             form: of the examples in an array; found by its shape where None.
             ids: of a DataFrame, the columns that hold identifiers.
@@ -141,8 +145,12 @@ class Preprocessing(Stored):
         Raises:
             ValueError: naming the column or value that cannot be used.
         """
-        target = ClassTarget if kind == "classification" else RegressionTarget
         inputs = _fit_inputs(x, form, ids, embed)
+        if np.ndim(y) == 3:
+            masks = MaskTarget.fit(read_masks(y))
+            masks.check_images(inputs.input_shape)
+            return cls(inputs=inputs, target=masks)
+        target = ClassTarget if kind == "classification" else RegressionTarget
         return cls(inputs=inputs, target=target.fit(read_target(y)))
 
     @property
@@ -158,7 +166,12 @@ class Preprocessing(Stored):
     @property
     def classes(self) -> tuple[bool | int | float | str, ...] | None:
         """The labels in the order of the class numbers; None for regression."""
-        return self.target.classes if isinstance(self.target, ClassTarget) else None
+        return self.target.classes
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Of an example's targets: () where it has one."""
+        return self.target.target_shape
 
     def transform(self, table_or_array: Any) -> np.ndarray:
         """Inputs of the form of training to float32 `[rows, features]`, always finite.
@@ -170,12 +183,12 @@ class Preprocessing(Stored):
         return self.inputs.transform(table_or_array)
 
     def encode_target(self, y: Any, part: str = "given") -> np.ndarray:
-        """Labels to int32 class numbers, or values to standardised float32, `[rows]`.
+        """Labels to int32 class numbers, or values to standardised float32, `[rows, *targets]`.
 
         Raises:
             ValueError: for classes that training lacked, in the part named by `part`.
         """
-        return self.target.encode(read_target(y), part)
+        return self.target.encode(y, part)
 
     def decode_target(self, encoded: np.ndarray) -> np.ndarray:
         """Class numbers to labels, or standardised values to the units of the target."""

@@ -79,7 +79,7 @@ def divide(
     there if it would lack them all.
 
     Args:
-        target: `[rows]`, labels, or numbers for regression.
+        target: `[rows]`, labels, or numbers for regression, or labels `[rows, ...]`.
         stratified: whether each part gets the class shares of the whole.
         test_given: whether a test part exists already, so that none is made here.
         seed: the same seed gives the same division.
@@ -97,7 +97,7 @@ def divide(
     order = row_order(target, stratified=stratified, seed=seed)
     pieces = np.split(order, np.cumsum(list(sizes.values()))[:-1])
     parts = dict(zip(sizes, pieces, strict=True))
-    if stratified:
+    if stratified or target.ndim > 1:
         parts = _move_lone_classes(target, parts)
         _refuse_empty_parts(len(target), {name: len(rows) for name, rows in parts.items()})
     valid = np.sort(parts["valid"])
@@ -176,10 +176,11 @@ def _move_lone_groups(
 
 def _move_lone_classes(target: np.ndarray, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Moves the rows of classes that train lacks into train."""
-    moved = [parts["train"]]
+    moved, classes = [parts["train"]], np.unique(target[parts["train"]])
     rest = {}
     for name in parts.keys() - {"train"}:
-        known = np.isin(target[parts[name]], target[parts["train"]])
+        rows = target[parts[name]]
+        known = np.isin(rows.reshape(len(rows), -1), classes).all(axis=1)
         moved.append(parts[name][~known])
         rest[name] = parts[name][known]
     return {"train": np.concatenate(moved), **{n: rest[n] for n in parts if n != "train"}}

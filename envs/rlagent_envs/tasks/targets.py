@@ -40,16 +40,14 @@ class ClassTarget(Stored):
         """Outputs that a network needs: one for each class."""
         return len(self.classes)
 
-    def encode(self, target: np.ndarray, part: str) -> np.ndarray:
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """(): an example has one."""
+        return ()
+
+    def encode(self, target: Any, part: str) -> np.ndarray:
         """Labels `[rows]` to class numbers, int32; ValueError naming those unknown."""
-        known = set(self.classes)
-        labels, numbers = numbered_labels(target)
-        lacking = [repr(label) for label in labels.tolist() if label not in known]
-        if lacking:
-            raise ValueError(
-                f"the {part} part has classes that the train part lacks: {shortened(lacking)}"
-            )
-        return np.searchsorted(np.array(self.classes), labels).astype(np.int32)[numbers]
+        return encode_labels(self.classes, read_target(target), part)
 
     def decode(self, numbers: np.ndarray) -> np.ndarray:
         """Class numbers, of any shape, to labels."""
@@ -80,15 +78,38 @@ class RegressionTarget(Stored):
         """Outputs that a network needs."""
         return 1
 
-    def encode(self, target: np.ndarray, part: str) -> np.ndarray:
+    @property
+    def classes(self) -> None:
+        """None: values are no classes."""
+        return None
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """(): an example has one."""
+        return ()
+
+    def encode(self, target: Any, part: str) -> np.ndarray:
         """Values `[rows]` in their units to standardised float32."""
-        if target.dtype.kind == "U":
-            raise ValueError(f"the {part} part has the target {str(target[0])!r}, not a number")
-        return ((target.astype(np.float64) - self.mean) / self.scale).astype(np.float32)
+        values = read_target(target)
+        if values.dtype.kind == "U":
+            raise ValueError(f"the {part} part has the target {str(values[0])!r}, not a number")
+        return ((values.astype(np.float64) - self.mean) / self.scale).astype(np.float32)
 
     def decode(self, values: np.ndarray) -> np.ndarray:
         """Standardised values, of any shape, to float64 in the units of the target."""
         return np.asarray(values, np.float64) * self.scale + self.mean
+
+
+def encode_labels(classes: tuple[Label, ...], target: np.ndarray, part: str) -> np.ndarray:
+    """Labels, of any shape, to class numbers, int32; ValueError naming those unknown."""
+    known = set(classes)
+    labels, numbers = numbered_labels(target)
+    lacking = [repr(label) for label in labels.tolist() if label not in known]
+    if lacking:
+        raise ValueError(
+            f"the {part} part has classes that the train part lacks: {shortened(lacking)}"
+        )
+    return np.searchsorted(np.array(classes), labels).astype(np.int32)[numbers]
 
 
 def read_target(target: Any, name: str = "y") -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from rlagent_envs.forms import Form, check_features, check_numbers, form_of
+from rlagent_envs.forms import Form, check_features, check_numbers, check_targets, form_of
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.preprocessing import Preprocessing
@@ -80,6 +80,7 @@ class Task:
             raise ValueError(f"mirrored is for images with a target each, but {self.name} has none")
         check_features(self.features, self.input_shape, self.vocabularies)
         self._check_numbers()
+        check_targets(self.target_shape, self.form, self.input_shape)
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
@@ -115,6 +116,9 @@ def stand_in(rows: int, features: int) -> np.ndarray:
     return np.broadcast_to(np.float32(0.0), (rows, features))
 
 
-def default_batch_size(train_rows: int) -> int:
-    """The batch size that a task gets when none is asked for: 32, 64 or 128."""
-    return 32 if train_rows < 512 else 64 if train_rows < 20_000 else 128
+def default_batch_size(train_rows: int, target_shape: tuple[int, ...] = ()) -> int:
+    """The batch size that a task gets when none is asked for: 32, 64 or 128.
+
+    Examples with many targets are many examples in one, so that few of them will do.
+    """
+    return 32 if train_rows < 512 or target_shape else 64 if train_rows < 20_000 else 128

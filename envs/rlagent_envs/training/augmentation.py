@@ -44,7 +44,8 @@ def augment(
     and lose a square. Rows of a table get noise, lose columns (which become the mean), and take
     columns from another row of the batch; numbered categories get no noise, and become unknown
     where they are lost. Sequences: see `augment_sequences`. Some tokens are hidden. Images are
-    mirrored only where the user says that it keeps the target.
+    mirrored only where the user says that it keeps the target; where each pixel has a target, only
+    their light changes.
 
     Args:
         x: standardised, `[batch, features]`.
@@ -62,6 +63,8 @@ def augment(
             images = x.reshape(len(x), *shape.input_shape)
             if MIRRORING in shape.levers:
                 images = _mirror(images, magnitude, start)
+            if shape.target_shape:  # what moves pixels would have to move their targets
+                return _lit(images, magnitude, _signed(len(x), start)).reshape(x.shape)
             return _augment_images(images, magnitude, start).reshape(x.shape)
         if shape.form == "sequence":
             sequences = x.reshape(len(x), *shape.input_shape)
@@ -102,7 +105,7 @@ def _mirror(x: jax.Array, magnitude: jax.Array, start: jax.Array) -> jax.Array:
 
 def _augment_images(x: jax.Array, magnitude: jax.Array, start: jax.Array) -> jax.Array:
     size, height, width, _ = x.shape
-    signed = 2.0 * draws.uniform(_of(start, 0), (size, 8)) - 1.0
+    signed = _signed(size, start)
     angle = ANGLE * magnitude * signed[:, 0]
     zoom = 1.0 + ZOOM * magnitude * signed[:, 1]
     rows, columns = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
@@ -115,13 +118,23 @@ def _augment_images(x: jax.Array, magnitude: jax.Array, start: jax.Array) -> jax
     down_from += (SHIFT * magnitude * height * signed[:, 2])[:, None, None]
     right_from += (SHIFT * magnitude * width * signed[:, 3])[:, None, None]
     x = _sampled(x, down_from, right_from)
-    contrast = 1.0 + CONTRAST * magnitude * signed[:, 4]
-    brightness = BRIGHTNESS * magnitude * signed[:, 5]
-    x = x * contrast[:, None, None, None] + brightness[:, None, None, None]
+    x = _lit(x, magnitude, signed)
     half = 0.5 * HOLE * magnitude
     hole_down = jnp.abs((down / height)[None] - 0.5 * signed[:, 6, None, None]) < half
     hole_right = jnp.abs((right / width)[None] - 0.5 * signed[:, 7, None, None]) < half
     return jnp.where((hole_down & hole_right)[..., None], 0.0, x)
+
+
+def _signed(size: int, start: jax.Array) -> jax.Array:
+    """The numbers from -1 to 1 by which the images of a batch are changed, `[batch, 8]`."""
+    return 2.0 * draws.uniform(_of(start, 0), (size, 8)) - 1.0
+
+
+def _lit(x: jax.Array, magnitude: jax.Array, signed: jax.Array) -> jax.Array:
+    """The images brighter or darker, and stronger or weaker in contrast."""
+    contrast = 1.0 + CONTRAST * magnitude * signed[:, 4]
+    brightness = BRIGHTNESS * magnitude * signed[:, 5]
+    return x * contrast[:, None, None, None] + brightness[:, None, None, None]
 
 
 def _sampled(x: jax.Array, down: jax.Array, right: jax.Array) -> jax.Array:

@@ -38,7 +38,7 @@ class Bank(struct.PyTreeNode):
     # this update on; all rows have their targets.
     block: Any = None  # [slots], int32: number of the first update
     # Added to the network's outputs: what the stages before have to say of a row.
-    train_offset: Any = None  # [slots, rows, outputs], float32
+    train_offset: Any = None  # [slots, rows, *targets, outputs], float32
     valid_offset: Any = None  # the same of the validation rows
 
 

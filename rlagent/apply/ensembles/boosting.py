@@ -20,7 +20,7 @@ class Stages(NamedTuple):
     """What stages say together, each with its step."""
 
     steps: list[float]  # the weight of each stage
-    train: list[np.ndarray]  # sums of the stages up to each, `[rows, outputs]`, float64
+    train: list[np.ndarray]  # sums of the stages up to each, `[rows, *targets, outputs]`, float64
     valid: list[np.ndarray]
     train_losses: list[float]  # after each stage
     valid_losses: list[float]
@@ -60,8 +60,9 @@ def add_up(models: Sequence[Model], task: Task) -> Stages:
 
 def offset_bank(bank: Bank, stages: Stages, task: Task) -> Bank:
     """The bank for the next stage; the first one's has zeros, so that all share a program."""
-    train = np.zeros((len(task.train.x), task.outputs), np.float32)
-    valid = np.zeros((bank.valid_x.shape[1], task.outputs), np.float32)
+    each = (*task.target_shape, task.outputs)
+    train = np.zeros((len(task.train.x), *each), np.float32)
+    valid = np.zeros((bank.valid_x.shape[1], *each), np.float32)
     if stages.steps:
         train[:] = stages.train[-1]
         valid[: len(task.valid.x)] = stages.valid[-1]

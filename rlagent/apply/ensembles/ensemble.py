@@ -38,7 +38,7 @@ class Ensemble:
             raise ValueError(f"weights must be more than 0, got {self.weights}")
         if self.combination == "mean" and abs(sum(self.weights) - 1.0) > 1e-6:
             raise ValueError(f"weights must add up to 1, got {self.weights}")
-        forms = {(one.kind, one.features, one.outputs) for one in self.members}
+        forms = {(one.kind, one.features, one.outputs, one.target_shape) for one in self.members}
         if len(forms) > 1:
             raise ValueError("its members are of different tasks")
 
@@ -73,6 +73,11 @@ class Ensemble:
         return self.members[0].outputs
 
     @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Of an example's targets: () where it has one."""
+        return self.members[0].target_shape
+
+    @property
     def preprocessing(self) -> Preprocessing | None:
         """None: rows come, and predictions go, as they are."""
         return self.members[0].preprocessing
@@ -83,12 +88,16 @@ class Ensemble:
         return self.members[0].classes
 
     def raw(self, x: np.ndarray) -> np.ndarray:
-        """What stands for the outputs of a network `[rows, outputs]`, float64.
+        """What stands for the outputs of a network `[rows, *targets, outputs]`, float64.
 
         Logarithms of the mean probabilities are logits of them, so that all that a model makes of
         its outputs can be made of these.
         """
         return combined([one.raw(x) for one in self.members], self)
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """The same, by programs for this number of rows alone: for a few, again and again."""
+        return combined([one.forward(x) for one in self.members], self)
 
     def transform(self, given: Any) -> np.ndarray:
         """Rows as a user has them to `[rows, features]`, float32."""
@@ -103,7 +112,7 @@ class Ensemble:
         return self.members[0].targets(split)
 
     def labels(self, values: np.ndarray) -> np.ndarray:
-        """What `values` gave to one prediction a row."""
+        """What `values` gave to one prediction for each target."""
         return self.members[0].labels(values)
 
     def loss(self, split: Split, raw: np.ndarray) -> float:
@@ -112,7 +121,7 @@ class Ensemble:
 
 
 def combined(outputs: Sequence[np.ndarray], ensemble: Ensemble) -> np.ndarray:
-    """The raw outputs of an ensemble, of those of its members, `[rows, outputs]` each."""
+    """The raw outputs of an ensemble, of those of its members, `[rows, *targets, outputs]`."""
     wide = [one.astype(np.float64) for one in outputs]
     if ensemble.combination == "mean" and ensemble.kind == "classification":
         terms = [

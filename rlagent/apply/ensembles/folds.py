@@ -37,7 +37,7 @@ def fold_tasks(task: Task, folds: int, seed: int) -> tuple[list[Task], Bank]:
     """
     x = np.concatenate([task.train.x, task.valid.x])
     y = np.concatenate([task.train.y, task.valid.y])
-    stratified = task.kind == "classification"
+    stratified = task.kind == "classification" and not task.target_shape
     dealt = deal(y, folds, stratified=stratified, seed=seed)
     tasks, picked = [], []
     for fold in range(folds):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 SNAPSHOT, BAGGING, BOOSTING, SEEDS = KINDS = ("snapshot", "bagging", "boosting", "seeds")
 FOLDS = "folds"  # what a plan says in the place of a kind where it is cross-validation
 DEFAULT_MEMBERS = 5
+MOST_OFFSETS = 2**26  # numbers that boosting keeps of the rows to train on, several times over
 
 
 def check_request(request: Request) -> None:
@@ -95,6 +96,8 @@ def check_task(request: Request, task: Task, decisions: int) -> None:
         check_members(request, decisions)
     if request.folds is not None:
         _check_folds(request.folds, task)
+    if request.ensemble == BOOSTING:
+        _check_offsets(task)
 
 
 def check_members(request: Request, decisions: int) -> None:
@@ -107,22 +110,38 @@ def check_members(request: Request, decisions: int) -> None:
 
 
 def _check_folds(folds: int, task: Task) -> None:
-    """Raises ValueError if a fold, or a class in it, would have no row, or know the future."""
+    """Raises ValueError if a fold, or a class in it, would have no row, or know the answers."""
+    from rlagent_envs.tasks.characters import CharacterInput
     from rlagent_envs.tasks.window_input import WindowInput
 
-    stored = task.preprocessing
-    if stored is not None and isinstance(stored.inputs, WindowInput):
+    inputs = None if task.preprocessing is None else task.preprocessing.inputs
+    if isinstance(inputs, WindowInput):
         raise ValueError(f"folds has no meaning for {task.name}, whose rows are ordered by time")
+    if isinstance(inputs, CharacterInput):
+        raise ValueError(
+            f"folds has no meaning for {task.name}: its windows overlap, so that a fold would "
+            f"validate on characters that it trains on"
+        )
     rows = len(task.train.x) + len(task.valid.x)
     if folds > rows:
         raise ValueError(
             f"folds must be at most the number of rows to train and validate on, {rows}, "
             f"got {folds}"
         )
-    if task.kind == "classification":
+    if task.kind == "classification" and not task.target_shape:
         _, counts = np.unique(np.concatenate([task.train.y, task.valid.y]), return_counts=True)
         if folds > counts.min():
             raise ValueError(
                 f"folds must be at most the number of rows of the smallest class, {counts.min()}, "
                 f"got {folds}"
             )
+
+
+def _check_offsets(task: Task) -> None:
+    """Raises ValueError if what stages say of all targets to train on would not fit into memory."""
+    count = task.train.y.size * task.outputs
+    if count > MOST_OFFSETS:
+        raise ValueError(
+            f"boosting keeps what networks say of every target to train on, {count} numbers for "
+            f"{task.name}, and there is room for {MOST_OFFSETS}"
+        )

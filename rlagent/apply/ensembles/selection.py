@@ -11,19 +11,21 @@ ROUNDS = 50
 
 
 def evidence(kind: Kind, raw: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """What the loss of an average is made of, `[rows]`, float64.
+    """What the loss of an average is made of, for each target, float64.
 
     Args:
         kind: classification or regression.
-        raw: outputs of a network, `[rows, outputs]`.
-        targets: class numbers, or standardised values, `[rows]`.
+        raw: outputs of a network, `[rows, *targets, outputs]`.
+        targets: class numbers, or standardised values, `[rows, *targets]`.
 
     Returns:
-        The probability of the right class, or the error.
+        The probability of the right class, or the error, `[rows]`, or of examples with many
+        targets one behind the other.
     """
     if kind == "regression":
-        return raw[:, 0].astype(np.float64) - targets
-    return np.exp(log_softmax(raw)[np.arange(len(targets)), targets])
+        return (raw[..., 0].astype(np.float64) - targets).reshape(-1)
+    logs = np.take_along_axis(log_softmax(raw), targets[..., None], axis=-1)
+    return np.exp(logs).reshape(-1)
 
 
 def mean_loss(kind: Kind, evidence: np.ndarray) -> np.ndarray:

@@ -1,0 +1,158 @@
+"""A small U-Net: says of each pixel of an image what it belongs to; 4 depths x 4 widths.
+
+A convolution of the image, then down: images are halved once or twice, and blocks work on what is
+small and sees far. Then up again: images are enlarged, what they were on the way down is added, and
+a block joins the two. The depth of a rung is the number of blocks where images are smallest: more
+of them cost little, and their place does not depend on the rung.
+
+The layers are those of residual.py, so that its edits keep the outputs. The first blocks are those
+of the way down and up, in this order, and the others those where images are smallest, because a new
+block comes last.
+
+Source: Ronneberger et al. 2015, "U-Net" (arXiv:1505.04597), with residual blocks, and with sums in
+the place of joined channels (as in LinkNet, arXiv:1707.03718): all images of a rung have one width.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlagent_envs import draws
+from rlagent_envs.models import residual, residual_edits
+from rlagent_envs.models.activations import chosen, relu
+from rlagent_envs.models.convolution import convolution
+from rlagent_envs.models.ladder import Family, Rung, ShapeClass
+from rlagent_envs.models.residual import SIDE, Layers, added, halved, normalised, survival
+
+LEAST_TWICE = 16  # shortest side of images that are halved twice; smaller ones are halved once
+
+
+def init(
+    generator: np.random.Generator, shape: ShapeClass, features: int
+) -> tuple[Layers, tuple[()]]:
+    """New weights, and an empty model state; see `residual.init`.
+
+    Args:
+        generator: draws the weights.
+        shape: the shapes.
+        features: columns of the input; images are never padded.
+    """
+    levels = _halvings(shape.input_shape)
+    depth, width = shape.rung
+    every = Rung(depth + 2 * levels - 1, width)
+    return residual.init(generator, 2, shape.input_shape[2], every, shape.outputs), ()
+
+
+def apply(
+    shape: ShapeClass,
+    params: Layers,
+    model_state: tuple[()],
+    x: jax.Array,
+    dropout: jax.Array,
+    start: jax.Array | None,
+    activation: jax.Array | None = None,
+    stochastic_depth: jax.Array | None = None,
+) -> tuple[jax.Array, tuple[()]]:
+    """The outputs `[batch, height, width, outputs]` for inputs `[batch, features]`.
+
+    Args:
+        shape: the shapes.
+        params: the layers.
+        model_state: empty: this family has no state.
+        x: the inputs, rows of `shape.input_shape`.
+        dropout: share of the channels before the last layer to drop, `[]`; of an example a channel
+            goes as a whole, for its pixels know of each other.
+        start: of the random numbers that choose what is dropped or skipped, `[]`, uint32; None: as
+            in evaluation, nothing is.
+        activation: number of the activation, `[]`; None: ReLU.
+        stochastic_depth: share of the examples for which the last of the blocks where images are
+            smallest is skipped, `[]`; of the others in proportion to their depth. None: none is.
+
+    Source: dropout of channels: Tompson et al. 2015 (arXiv:1411.4280), section 3.2.
+    """
+    activate = relu if activation is None else partial(chosen, activation)
+    levels = _halvings(shape.input_shape)
+    down, up = params.blocks[: levels - 1], params.blocks[levels - 1 : 2 * levels - 1]
+    images = jnp.moveaxis(x.reshape(len(x), *shape.input_shape), (0, 3), (3, 0))
+    images = activate(normalised(convolution(images, params.stem), params.stem_norm))
+    larger = []
+    for number in range(levels):
+        larger.append(images)
+        images = halved(images)
+        if number < len(down):
+            images = images + added(images, down[number], activate)
+    for number, block in enumerate(params.blocks[2 * levels - 1 :], 1):
+        factors = None
+        if start is not None and stochastic_depth is not None:
+            skipped = stochastic_depth * (number / shape.rung.depth)
+            factors = survival(len(x), skipped, start + np.uint32(number))
+        images = images + added(images, block, activate, factors)
+    for block, before in zip(up, reversed(larger), strict=True):
+        images = before + _enlarged(images, before.shape[1], before.shape[2])
+        images = images + added(images, block, activate)
+    images = activate(normalised(images, params.norm))
+    if start is not None:
+        kept = draws.uniform(draws.mix(start), (len(images), 1, 1, len(x))) >= dropout
+        images = jnp.where(kept, images / (1.0 - dropout), 0.0)
+    return _read(params, images), model_state
+
+
+def _enlarged(x: jax.Array, height: int, width: int) -> jax.Array:
+    """Each pixel as a square of 2 x 2; an odd last row or column repeats the one before it."""
+    channels, down, right, batch = x.shape
+    squares = jnp.broadcast_to(x[:, :, None, :, None], (channels, down, 2, right, 2, batch))
+    even = squares.reshape(channels, 2 * down, 2 * right, batch)
+    room = ((0, 0), (0, height - 2 * down), (0, width - 2 * right), (0, 0))
+    return jnp.pad(even, room, mode="edge")
+
+
+def _read(params: Layers, images: jax.Array) -> jax.Array:
+    """The last layer at each pixel, `[batch, height, width, outputs]`."""
+    channels, height, width, batch = images.shape
+    outputs = params.last.kernel.T @ images.reshape(channels, height * width * batch)
+    outputs = (outputs + params.last.bias[:, None]).reshape(-1, height, width, batch)
+    return jnp.moveaxis(outputs, (0, 3), (3, 0))
+
+
+def _halvings(input_shape: tuple[int, ...]) -> int:
+    """How often images are halved."""
+    return 2 if min(input_shape[:2]) >= LEAST_TWICE else 1
+
+
+def flops(shape: ShapeClass) -> tuple[float, float]:
+    """Floating-point operations for one example: forward, and forward with backward.
+
+    A multiplication and an addition for each weight at each pixel forward, zeros around the image
+    included, twice that backward, except that the gradient of the input is not needed.
+    """
+    height, width, channels = shape.input_shape
+    depth, units = shape.rung
+    levels = _halvings(shape.input_shape)
+    pixels = [(height >> level) * (width >> level) for level in range(levels + 1)]
+    first = SIDE * SIDE * channels * units * pixels[0]
+    of_blocks = sum(pixels[:-1]) + sum(pixels[1:-1]) + depth * pixels[-1]
+    products = first + 2 * SIDE * SIDE * units * units * of_blocks
+    products += units * shape.outputs * pixels[0]
+    return 2.0 * products, 6.0 * products - 2.0 * first
+
+
+SEGMENTATION = Family(
+    name="segmentation",
+    depths=(1, 2, 3, 4),
+    widths=(8, 16, 32, 64),
+    default=Rung(2, 16),
+    reads=("image",),
+    target_axes=(2,),
+    residual=True,
+    roomy=True,
+    init=init,
+    apply=apply,
+    flops=flops,
+    widen=residual_edits.widen,
+    deepen=residual_edits.deepen,
+    narrow=residual_edits.narrow,
+)

@@ -1,0 +1,71 @@
+"""Pictures with masks that are exact: digits, or other grey images, scattered over canvases."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+INK = 0.25  # of the brightest pixel of an image: a pixel above it belongs to the image
+
+
+class Canvases(NamedTuple):
+    """Images, and what each of their pixels is of."""
+
+    images: np.ndarray  # [rows, side, side], of the type of what was put on them
+    masks: np.ndarray  # [rows, side, side], uint8: 0 for the background, label + 1 for an image
+
+
+def compose(
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    rows: int,
+    side: int,
+    most: int = 3,
+    seed: int = 0,
+) -> Canvases:
+    """Puts 1 to `most` images at random places of each canvas.
+
+    Where images overlap, a pixel shows and belongs to the one that is brighter there.
+
+    Args:
+        images: dark around and bright inside, `[count, height, width]`, not below 0.
+        labels: whole numbers from 0 to 254, `[count]`.
+        rows: canvases to make.
+        side: of a canvas, at least that of the images.
+        most: images on a canvas, at the most.
+        seed: the same seed gives the same canvases.
+
+    Raises:
+        ValueError: naming the number that makes no sense.
+    """
+    count, height, width = images.shape
+    if side < max(height, width):
+        raise ValueError(f"side must be at least {max(height, width)}, got {side}")
+    if most < 1 or rows < 1:
+        raise ValueError(f"rows and most must be at least 1, got {rows} and {most}")
+    if labels.min() < 0 or labels.max() > 254:
+        raise ValueError(f"labels must be from 0 to 254, got {labels.min()} to {labels.max()}")
+    generator = np.random.default_rng(seed)
+    made = Canvases(
+        np.zeros((rows, side, side), images.dtype), np.zeros((rows, side, side), np.uint8)
+    )
+    ink = INK * images.max(axis=(1, 2))
+    for canvas, mask in zip(*made, strict=True):
+        for chosen in generator.integers(count, size=generator.integers(1, most + 1)):
+            top, left = generator.integers(side - height + 1), generator.integers(side - width + 1)
+            place = slice(top, top + height), slice(left, left + width)
+            brighter = images[chosen] > canvas[place]
+            canvas[place] = np.where(brighter, images[chosen], canvas[place])
+            inside = brighter & (images[chosen] > ink[chosen])
+            mask[place] = np.where(inside, labels[chosen] + 1, mask[place])
+    return made
+
+
+def digit_canvases(rows: int, *, side: int = 16, most: int = 2, seed: int = 0) -> Canvases:
+    """Canvases with the digits of 8 x 8 pixels that scikit-learn brings along; see `compose`."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return compose(digits.images, digits.target, rows=rows, side=side, most=most, seed=seed)

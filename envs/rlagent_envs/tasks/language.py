@@ -1,0 +1,116 @@
+"""Language modelling by characters: tasks from text files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rlagent_envs.forms import UNKNOWN
+from rlagent_envs.tasks.characters import (
+    CharacterInput,
+    CharacterTarget,
+    characters_of,
+    numbers_of,
+)
+from rlagent_envs.tasks.preprocessing import Preprocessing
+from rlagent_envs.tasks.task import Split, Task, default_batch_size
+
+LENGTH = 64  # of a window, in characters
+VALID_SHARE, TEST_SHARE = 0.05, 0.05  # of a text
+# To train on: windows overlap, so that a character is met at many places, as long as there
+# are not more than that. A window takes 512 bytes.
+MOST_OVERLAPPING = 65_536
+
+
+def from_text(
+    text: str,
+    *,
+    valid: str | None = None,
+    length: int = LENGTH,
+    name: str = "text",
+    batch_size: int | None = None,
+    seed: int = 0,
+) -> Task:
+    """A task of saying the next character at each place of windows of text.
+
+    The first 90 % of the text train, the next 5 % validate and the last 5 % test: in order, because
+    neighbouring windows are about the same things. The characters of the part to train on are the
+    vocabulary. Windows to validate and test on do not overlap; what is left at the end of a part is
+    not used. Each place of a window sees the characters before it in the window alone.
+
+    Args:
+        text: at least 1,300 characters for the length of 64.
+        valid: another text to validate on; then all of `text` trains, and there is no test part.
+        length: of a window.
+        name: of the task.
+        batch_size: windows per update; 32 where None.
+        seed: orders the windows to validate on, of which an episode looks at the first ones.
+
+    Raises:
+        ValueError: if a part is too short for a window, or there is only one character.
+    """
+    parts = _divided(text) if valid is None else {"train": text, "valid": valid}
+    for part, own in parts.items():
+        if len(own) <= length:
+            raise ValueError(
+                f"the {part} part of {name} has {len(own)} characters, a window and the character "
+                f"behind it need {length + 1}"
+            )
+    train = parts["train"]
+    characters = characters_of(train)
+    if len(characters) == 1:
+        raise ValueError(f"the train part of {name} has only one character, {characters!r}")
+    preprocessing = Preprocessing(
+        inputs=CharacterInput(characters=characters, length=length),
+        target=CharacterTarget(characters=characters, length=length),
+    )
+    splits = {part: windows(own, characters, length, length) for part, own in parts.items()}
+    stride = min(-(-len(train) // MOST_OVERLAPPING), length)
+    splits["train"] = windows(train, characters, length, stride)
+    order = np.random.default_rng(seed).permutation(len(splits["valid"].x))
+    inputs = preprocessing.inputs
+    return Task(
+        name=name,
+        kind="classification",
+        train=splits["train"],
+        valid=Split(*(array[order] for array in splits["valid"])),
+        test=splits.get("test"),
+        outputs=preprocessing.outputs,
+        batch_size=default_batch_size(0, (length,)) if batch_size is None else batch_size,
+        family="transformer",
+        input_shape=inputs.input_shape,
+        vocabularies=inputs.vocabularies,
+        target_shape=preprocessing.target_shape,
+        preprocessing=preprocessing,
+        continuous=np.array(inputs.continuous),
+    )
+
+
+def _divided(text: str) -> dict[str, str]:
+    """The parts of a text, one behind the other."""
+    first = round(len(text) * (1.0 - VALID_SHARE - TEST_SHARE))
+    second = round(len(text) * (1.0 - TEST_SHARE))
+    return {"train": text[:first], "valid": text[first:second], "test": text[second:]}
+
+
+def windows(text: str, characters: str, length: int, stride: int) -> Split:
+    """Windows of a text with the characters that follow each of theirs.
+
+    Args:
+        text: longer than `length`.
+        characters: those known, in their order.
+        length: of a window.
+        stride: from the beginning of a window to that of the next one.
+    """
+    numbers = numbers_of(text, characters)
+    cut = np.lib.stride_tricks.sliding_window_view(numbers, length + 1)[::stride]
+    return Split((cut[:, :-1] + UNKNOWN).astype(np.float32), np.ascontiguousarray(cut[:, 1:]))
+
+
+def read_text(path: Path) -> str:
+    """A text file; ValueError if it is not in UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not a text file in UTF-8") from None

@@ -1,0 +1,123 @@
+"""Tasks from folders of images and of their masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from rlagent_envs.tasks.image_folders import as_pixels, image_task, parse_size, size_for_all
+from rlagent_envs.tasks.pictures import DAMAGES, SUFFIXES, Size, read_picture, size_of
+from rlagent_envs.tasks.splits import SPLIT_NAMES
+
+if TYPE_CHECKING:
+    from rlagent_envs.tasks.loading import Options
+    from rlagent_envs.tasks.task import Task
+
+IMAGES, MASKS = "images", "masks"  # the two folders
+PLAIN = ("1", "L", "P", "I", "I;16")  # Pillow's modes in which a pixel is one number
+
+
+class Pair(NamedTuple):
+    """An image and the mask of the same name."""
+
+    image: Path
+    mask: Path
+
+
+def holds_masks(folder: Path) -> bool:
+    """Whether a folder holds images and masks, or a folder `train` that does."""
+    return any((one / MASKS).is_dir() for one in (folder, folder / "train"))
+
+
+def load_mask_folder(folder: Path, options: Options) -> Task:
+    """Makes a task of a folder with the folders `images` and `masks`, or of parts of that form.
+
+    An image and its mask have the same name, but for the ending, and the same size. A mask is an
+    image without colours, or with a palette: the number of a pixel is its class, whatever numbers
+    there are. With folders `train` and, as it likes, `valid` (or val, validation, dev) and `test`,
+    each of them has `images` and `masks`. All images get one size, as those of `load_image_folder`,
+    and so do masks, whose pixels are never mixed.
+
+    Raises:
+        ValueError: naming the file that lacks its partner, is of another size, or cannot be read.
+    """
+    options.allow(f"{folder} is a folder of images with masks", "image_size")
+    asked = None if options.image_size is None else parse_size(options.image_size)
+    parts = {part: _pairs(one) for part, one in _parts(folder).items()}
+    size, notes = size_for_all({_size(pair) for pairs in parts.values() for pair in pairs}, asked)
+    read = {
+        part: (
+            [as_pixels(read_picture(pair.image), size) for pair in pairs],
+            np.stack([_numbers(pair.mask, size) for pair in pairs]),
+        )
+        for part, pairs in parts.items()
+    }
+    return image_task(read, folder.resolve().name, replace(options, kind=None), notes)
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    """The folder of each part: all in train if parts are not told."""
+    if (folder / MASKS).is_dir():
+        return {"train": folder}
+    found: dict[str, Path] = {}
+    for one in sorted(folder.iterdir()):
+        part = SPLIT_NAMES.get(one.name.lower())
+        if part is None or not one.is_dir():
+            continue
+        if part in found:
+            raise ValueError(f"{folder} has two folders for the {part} part")
+        found[part] = one
+    return found
+
+
+def _pairs(folder: Path) -> list[Pair]:
+    """The images of a folder with their masks, in the order of their names."""
+    images, masks = _by_name(folder / IMAGES), _by_name(folder / MASKS)
+    for there, others, where in ((images, masks, MASKS), (masks, images, IMAGES)):
+        for name in sorted(there.keys() - others.keys()):
+            raise ValueError(f"{there[name]} has no partner in {folder / where}")
+    return [Pair(images[name], masks[name]) for name in sorted(images)]
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """The images of a folder, by their names without ending."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder.parent} lacks the folder {folder.name}")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise ValueError(f"{found[path.stem]} and {path} have one name")
+        found[path.stem] = path
+    if not found:
+        raise ValueError(f"the folder {folder} holds no image ({', '.join(SUFFIXES)})")
+    return found
+
+
+def _size(pair: Pair) -> Size:
+    """Of an image; ValueError if its mask has another."""
+    (height, width), of_mask = size_of(pair.image), size_of(pair.mask)
+    if of_mask != (height, width):
+        raise ValueError(
+            f"{pair.mask} has {of_mask[0]} x {of_mask[1]} pixels, its image {height} x {width}"
+        )
+    return height, width
+
+
+def _numbers(path: Path, size: Size) -> np.ndarray:
+    """The number of each pixel of a mask, `[height, width]`; the nearest one if it is resized."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as mask:
+            mode = mask.mode
+            numbers = np.asarray(mask.resize(size[::-1], Image.Resampling.NEAREST))
+    except DAMAGES:
+        raise ValueError(f"{path} is not a readable image, it may be damaged") from None
+    if mode not in PLAIN:
+        raise ValueError(f"the mask {path} has colours, not a number for each pixel")
+    return numbers
