@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlagent.apply.predicting import written
 from rlagent.apply.source import fingerprint
 from rlagent.cli import main
 from rlagent.experiments.sources import guess_target, source
@@ -343,8 +344,8 @@ def test_parquet_without_pyarrow_names_what_to_install(
         said = sentence(["tune", "t.parquet", "--target", "kind"], capsys)
         assert said == "reading t.parquet needs pyarrow: pip install 'rlagent[formats]'"
         return
-    said = sentence(["predict", "run", "t.csv", "--out", "out.parquet"], capsys)
-    assert said == "writing .parquet needs pyarrow: pip install 'rlagent[formats]'"
+    with pytest.raises(ValueError, match=r"^writing \.parquet needs pyarrow: pip install 'rlagent"):
+        written(Path("out.parquet"))
 
 
 def test_experiments_know_tables_of_any_form_and_downloads() -> None:
