@@ -176,6 +176,12 @@ def test_texts_that_sort_will_do_for_times() -> None:
     expected = fingerprint(from_ratings(x, y, **names))
     assert fingerprint(from_ratings(dated, y, **names)) == expected
     assert fingerprint(from_ratings(texts, y, **names)) == expected
+    named = x.rename(columns={"timestamp": "when"})
+    assert fingerprint(from_ratings(named, y, **names, time="when")) == expected
+    assert fingerprint(from_ratings(named, y, **names)) != expected
+    named.assign(stars=y).to_csv("named.csv", index=False)
+    task = load_file("named.csv", **names, target="stars", time="when")
+    assert fingerprint(task) == expected
 
 
 def test_parts_that_are_given_stay_and_without_times_they_are_drawn() -> None:
@@ -341,6 +347,11 @@ def test_ratings_as_classes_are_classified() -> None:
         (["iris", "--user", "a", "--item", "b"], "user is for ratings in tables, but iris is a "),
         (["bad.data"], "bad.data must have user, item, rating, timestamp in each row, separated"),
         (["few.data"], "2 rows are too few to divide into train and valid and test"),
+        (
+            ["t.csv", "--user", "a", "--item", "b", "--target", "c", "--time", "d"],
+            "there is no column 'd' of times; there are: a, b",
+        ),
+        (["u.data", "--time", "d"], "time is for tables, but u.data has no header"),
         (["u.data", "--score", "auc"], "unknown score 'auc' for ratings; there are: rmse, mae, nd"),
         (["u.data", "--family", "mlp"], "mlp reads table or image or sequence, but u is of the "),
     ],
@@ -350,6 +361,7 @@ def test_what_makes_no_sense_is_one_sentence(
 ) -> None:
     rows = [f"{n % 5},{'' if n == 2 else n % 4},{n % 3}.5" for n in range(40)]
     Path("r.csv").write_text("\n".join(["a,b,c", *rows]))
+    Path("t.csv").write_text("\n".join(["a,b,c", *(row for row in rows if ",," not in row)]))
     u_data(ratings())
     Path("bad.data").write_text("1\t2\t3\n")
     Path("few.data").write_text("1\t2\t3\t4\n2\t2\t3.5\t4\n")
