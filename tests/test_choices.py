@@ -108,6 +108,19 @@ def test_a_seed_is_a_task_and_without_times_the_rows_are_drawn() -> None:
     assert sizes == [len(table) - 300, 100, 200]
 
 
+def test_ids_in_files_are_texts() -> None:
+    table = taken()
+    table["item"] = "0" + table["item"].astype(str)
+    table.to_csv("taken.csv", index=False)
+    task = load_file("taken.csv", user="user", item="item", kind="ranking")
+    assert task.preprocessing is not None
+    rows = pd.DataFrame({"user": ["u1", "u1", "u1"], "item": ["017", "17", "elsewhere"]})
+    made = task.preprocessing.transform(rows)
+    assert made[0, 1] > 0
+    np.testing.assert_array_equal(made[:, 2], 0)
+    np.testing.assert_array_equal(made[1:, 1], 0)
+
+
 def test_the_loss_is_that_of_bpr() -> None:
     shape = ShapeClass(
         "factorization",

@@ -187,6 +187,7 @@ def test_narrowing_keeps_what_is_used_the_most() -> None:
     kernel = params.last.kernel.copy()
     useless, deaf = np.array([1, 3, 4, 5, 8, 10, 11, 14]), np.arange(8)
     kernel[useless] = 0.0  # the products of these numbers
+    kernel[[0, 2]] = 0.0  # of these the hidden layer hears
     kernel[16 + deaf] = 0.0  # the hidden layer's units
     first = params.hidden[0].kernel.copy()
     first[np.append(useless, 16 + useless)] = 0.0
