@@ -20,7 +20,7 @@ LIMITS = {
 }
 
 # Of procedural tasks; see tasks/domains.py.
-DOMAINS = ("tables", "texts", "sequences")
+DOMAINS = ("tables", "texts", "sequences", "ratings", "language", "segmentation")
 
 SCHEDULES = ("constant", "cosine", "one-cycle", "step", "exponential", "warmup-cosine")
 

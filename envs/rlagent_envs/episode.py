@@ -167,20 +167,16 @@ def begin(
     Raises:
         ValueError: if the family lacks a rung, or a knob or the optimizer is unknown.
     """
-    family = FAMILIES[task.family]
     if not task.attackable and (start.robust_epsilon or start.settings.adversarial_epsilon):
         raise ValueError(f"{task.name} has no continuous inputs that an attack could move")
-    base = start.rung if start.base is None else start.base
-    for rung in (start.rung, base):
-        family.check(rung)
-    outputs = np.shape(bank.classes)[1]
-    features = np.shape(bank.train_x)[2]
+    for rung in (start.rung, start.base or start.rung):
+        FAMILIES[task.family].check(rung)
     shape = ShapeClass(
         task.family,
         start.rung,
         task.kind,
-        features,
-        outputs,
+        np.shape(bank.train_x)[2],
+        np.shape(bank.classes)[1],
         task.batch_size,
         start.optimizer,
         _levers(task, start, open_knobs),
@@ -188,16 +184,38 @@ def begin(
         task.vocabularies,
         task.target_shape,
     )
-    params, model_state = family.init(np.random.default_rng([start.seed, 2]), shape, task.features)
-    settings = start.settings.pack()
-    state = optimizer_of(start.optimizer).init(params, Settings(*settings))
-    live = Live(
+    live = _fresh(task, start, shape)
+    return Episode(
+        shape=shape,
+        run=Run(live, _first_books(task, start, shape, slot)),
+        snapshot=live,
+        snapshot_shape=shape,
+        open_mask=_open_mask(open_knobs, task, start),
+        seed=start.seed,
+        decisions=0,
+        spent=0.0,
+        at_best=True,
+    )
+
+
+def _fresh(task: Task, start: Start, shape: ShapeClass) -> Live:
+    """A network before its first update."""
+    generator = np.random.default_rng([start.seed, 2])
+    params, model_state = FAMILIES[shape.family].init(generator, shape, task.features)
+    settings = Settings(*start.settings.pack())
+    return Live(
         params,
         model_state,
-        state,
+        optimizer_of(start.optimizer).init(params, settings),
         norms=no_norms() if "clipping" in shape.levers else (),
         average=params if "averaging" in shape.levers else (),
     )
+
+
+def _first_books(task: Task, start: Start, shape: ShapeClass, slot: int) -> Books:
+    """The books of a run before its first decision."""
+    settings = start.settings.pack()
+    base = start.base or start.rung
     facts, base_facts = RungFacts.of(shape), RungFacts.of(replace(shape, rung=base))
     share = start.budget / start.decisions
     pieces = int(EVALUATION_AIM * share * base_facts.update_flops / base_facts.piece_flops)
@@ -230,17 +248,7 @@ def begin(
         safe_settings=settings,
         safe_rung=facts.pack(),
     )
-    return Episode(
-        shape=shape,
-        run=Run(live, Books.of(entries)),
-        snapshot=live,
-        snapshot_shape=shape,
-        open_mask=_open_mask(open_knobs, task, start),
-        seed=start.seed,
-        decisions=0,
-        spent=0.0,
-        at_best=True,
-    )
+    return Books.of(entries)
 
 
 def _levers(task: Task, start: Start, open_knobs: tuple[str, ...]) -> tuple[str, ...]:

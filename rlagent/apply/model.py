@@ -291,34 +291,62 @@ def unpack_model(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
     Raises:
         KeyError, TypeError, ValueError: if something is missing, or they contradict each other.
     """
+    shape = _shape_of(entry)
+    activation = str(entry.get("activation", "relu"))
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation is {activation!r}; there are: {', '.join(ACTIVATIONS)}")
+    params, model_state = _weights(shape, arrays)
+    return Model(
+        str(entry["task"]),
+        entry["kind"],
+        shape.family,
+        shape.rung,
+        shape.features,
+        shape.outputs,
+        _preprocessing(entry["preprocessing"], shape),
+        params,
+        model_state,
+        activation,
+        shape.input_shape,
+        shape.vocabularies,
+        shape.target_shape,
+    )
+
+
+def _shape_of(entry: dict[str, Any]) -> ShapeClass:
+    """The shapes that a header tells; ValueError if its family has no such network."""
     family = FAMILIES[entry["family"]]
     rung = Rung(*entry["rung"])
     family.check(rung)
     if entry["kind"] not in get_args(Kind):
         raise ValueError(f"kind is {entry['kind']!r}")
-    features, outputs = int(entry["features"]), int(entry["outputs"])
-    activation = str(entry.get("activation", "relu"))
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation is {activation!r}; there are: {', '.join(ACTIVATIONS)}")
-    shapes = {name: tuple(int(size) for size in entry.get(name, ())) for name in SHAPES}
-    check_features(features, shapes["input_shape"], shapes["vocabularies"])
+    features = int(entry["features"])
+    input_shape, vocabularies, target_shape = (
+        tuple(int(size) for size in entry.get(name, ())) for name in SHAPES
+    )
+    check_features(features, input_shape, vocabularies)
     shape = ShapeClass(
         family.name,
         rung,
         entry["kind"],
         features,
-        outputs,
+        int(entry["outputs"]),
         ROWS_AT_ONCE,
-        input_shape=shapes["input_shape"],
-        vocabularies=shapes["vocabularies"],
-        target_shape=shapes["target_shape"],
+        input_shape=input_shape,
+        vocabularies=vocabularies,
+        target_shape=target_shape,
     )
     if shape.form not in family.reads:
         raise ValueError(f"the family {family.name} does not read the form {shape.form}")
     check_targets(shape.target_shape, shape.form, shape.input_shape)
     if len(shape.target_shape) not in family.target_axes:
         raise ValueError(f"the family {family.name} has no targets of {shape.target_shape}")
-    form = family.init(np.random.default_rng(0), shape, features)
+    return shape
+
+
+def _weights(shape: ShapeClass, arrays: dict[str, np.ndarray]) -> tuple[Any, Any]:
+    """The params and the model state of a network; ValueError if an array does not fit it."""
+    form = FAMILIES[shape.family].init(np.random.default_rng(0), shape, shape.features)
     expected = _named(*form)
     for name, array in expected.items():
         if name not in arrays or arrays[name].shape != array.shape:
@@ -327,32 +355,20 @@ def unpack_model(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
             raise ValueError(f"the array {name} has values that are not finite")
     leaves = [arrays[name] for name in expected]
     params, model_state = jax.tree.unflatten(jax.tree.structure(form), leaves)
-    stored = entry["preprocessing"]
-    preprocessing = None if stored is None else Preprocessing.from_json(stored)
-    needs = (features, outputs, shapes["target_shape"])
-    if preprocessing and needs != (
-        preprocessing.features,
-        preprocessing.outputs,
-        preprocessing.target_shape,
-    ):
+    return params, model_state
+
+
+def _preprocessing(stored: dict[str, Any] | None, shape: ShapeClass) -> Preprocessing | None:
+    """The preprocessing of a header; ValueError if it makes nothing that the network reads."""
+    if stored is None:
+        return None
+    read = Preprocessing.from_json(stored)
+    needs = (shape.features, shape.outputs, shape.target_shape)
+    if needs != (read.features, read.outputs, read.target_shape):
         raise ValueError("its preprocessing does not fit its network")
-    if preprocessing and isinstance(preprocessing.target, RegressionTarget) != (
-        entry["kind"] == "regression"
-    ):
+    if isinstance(read.target, RegressionTarget) != (shape.kind == "regression"):
         raise ValueError("its preprocessing is of another kind")
-    return Model(
-        str(entry["task"]),
-        entry["kind"],
-        family.name,
-        rung,
-        features,
-        outputs,
-        preprocessing,
-        params,
-        model_state,
-        activation,
-        **shapes,
-    )
+    return read
 
 
 def _rows_at_once(family: str) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from rlagent_envs.tasks.procedural import sample_task
+from rlagent_envs.tasks.procedural_dense import sample_language_task, sample_segmentation_task
+from rlagent_envs.tasks.procedural_ratings import sample_ratings_task
 from rlagent_envs.tasks.procedural_sequences import sample_sequence_task
 from rlagent_envs.tasks.procedural_texts import sample_text_task
 from rlagent_envs.tasks.task import Task
@@ -16,6 +18,9 @@ SAMPLERS: dict[str, Callable[[int, int], Task]] = {
     "tables": sample_task,
     "texts": sample_text_task,
     "sequences": sample_sequence_task,
+    "ratings": sample_ratings_task,
+    "language": sample_language_task,
+    "segmentation": sample_segmentation_task,
 }
 
 
