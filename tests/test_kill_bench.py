@@ -2,10 +2,11 @@
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,14 +20,21 @@ COMMAND = ["bench", "--tasks", "iris", "--updates", "40,80", "--seeds", "15", "-
 METHODS = "constant,cosine,one-cycle,step,exponential,plateau,greedy"
 
 
-def start(store: Path, cache: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextmanager
+def started(store: Path, cache: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A bench that does not outlive the `with` block."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "rlagent", *COMMAND, "--methods", METHODS, "--store", str(store)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"RLAGENT_CACHE_DIR": str(cache)},
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def runs(store: Path) -> list[StoredRun]:
@@ -45,32 +53,30 @@ def runs(store: Path) -> list[StoredRun]:
 @pytest.mark.slow
 def test_a_killed_bench_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     cache, whole, broken = tmp_path / "cache", tmp_path / "whole.sqlite", tmp_path / "b.sqlite"
-    process = start(whole, cache)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    with started(whole, cache) as process:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
     expected = runs(whole)
     generator = random.Random(0)
     made = 0
     for number in range(KILLS):
-        process = start(broken, cache)
-        # Some wherever the program is then, most after some more cells.
-        wanted = made + generator.randint(1, 5) if number % 5 else 0
-        deadline = time.monotonic() + 120
-        while len(runs(broken)) < wanted:
+        with started(broken, cache) as process:
+            # Some wherever the program is then, most after some more cells.
+            wanted = made + generator.randint(1, 5) if number % 5 else 0
+            deadline = time.monotonic() + 120
+            while len(runs(broken)) < wanted:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            time.sleep(generator.uniform(0.0, 0.03 if wanted else 3.0))
             assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        time.sleep(generator.uniform(0.0, 0.03 if wanted else 3.0))
-        assert process.poll() is None, process.communicate()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
         kept = runs(broken)
         assert len(kept) >= made
         assert all(run in expected for run in kept)
         made = len(kept)
     assert 0 < made < len(expected)
-    process = start(broken, cache)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    with started(broken, cache) as process:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
     assert f"{len(expected)} cells, {len(expected) - made} of them computed now" in out
     assert runs(broken) == expected

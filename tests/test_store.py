@@ -611,6 +611,24 @@ def test_an_empty_file_can_become_a_store(path: Path) -> None:
     assert read(path) == [make()]
 
 
+def test_a_store_is_seen_as_it_was_before_it_was_made_or_after(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            made = []
+
+            def make_it_now(statement: str) -> None:
+                if "user_version" in statement and not made:
+                    made.append(statement)
+                    store_module._migrate(writer, 0)
+
+            reader.set_trace_callback(make_it_now)
+            assert store_module._version(reader, path) == 0
+            assert made
+            assert store_module._version(reader, path) == len(MIGRATIONS)
+
+
 def test_a_store_of_a_newer_version_is_left_alone(path: Path) -> None:
     fill(path, make())
     newer = len(MIGRATIONS) + 1

@@ -389,9 +389,14 @@ def _header(path: Path) -> bytes:
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     """The schema version of a store, 0 for a new file; ValueError if we cannot read it."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    # In one transaction: a writer that makes the store between two of them would be seen in half.
+    connection.execute("BEGIN")
+    try:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    finally:
+        connection.rollback()
     new = not (application or version or tables)
     if application != APPLICATION_ID and not new:
         raise ValueError(f"{path} is an SQLite database of another program, not a store of runs")
