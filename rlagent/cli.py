@@ -157,7 +157,7 @@ def _add_train(add: argparse.ArgumentParser) -> None:
 def _add_bench(add: argparse.ArgumentParser) -> None:
     add.description = "Runs methods x tasks x seeds, goes on where it was, and compares them."
     add.add_argument("experiment", nargs="?", type=Path, metavar="FILE.toml", help="the options")
-    add.add_argument("--tasks", type=_texts, metavar="A,B", help="names, FILE.npz, FILE.csv:COLUMN")
+    add.add_argument("--tasks", type=_texts, metavar="A,B", help="names, files, FILE.csv:COLUMN")
     add.add_argument("--suite", dest="suites", type=_texts, metavar="NAME", help="see --list")
     add.add_argument("--suite-dir", metavar="DIR", help="where the files of suites are (data)")
     add.add_argument("--data-dir", metavar="DIR", help="every data file of a folder is a task")

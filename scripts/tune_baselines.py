@@ -38,6 +38,7 @@ from rlagent.baselines.search import Configuration, configuration, distributions
 from rlagent.baselines.single import Reactive, Scheduled
 from rlagent.baselines.transferred import FILE, greedy_order
 from rlagent_envs.config import SCHEDULES
+from rlagent_envs.models import FAMILIES
 from rlagent_envs.tasks import Task
 from rlagent_envs.tasks.procedural import sample_task
 from rlagent_envs.training.bank import make_bank
@@ -122,12 +123,13 @@ def pool() -> list[dict[str, Any]]:
     found = []
     for _ in range(POOL):
         chosen = configuration(study.ask(distributions()))
+        rung = chosen.rung or FAMILIES["mlp"].default
         settings = {k: float(f"{v:.3g}") for k, v in chosen.settings._asdict().items()}
         momentum = settings.pop("momentum")
         found.append(
             settings
             | {"damping": round(1.0 - momentum, 4)}
-            | {"width": chosen.rung.width, "depth": chosen.rung.depth}
+            | {"width": rung.width, "depth": rung.depth}
             | {"schedule": chosen.schedule}
         )
     return found

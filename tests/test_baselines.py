@@ -12,7 +12,7 @@ import optuna
 import pytest
 
 from rlagent.baselines import catalog, population, ray_population, search
-from rlagent.baselines.frozen import frozen, initial_rung
+from rlagent.baselines.frozen import frozen
 from rlagent.baselines.method import Outcome, Problem, best_of, run_together
 from rlagent.baselines.reference import REFERENCE_LEARNING_RATE, reference_start
 from rlagent.baselines.runs import as_test, judge_on_test, play, score_on_test
@@ -372,7 +372,7 @@ def test_the_frozen_space_lies_within_the_bounds_of_the_environment() -> None:
     family = FAMILIES["mlp"]
     assert tuple(space["width"]) == family.widths
     assert tuple(space["depth"]) == family.depths
-    family.check(initial_rung())
+    assert family.default == Rung(2, 64)  # which the text in the file says
 
 
 # --- runs and their judgement

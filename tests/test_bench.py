@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -22,6 +23,8 @@ from rlagent.experiments.sources import Source, guess_target, source, suites, un
 from rlagent.experiments.store import Store
 from rlagent.experiments.stored_run import Packed, StoredRun, pack, unpack
 from rlagent_envs import batch
+from rlagent_envs.models import SEQUENCE, Rung
+from rlagent_envs.tasks.procedural_ratings import sample_ratings_task
 
 SMALL = ["--tasks", "iris", "--updates", "40", "--quiet"]
 PAIR = ["--methods", "constant,cosine@0.01", "--seeds", "2"]
@@ -367,6 +370,82 @@ def test_two_tasks_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^two tasks have the name t: a/t.csv and b/t.csv"):
         unique(pair)
     assert unique([pair[0], pair[0]]) == [pair[0]]
+
+
+def series_file(path: Path) -> None:
+    """Two classes of a curve each, 60 of them."""
+    generator, y = np.random.default_rng(0), np.arange(60) % 2
+    x = np.sin(np.arange(16) * (0.4 + 0.4 * y[:, None])) + generator.normal(0, 0.1, (60, 16))
+    rows = ("\t".join(map(str, row)) for row in np.column_stack([y, x]).tolist())
+    path.write_text("\n".join(rows) + "\n")
+
+
+def test_methods_run_on_what_no_mlp_can_read() -> None:
+    """A search chooses among the rungs of the family of a task."""
+    series_file(Path("curves_TRAIN.tsv"))
+    series_file(Path("curves_TEST.tsv"))
+    methods = ("random:2", "reference")
+    experiment = asked(tasks=("curves_TRAIN.tsv",), methods=methods, seeds=1).experiment()
+    assert experiment.sources == (Source("curves", "curves_TRAIN.tsv"),)
+    found = by_key(computed(experiment.jobs(), 1))
+    assert [run.status for run in found] == ["finished"] * 2, [run.reason for run in found]
+    ladder = {str(Rung(d, w)) for d in SEQUENCE.depths for w in SEQUENCE.widths}
+    assert {trial.rung for run in found for trial in run.trials} <= ladder
+    (only,) = next(run for run in found if run.method == "reference").trials
+    assert only.rung == str(SEQUENCE.default)
+
+
+def test_a_task_may_bring_options_along() -> None:
+    Path("t.csv").write_text("a,b,y\n1,2,3\n")
+    given = {"task": "t.csv", "name": "wide", "target": "b", "family": "mlp", "batch_size": 8}
+    (one,) = asked(tasks=(given,)).experiment().sources
+    assert one == Source("wide", "t.csv", "b", (("batch_size", 8), ("family", "mlp")))
+    keys = {asked(tasks=(task,)).experiment().jobs()[0].key for task in (given, "t.csv:b")}
+    assert len(keys) == 2
+    Path("e.toml").write_text('tasks = [{ task = "t.csv", kind = "regression" }, "iris"]\n')
+    assert read_experiment(Path("e.toml"))["tasks"] == (
+        {"task": "t.csv", "kind": "regression"},
+        "iris",
+    )
+
+
+def test_the_test_part_in_another_file_is_part_of_the_content() -> None:
+    series_file(Path("c_TRAIN.tsv"))
+    series_file(Path("c_TEST.tsv"))
+    first = source("c_TRAIN.tsv").fingerprint()
+    Path("c_TEST.tsv").write_text(Path("c_TEST.tsv").read_text() + "0" + "\t1" * 16 + "\n")
+    assert source("c_TRAIN.tsv").fingerprint() != first
+
+
+def test_folders_ratings_and_domains_have_sources() -> None:
+    Path("pictures/cat").mkdir(parents=True)
+    Path("pictures/cat/1.png").write_bytes(b"1")
+    assert source("pictures").name == "pictures"
+    first = source("pictures").fingerprint()
+    Path("pictures/cat/2.png").write_bytes(b"2")
+    assert source("pictures").fingerprint() != first
+    Path("ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,3.5,4\n")
+    Path("u.data").write_text("1\t2\t3\t4\n")
+    assert source("ratings.csv").target is None
+    assert source("u.data") == Source("u", "u.data")
+    assert source("procedural:ratings:7").load().name == sample_ratings_task(7, 10).name
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"name": "a"}, "a task is a text, or a table with the key task, got {'name': 'a'}"),
+        ({"task": "iris", "famly": "mlp"}, "unknown option 'famly' of the task iris; there are: "),
+        ({"task": "iris", "horizon": 0}, "horizon must be a whole number from 1 up, got 0"),
+        ("procedural:clouds:7", "unknown domain 'clouds'; there are: tables, texts, "),
+        ("procedural:texts:x", "procedural: needs a seed, a whole number from 0 up, got "),
+        ("t.xyz", "unknown task 't.xyz'; there are: breast_cancer, "),
+        ("missing.csv", "there is no file missing.csv"),
+    ],
+)
+def test_a_task_that_cannot_be_is_refused(given: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        source(given)
 
 
 def test_suites_name_what_there_is(shared_data: Path) -> None:

@@ -616,7 +616,7 @@ def test_a_store_is_seen_as_it_was_before_it_was_made_or_after(tmp_path: Path) -
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("PRAGMA journal_mode = WAL")
         with closing(sqlite3.connect(path, isolation_level=None)) as reader:
-            made = []
+            made: list[str] = []
 
             def make_it_now(statement: str) -> None:
                 if "user_version" in statement and not made:

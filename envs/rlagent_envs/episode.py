@@ -134,20 +134,19 @@ def draw(config: EnvConfig, seed: int) -> Start:
 
 
 def suited(start: Start, task: Task) -> Start:
-    """The start without what has no meaning for a task: rungs of other families, levers, attacks.
+    """The start without what has no meaning for a task: levers, attacks, rungs of the MLP.
 
     Ranges of depths and widths are those of the MLP: a network of another family begins on the
-    family's default rung.
+    rung in the same place of its own ladder.
     """
     kept = {
         name: value if name in PLAIN or knobs.meaningful(name, task) else getattr(DEFAULT, name)
         for name, value in start.settings._asdict().items()
     }
-    family = FAMILIES[task.family]
     return replace(
         start,
         settings=Settings(**kept),
-        rung=start.rung if family.name == "mlp" else family.default,
+        rung=FAMILIES[task.family].counterpart(start.rung, FAMILIES["mlp"]),
         robust_epsilon=start.robust_epsilon if task.attackable else 0.0,
     )
 

@@ -7,8 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rlagent_envs.models import Rung
-
 FILE = Path(__file__).with_name("frozen.toml")
 
 
@@ -16,12 +14,6 @@ FILE = Path(__file__).with_name("frozen.toml")
 def frozen() -> dict[str, Any]:
     """What `frozen.toml` says; it must not be changed."""
     return tomllib.loads(FILE.read_text("utf-8"))
-
-
-def initial_rung() -> Rung:
-    """The network that methods begin with, and that budgets are counted in."""
-    initial = frozen()["initial"]
-    return Rung(depth=initial["depth"], width=initial["width"])
 
 
 def learning_rate(method: str) -> float:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from rlagent.baselines.frozen import initial_rung
 from rlagent.controller.deciding import Chances
 from rlagent.history import Record, record_of
 from rlagent_envs import batch, knobs
@@ -23,6 +22,7 @@ from rlagent_envs.batch import Stepped
 from rlagent_envs.books import RungFacts
 from rlagent_envs.dynamics import Report
 from rlagent_envs.episode import Episode, Start, flops_spent
+from rlagent_envs.models import FAMILIES
 from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank
@@ -35,7 +35,7 @@ class Problem:
     task: Task
     bank: Bank
     seed: int
-    updates: float  # budget of a single run, in updates of the initial rung
+    updates: float  # budget of a single run, in updates of the family's default rung
     decisions: int  # evaluations in a single run
 
     def __post_init__(self) -> None:
@@ -43,11 +43,9 @@ class Problem:
         object.__setattr__(self, "task", replace(self.task, test=None))
 
     def start(self, settings: Settings, **changes: Any) -> Start:
-        """The start of a run of the whole budget, from the initial rung if no other is named."""
-        initial = initial_rung()
-        plain = Start(
-            self.seed, settings, initial, float(self.updates), self.decisions, base=initial
-        )
+        """The start of a run of the whole budget, from the default rung if no other is named."""
+        rung = FAMILIES[self.task.family].default
+        plain = Start(self.seed, settings, rung, float(self.updates), self.decisions, base=rung)
         return replace(plain, **changes)
 
     @cached_property

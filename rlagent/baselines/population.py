@@ -105,7 +105,6 @@ class Population:
             "members": self.members,
             **frozen()["population"],
             "space": space(),
-            "initial": frozen()["initial"],
         }
 
 

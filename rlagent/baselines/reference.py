@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from rlagent.baselines.frozen import initial_rung, learning_rate
+from rlagent.baselines.frozen import learning_rate
 from rlagent_envs.episode import Start
+from rlagent_envs.models import FAMILIES
 from rlagent_envs.settings import DEFAULT
 
 REFERENCE_LEARNING_RATE = learning_rate("cosine")
-REFERENCE_RUNG = initial_rung()
 
 
-def reference_start(seed: int, budget: float, decisions: int) -> Start:
+def reference_start(seed: int, budget: float, decisions: int, family: str = "mlp") -> Start:
     """A reference run: the committed learning rate, cosine decay, nothing else tuned."""
     return Start(
         seed=seed,
         settings=DEFAULT._replace(learning_rate=REFERENCE_LEARNING_RATE),
-        rung=REFERENCE_RUNG,
+        rung=FAMILIES[family].default,
         budget=budget,
         decisions=decisions,
         schedule="cosine",

@@ -6,10 +6,10 @@ import logging
 import math
 import warnings
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rlagent.baselines.frozen import frozen, initial_rung
+from rlagent.baselines.frozen import frozen
 from rlagent.baselines.method import (
     Outcome,
     Problem,
@@ -21,7 +21,7 @@ from rlagent.baselines.method import (
     finish,
     one_by_one,
 )
-from rlagent_envs.models import Rung
+from rlagent_envs.models import FAMILIES, Rung
 from rlagent_envs.settings import DEFAULT, Settings
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Configuration(NamedTuple):
     """What a search chooses."""
 
     settings: Settings
-    rung: Rung
+    rung: Rung | None  # of an MLP; None: the default of the task's family
     schedule: str
 
     @classmethod
@@ -45,11 +45,7 @@ class Configuration(NamedTuple):
         )
         if "damping" in chosen:
             settings = settings._replace(momentum=1.0 - float(chosen["damping"]))
-        initial = initial_rung()
-        rung = Rung(
-            depth=int(chosen.get("depth", initial.depth)),
-            width=int(chosen.get("width", initial.width)),
-        )
+        rung = Rung(int(chosen["depth"]), int(chosen["width"])) if "width" in chosen else None
         return cls(settings, rung, str(chosen.get("schedule", "constant")))
 
     def begin(self, problem: Problem, number: int) -> Training:
@@ -61,7 +57,10 @@ class Configuration(NamedTuple):
         """
         # The first has the seed of the single runs that the search is compared with.
         seed = problem.seed + number * 2**32
-        start = problem.start(self.settings, rung=self.rung, schedule=self.schedule, seed=seed)
+        start = problem.start(self.settings, schedule=self.schedule, seed=seed)
+        if self.rung is not None:
+            family = FAMILIES[problem.task.family]
+            start = replace(start, rung=family.counterpart(self.rung, FAMILIES["mlp"]))
         return begin(problem, start)
 
 
@@ -203,7 +202,6 @@ class Search:
             "times": self.times,
             **frozen()["searches"][self.search],
             "space": frozen()[space],
-            "initial": frozen()["initial"],
         }
 
 

@@ -25,6 +25,11 @@ DEFAULT_SEEDS = 3
 DEFAULT_UPDATES = (1000,)
 DEFAULT_STORE = Path("runs/bench.sqlite")
 DEFAULT_SUITE_DIR = Path("data")
+# What lists in a file hold, where it is not texts.
+LISTED: dict[str, tuple[Any, str]] = {
+    "updates": (int, "whole numbers"),
+    "tasks": ((str, dict), "texts or tables"),
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Job:
 class Asked:
     """The options of an experiment, as a file or the command line gives them."""
 
-    tasks: tuple[str, ...] = ()
+    tasks: tuple[str | dict[str, Any], ...] = ()  # see `sources.source`
     suites: tuple[str, ...] = ()
     data_dir: str | None = None
     suite_dir: str = str(DEFAULT_SUITE_DIR)
@@ -103,7 +108,7 @@ class Asked:
         Raises:
             ValueError: if a task, suite, file or method is unknown, or there is no task.
         """
-        found = [source(text, target=self.target) for text in self.tasks]
+        found = [source(given, target=self.target) for given in self.tasks]
         for name in self.suites:
             found += suite_sources(name, Path(self.suite_dir))
         if self.data_dir is not None:
@@ -170,9 +175,8 @@ def read_experiment(path: Path) -> dict[str, Any]:
             called = {tuple: "a list", str: "a text", int: "a whole number"}[wanted]
             raise ValueError(f"{name} in {path} must be {called}, got {value!r}")
         if isinstance(value, list):
-            inner = int if name == "updates" else str
+            inner, called = LISTED.get(name, (str, "texts"))
             if not all(isinstance(one, inner) for one in value):
-                called = "whole numbers" if inner is int else "texts"
                 raise ValueError(f"{name} in {path} must be a list of {called}, got {value!r}")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 

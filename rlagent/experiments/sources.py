@@ -4,22 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rlagent.apply.request import Request
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.task import Task
 
 SUITES_FILE = Path(__file__).with_name("suites.toml")
 PROCEDURAL = "procedural:"
+TABLES = "tables"  # the domain of a procedural task that names none
 # A training draws its seeds below 2^31 by hashing; these it never saw.
 PROCEDURAL_SEEDS = 2_000_000_000
-PROCEDURAL_TEST_ROWS = 4000
-ARRAYS = ".npz"
+PROCEDURAL_TEST_ROWS = {TABLES: 4000}
+OTHER_TEST_ROWS = 1000  # of procedural tasks of other domains
 USUAL_TARGETS = ("target", "label", "class", "y", "income")
+# Of `rlagent tune`, that say how data is read.
+OPTIONS = (
+    "family",
+    "mirrored",
+    "kind",
+    "form",
+    "target",
+    "split_column",
+    "group",
+    "valid",
+    "image_size",
+    "skip_bad",
+    "user",
+    "item",
+    "time",
+    "horizon",
+    "window",
+    "batch_size",
+)
 
 
 @dataclass(frozen=True)
@@ -27,8 +49,9 @@ class Source:
     """A task that can be loaded, on this machine or by another process."""
 
     name: str  # in the store and in the tables
-    place: str  # a bundled name, procedural:SEED, or the path of a file
+    place: str  # a bundled name, procedural:[DOMAIN:]SEED, or the path of a file or folder
     target: str | None = None  # column of a table
+    options: tuple[tuple[str, Any], ...] = ()  # others of `OPTIONS`
 
     @property
     def procedural(self) -> bool:
@@ -41,79 +64,151 @@ class Source:
         Raises:
             ValueError: in one sentence, if it cannot be loaded.
         """
-        from rlagent_envs.tasks import load_task
-        from rlagent_envs.tasks.procedural import sample_task
+        from rlagent.apply.source import load_source
+        from rlagent_envs.tasks.domains import SAMPLERS
 
         if self.procedural:
-            return sample_task(int(self.place.removeprefix(PROCEDURAL)), PROCEDURAL_TEST_ROWS)
-        return load_task(self.place, target=self.target)
+            domain, seed = drawn_by(self.place)
+            return SAMPLERS[domain](seed, PROCEDURAL_TEST_ROWS.get(domain, OTHER_TEST_ROWS))
+        request = Request(target=self.target, **dict(self.options))
+        return load_source(self.place, None, request, None)[0]
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a result depends on: the content of a file, wherever it lies."""
-        if self.is_file:
-            return {
-                "name": self.name,
-                "sha256": _hash_of(Path(self.place), Path(self.place).stat().st_mtime_ns),
-                "target": self.target,
-            }
-        return {"name": self.name}
+        """What a result depends on: the content of what is read, wherever it lies."""
+        found: dict[str, Any] = {"name": self.name}
+        if self.options:
+            found["options"] = {k: v for k, v in self.options if k != "valid"}
+        if files := self._files():
+            found |= {"sha256": _hash_of(*((f, f.stat().st_mtime_ns) for f in files))}
+            found |= {"target": self.target}
+        return found
 
-    @property
-    def is_file(self) -> bool:
-        """Whether it is read from a file of the user's."""
-        return Path(self.place).suffix.lower() in (*_tables(), ARRAYS)
+    def _files(self) -> list[Path]:
+        """All files that are read; none of what has a name."""
+        from rlagent_envs.tasks.registry import is_name
+        from rlagent_envs.tasks.series_files import test_file
+
+        if self.procedural or is_name(self.place):
+            return []
+        files = []
+        for path in filter(None, (self.place, dict(self.options).get("valid"))):
+            inside = sorted(p for p in Path(path).rglob("*") if p.is_file())
+            files += inside if Path(path).is_dir() else [Path(path)]
+        test = test_file(Path(self.place))
+        return files if test is None else [*files, test]
 
 
-def source(text: str, folder: Path | None = None, target: str | None = None) -> Source:
-    """The source of `digits`, `openml:31`, `procedural:7`, `FILE.npz`, or a table in a file.
+def source(
+    given: str | Mapping[str, Any], folder: Path | None = None, target: str | None = None
+) -> Source:
+    """The source of `digits`, `openml:31`, `procedural:7`, a file or a folder.
 
-    A table may have its target behind it: `FILE.csv:COLUMN`, `FILE.parquet:COLUMN`.
+    A table may have its target behind it: `FILE.csv:COLUMN`, `FILE.parquet:COLUMN`. A mapping has
+    such a text as its `task`, and, as it likes, a `name` and any of `OPTIONS`.
 
     Args:
-        text: as people write it.
+        given: as people write it.
         folder: where a relative path is looked for; the present folder where None.
         target: column of a table that names none; guessed where None.
 
     Raises:
-        ValueError: if there is no such task or file.
+        ValueError: if there is no such task, file or option.
     """
-    from rlagent_envs.tasks.registry import TASKS, is_name
+    described = {"task": given} if isinstance(given, str) else dict(given)
+    text, name = described.pop("task", None), described.pop("name", None)
+    if not isinstance(text, str):
+        raise ValueError(f"a task is a text, or a table with the key task, got {given!r}")
+    if unknown := sorted(set(described) - set(OPTIONS)):
+        choices = ", ".join(("name", *OPTIONS))
+        raise ValueError(f"unknown option {unknown[0]!r} of the task {text}; there are: {choices}")
+    if "valid" in described:
+        described["valid"] = str((folder or Path()) / described["valid"])
+    Request(**described)  # it says what is wrong with a value
+    target = described.pop("target", target)
+    found = _named(text) or _read(text, folder or Path(), target, described)
+    return Source(name or found.name, found.place, found.target, tuple(sorted(described.items())))
+
+
+def _named(text: str) -> Source | None:
+    """The source of what has a name; None where it can only be a path."""
+    from rlagent_envs.tasks.registry import is_name
 
     if is_name(text):
         return Source(text, text)
     if text.startswith(PROCEDURAL):
-        if not text.removeprefix(PROCEDURAL).isdecimal():
-            raise ValueError(f"procedural: needs a seed, a whole number from 0 up, got {text!r}")
+        drawn_by(text)
         return Source(text, text)
-    name, _, column = text.rpartition(":")
-    if not name.lower().endswith(_tables()):
-        name, column = text, ""
-    path = (folder or Path()) / name
-    if path.suffix.lower() not in (*_tables(), ARRAYS):
+    return None
+
+
+def _read(text: str, folder: Path, target: str | None, options: Mapping[str, Any]) -> Source:
+    """The source of a file or folder."""
+    from rlagent_envs.tasks.files import LOADERS, check_file
+    from rlagent_envs.tasks.registry import TASKS
+    from rlagent_envs.tasks.series_files import is_series, name_of
+
+    place, _, column = text.rpartition(":")
+    if not place.lower().endswith(_tables()):
+        place, column = text, ""
+    path = folder / place
+    if path.is_dir():
+        return Source(path.resolve().name, str(path))
+    if path.suffix.lower() not in LOADERS:
         raise ValueError(
-            f"unknown task {text!r}; there are: {', '.join(sorted(TASKS))}, procedural:SEED, "
-            f"or give a {_endings()} file"
+            f"unknown task {text!r}; there are: {', '.join(sorted(TASKS))}, "
+            "procedural:[DOMAIN:]SEED, or give the path of a file or folder"
         )
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    is_table = path.suffix.lower() != ARRAYS
-    chosen = (column or target or guess_target(path)) if is_table else None
-    return Source(path.stem, str(path), chosen)
+    check_file(path)
+    if column or _has_target(path, options):
+        return Source(path.stem, str(path), column or target or guess_target(path))
+    return Source(name_of(path) if is_series(path) else path.stem, str(path))
+
+
+def _has_target(path: Path, options: Mapping[str, Any]) -> bool:
+    """Whether a file is a table of which a column is to be predicted."""
+    from rlagent_envs.tasks.loading import Options
+    from rlagent_envs.tasks.rating_files import OF_RATINGS_CSV, find_columns
+    from rlagent_envs.tasks.series_files import is_series
+
+    if path.suffix.lower() not in _tables() or is_series(path):
+        return False
+    if options.get("user") is None:
+        return find_columns(path, Options(target=None)) != OF_RATINGS_CSV
+    return options.get("kind") != "ranking"
+
+
+def drawn_by(place: str) -> tuple[str, int]:
+    """The domain and the seed of `procedural:SEED` or `procedural:DOMAIN:SEED`.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    from rlagent_envs.config import DOMAINS
+
+    domain, _, seed = place.removeprefix(PROCEDURAL).rpartition(":")
+    if not seed.isdecimal():
+        raise ValueError(f"{PROCEDURAL} needs a seed, a whole number from 0 up, got {place!r}")
+    if (domain or TABLES) not in DOMAINS:
+        raise ValueError(f"unknown domain {domain!r}; there are: {', '.join(DOMAINS)}")
+    return domain or TABLES, int(seed)
 
 
 def folder_sources(folder: Path, target: str | None = None) -> list[Source]:
-    """Every table and every .npz file of a folder, by name.
+    """Every data file of a folder, by name; not what is in folders of it, nor plain text.
 
     Raises:
         ValueError: if there is no such folder, or no such file in it.
     """
+    from rlagent_envs.tasks.rating_files import U_DATA
+    from rlagent_envs.tasks.series_files import TEST
+
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
-    endings = (*_tables(), ARRAYS)
+    endings = (*_tables(), ".npz", ".ts", U_DATA)
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
     if not files:
-        raise ValueError(f"the folder {folder} holds no {_endings()} file")
-    return [source(str(path), target=target) for path in files]
+        raise ValueError(f"the folder {folder} holds no {', '.join(endings)} file")
+    return [source(str(path), target=target) for path in files if not path.stem.endswith(TEST)]
 
 
 def guess_target(path: Path) -> str:
@@ -137,10 +232,6 @@ def _tables() -> tuple[str, ...]:
     return tuple(READERS)
 
 
-def _endings() -> str:
-    return f"{', '.join(_tables())} or {ARRAYS}"
-
-
 @cache
 def suites() -> dict[str, dict[str, Any]]:
     """The named suites, as `suites.toml` has them."""
@@ -160,14 +251,15 @@ def suite_sources(name: str, folder: Path) -> list[Source]:
     if name not in suites():
         raise ValueError(f"unknown suite {name!r}; there are: {', '.join(suites())}")
     suite = suites()[name]
-    drawn = range(PROCEDURAL_SEEDS, PROCEDURAL_SEEDS + suite.get("procedural", 0))
     try:
-        named = [source(text, folder) for text in suite.get("tasks", ())]
+        named = [source(given, folder) for given in suite.get("tasks", ())]
     except ValueError as error:
         raise ValueError(
             f"the suite {name} cannot be loaded: {error}; say where its files are by --suite-dir"
         ) from error
-    return named + [source(f"{PROCEDURAL}{seed}") for seed in drawn]
+    begins = f"{PROCEDURAL}{suite['domain']}:" if "domain" in suite else PROCEDURAL
+    seeds = range(PROCEDURAL_SEEDS, PROCEDURAL_SEEDS + suite.get("procedural", 0))
+    return named + [source(f"{begins}{seed}") for seed in seeds]
 
 
 def unique(sources: Iterable[Source]) -> list[Source]:
@@ -175,9 +267,10 @@ def unique(sources: Iterable[Source]) -> list[Source]:
     found: dict[str, Source] = {}
     for one in sources:
         other = found.setdefault(one.name, one)
-        if (other.place, other.target) != (one.place, one.target):
+        if other != one:
             raise ValueError(
-                f"two tasks have the name {one.name}: {other.place} and {one.place}; rename a file"
+                f"two tasks have the name {one.name}: {other.place} and {one.place}; rename a "
+                "file, or give one of them a name in a TOML file"
             )
     return list(found.values())
 
@@ -188,7 +281,20 @@ def names_of(sources: Sequence[Source]) -> list[str]:
 
 
 @cache
-def _hash_of(path: Path, changed: int) -> str:
-    """Of the content; `changed` makes a file that was written since count as another one."""
+def _hash_of(*files: tuple[Path, int]) -> str:
+    """Of the content of files; a file that was written since counts as another one.
+
+    Args:
+        files: each with the time at which it was last written.
+    """
+    if len(files) == 1:
+        return _digest(files[0][0]).hexdigest()[:16]
+    together = hashlib.sha256()
+    for path, _ in files:
+        together.update(path.name.encode() + _digest(path).digest())
+    return together.hexdigest()[:16]
+
+
+def _digest(path: Path) -> Any:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(file, "sha256")

@@ -78,9 +78,9 @@ def main() -> None:
 
 def _job(plain: dict[str, Any]) -> Job:
     cell = plain["cell"]
-    return Job(
-        Cell(**cell | {"source": Source(**cell["source"])}), plain["key"], plain["configuration"]
-    )
+    source = cell["source"]
+    source["options"] = tuple(map(tuple, source["options"]))
+    return Job(Cell(**cell | {"source": Source(**source)}), plain["key"], plain["configuration"])
 
 
 def _stay_on_a_core(number: int) -> None:

@@ -111,6 +111,18 @@ class Family:
         later = [depth for depth in self.depths if depth > rung.depth]
         return Rung(later[0], rung.width) if later else None
 
+    def counterpart(self, rung: Rung, of: Family) -> Rung:
+        """The rung in the place that `rung` has on the ladder of another family.
+
+        Raises:
+            ValueError: if the other family lacks the rung.
+        """
+        of.check(rung)
+        return Rung(
+            _in_place(self.depths, of.depths.index(rung.depth)),
+            _in_place(self.widths, of.widths.index(rung.width)),
+        )
+
     def check(self, rung: Rung) -> None:
         """Raises ValueError, naming the choices, if the ladder lacks the rung."""
         if rung.depth not in self.depths or rung.width not in self.widths:
@@ -118,6 +130,11 @@ class Family:
                 f"{self.name} has no rung {rung}; widths are {', '.join(map(str, self.widths))} "
                 f"and depths {', '.join(map(str, self.depths))}"
             )
+
+
+def _in_place(sizes: tuple[int, ...], place: int) -> int:
+    """The size in a place of a ladder; the largest where the ladder is shorter."""
+    return sizes[min(place, len(sizes) - 1)]
 
 
 def new_part(before: Any, after: np.ndarray) -> np.ndarray:

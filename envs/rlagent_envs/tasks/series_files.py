@@ -39,14 +39,22 @@ def read_series_parts(path: Path) -> dict[str, Series]:
     Raises:
         ValueError: naming the file and line, if one cannot be read, or if there are no labels.
     """
-    parts = {"train": read_series(path)}
-    beside = path.with_name(path.stem[: -len(TRAIN)] + TEST + path.suffix)
-    if path.stem.endswith(TRAIN) and beside.is_file():
-        parts["test"] = read_series(beside)
-    for file, series in zip((path, beside), parts.values(), strict=False):
+    files = {"train": path}
+    if (beside := test_file(path)) is not None:
+        files["test"] = beside
+    parts = {part: read_series(file) for part, file in files.items()}
+    for file, series in zip(files.values(), parts.values(), strict=True):
         if series.y is None:
             raise ValueError(f"{file} has no labels to learn")
     return parts
+
+
+def test_file(path: Path) -> Path | None:
+    """`NAME_TEST` beside `NAME_TRAIN`; None if there is no such file."""
+    if not path.stem.endswith(TRAIN):
+        return None
+    beside = path.with_name(path.stem.removesuffix(TRAIN) + TEST + path.suffix)
+    return beside if beside.is_file() else None
 
 
 def name_of(path: Path) -> str:
