@@ -92,7 +92,7 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
         default=None,
         help="images keep their target when mirrored",
     )
-    add.add_argument("--valid", metavar="FILE", help="validate on this file")
+    add.add_argument("--valid", metavar="FILE|FOLDER", help="validate on this one")
     add.add_argument("--target", metavar="COLUMN", help="what to predict, of a table")
     add.add_argument("--split-column", metavar="COLUMN", help="says train, valid or test")
     add.add_argument("--group", metavar="COLUMN", help="whose rows stay together in a part")

@@ -112,6 +112,24 @@ def test_hidden_files_and_others_do_not_count() -> None:
     assert same(load_file("images"), from_arrays(*arrays()))
 
 
+def test_a_second_folder_validates() -> None:
+    write("images")
+    write("more", 20)
+    task = load_file("images", valid="more")
+    assert [len(one) for one in parts(task)[1::2]] == [40, 20]
+    x, y = arrays(20)
+    assert same(task, from_arrays(*arrays(), x_valid=x, y_valid=y))
+    write("divided/train")
+    write("divided/valid", 20)
+    assert same(load_file("images", valid="divided"), task)
+    assert message_of(load_file, "divided", valid="more") == (
+        "divided has a part to validate on, so more cannot be used too"
+    )
+    assert message_of(load_file, "images", valid="more/above/000.png") == (
+        "what images is validated on must be a folder too, got more/above/000.png"
+    )
+
+
 def test_folders_train_val_and_test_are_the_parts() -> None:
     for part, count in (("train", 40), ("val", 20), ("test", 12)):
         write(f"images/{part}", count)

@@ -1,14 +1,19 @@
 """Data beyond memory: streamed rows train the same as resident ones, bit for bit."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import rlagent
+from rlagent.apply.request import Request
+from rlagent.apply.source import fingerprint, load_source
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
 from rlagent_envs.episode import Start
@@ -136,3 +141,77 @@ def test_what_cannot_be_streamed_is_one_sentence(files: tuple[np.memmap, np.ndar
         make_bank(task, padded=False)
     with pytest.raises(ValueError, match=r"^the rows of data are in memory"):
         Feed(replace(task, streamed=None))
+
+
+# --- data of grain
+
+
+def digits_of_grain(rows: int = ROWS) -> tuple[grain.MapDataset, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 255, (rows, 6, 6), dtype=np.uint8)
+    y = (x[:, :3].mean((1, 2)) > x[:, 3:].mean((1, 2))).astype(np.int64)
+    pairs = grain.MapDataset.range(rows).map(lambda row: {"image": x[row], "label": y[row]})
+    return pairs, x, y
+
+
+@pytest.mark.parametrize("how", ["data set", "batches", "loader"])
+def test_data_of_grain_is_the_task_of_its_arrays(how: str) -> None:
+    pairs, x, y = digits_of_grain()
+    given = {
+        "data set": pairs,
+        "batches": pairs.batch(7).to_iter_dataset(),
+        "loader": grain.DataLoader(
+            data_source=pairs, sampler=grain.samplers.SequentialSampler(ROWS), worker_count=0
+        ),
+    }[how]
+    task, name = load_source(given, None, Request(), None)
+    assert fingerprint(task) == fingerprint(from_arrays(x, y))
+    assert name == "data in memory"
+    validated, _ = load_source(given, None, Request(), digits_of_grain(40)[0])
+    assert fingerprint(validated) == fingerprint(
+        from_arrays(x, y, x_valid=digits_of_grain(40)[1], y_valid=digits_of_grain(40)[2])
+    )
+
+
+def test_streamed_examples_of_grain_train_as_their_array_does() -> None:
+    pairs, x, y = digits_of_grain()
+    task, _ = load_source(pairs, None, Request(streamed=True), None)
+    assert task.streamed is not None
+    resident = from_arrays(x, y)
+    numbers = np.array([5, 3, 5, 0, 100])
+    np.testing.assert_array_equal(task.streamed.take(numbers), resident.train.x[numbers])
+    np.testing.assert_array_equal(task.valid.x, resident.valid.x)
+    options: dict[str, Any] = {"updates": 24, "decisions": 3, "rung": "32x1", "method": "cosine"}
+    found = [
+        rlagent.tune(pairs, streamed=True, **options).history[-1]["valid_loss"],
+        rlagent.tune(x, y, **options).history[-1]["valid_loss"],
+    ]
+    assert found[0] == found[1]
+
+
+def test_texts_of_grain_are_texts() -> None:
+    texts = [f"{'good' if row % 2 else 'bad'} film number {row}" for row in range(60)]
+    pairs = grain.MapDataset.source([(text, row % 2) for row, text in enumerate(texts)])
+    task, _ = load_source(pairs, None, Request(), None)
+    assert fingerprint(task) == fingerprint(from_arrays(texts, np.arange(60) % 2))
+
+
+def test_data_of_grain_that_cannot_be_used_is_named() -> None:
+    pairs, _, y = digits_of_grain()
+    for given, options, message in (
+        (pairs.repeat(), {}, "x repeats without end; give it before repeat()"),
+        (pairs.map(lambda pair: pair["image"]), {}, "an example must be a pair (x, y), or have"),
+        (pairs.map(lambda pair: {"z": 1, "label": 1}), {}, "['label', 'z']"),
+        (pairs.to_iter_dataset(), {"streamed": True}, "streamed needs a grain.MapDataset"),
+        (grain.MapDataset.source([]), {}, "x has no examples"),
+        (pairs, {"group": "a"}, "group is not for data of grain"),
+        (
+            pairs.map_with_index(lambda row, pair: (pair["image"][: 4 + row % 2], pair["label"])),
+            {},
+            "x has inputs of the shapes (4, 6) and (5, 6); all must be the same",
+        ),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            load_source(given, None, Request(**options), None)
+    with pytest.raises(ValueError, match=r"^the examples of grain hold their targets"):
+        load_source(pairs, y, Request(), None)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlagent_envs.tasks.grain_data import is_grain, read_grain
+
 if TYPE_CHECKING:
     from rlagent.apply.request import Request
     from rlagent_envs.tasks.task import Kind, Task
@@ -62,7 +64,7 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
     """The task that `tune` was given, whatever it is, and how `run.json` calls it.
 
     Args:
-        x: a task's name, a path, a `Task`, an array, lists, or a DataFrame.
+        x: a task's name, a path, a `Task`, an array, lists, a DataFrame, or data of grain.
         y: the targets where `x` is an array or a DataFrame; None otherwise, and where a column of
             a DataFrame is the target.
         request: the other options.
@@ -141,6 +143,8 @@ def fingerprint(task: Task) -> str:
 def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
     from rlagent_envs.tasks import from_arrays
 
+    if is_grain(x):
+        return _of_grain(x, y, request, valid)
     _refuse(request, "data in memory", "valid", "split_column", *OF_FILES)
     if request.user is not None or request.item is not None:
         return _ratings(x, y, request, valid)
@@ -166,6 +170,19 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
         seed=request.seed,
         embed=_embeds(request.family),
     )
+
+
+def _of_grain(x: Any, y: Any, request: Request, valid: Any) -> Task:
+    """The task of a data set or loader of grain."""
+    others = ("target", "group", "user", "item", *SERIES)
+    _refuse(request, "data of grain", "valid", "split_column", *others, *OF_FILES)
+    if y is not None:
+        raise ValueError("the examples of grain hold their targets, so y must not be given")
+    inputs, targets = read_grain(x, "x", streamed=request.streamed)
+    if is_grain(valid):
+        valid = read_grain(valid, "valid", streamed=False)
+    # What is to be streamed is so already.
+    return _from_memory(inputs, targets, replace(request, streamed=None), valid)
 
 
 def _forecast(x: Any, y: Any, request: Request, valid: Any) -> Task:

@@ -116,8 +116,8 @@ def tune(
     """Trains a network on data in one run, and keeps what is best by validation loss.
 
     Args:
-        x: a task's name, the path of a file or folder, an array, a DataFrame, or a `Task`; see
-            `rlagent_envs.tasks.load_task`.
+        x: a task's name, the path of a file or folder, an array, a DataFrame, a data set or loader
+            of grain, or a `Task`; see `rlagent_envs.tasks.load_task` and `read_grain`.
         y: labels or values, where `x` is an array or a DataFrame.
         method: controller (a learned policy changes the settings as it goes), or a schedule of
             the learning rate: constant, cosine, one-cycle, step, exponential or warmup-cosine.
@@ -144,10 +144,12 @@ def tune(
         decisions: how often settings may change and the model is validated; about 40 where None.
         batch_size: examples per update; by the number of rows where None.
         streamed: `x` is an array on disk, `np.load("x.npy", mmap_mode="r")`, and its rows to train
-            on stay there and are read in time; where None, if they would take more than 2 GiB.
+            on stay there and are read in time; where None, if they would take more than 2 GiB. So
+            do the examples of a `grain.MapDataset`.
         mirrored: images keep their target when they are mirrored left to right, so that the
             augmentation may do it: photographs do, digits and letters do not.
-        valid: what to validate on: a file, or `(x, y)`. Where None, rows of the data.
+        valid: what to validate on: a file or folder, `(x, y)`, or data of grain. Where None, rows
+            of the data.
         target: the column to predict, of a table or a DataFrame; of a .npy file, that of the
             targets.
         split_column: of a table in a file, the column that says train, valid or test.

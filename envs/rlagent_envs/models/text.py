@@ -22,6 +22,7 @@ import numpy as np
 from rlagent_envs import draws
 from rlagent_envs.forms import UNKNOWN
 from rlagent_envs.models.activations import chosen, relu
+from rlagent_envs.models.embeddings import update_flops
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass, new_part
 from rlagent_envs.models.mlp import Dense
 from rlagent_envs.models.residual import SIDE, draw_kernel
@@ -160,12 +161,14 @@ def flops(shape: ShapeClass) -> tuple[float, float]:
     """Floating-point operations for one example: forward, and forward with backward.
 
     A multiplication and an addition for each weight at each token forward, padding included, twice
-    that backward. To look up vectors is free; their gradients are added up.
+    that backward. To look up vectors is free; their gradients are added up, and each update moves
+    the vectors of all words.
     """
     length, width = shape.input_shape[0], shape.rung.width
     products = shape.rung.depth * 2 * SIDE * width * width * length
     products += POOLS * width * shape.outputs
-    return 2.0 * products, 6.0 * products + width * length
+    backward = 6.0 * products + width * length
+    return 2.0 * products, backward + update_flops(shape.vocabularies[0] * width, shape.batch_size)
 
 
 def widen(

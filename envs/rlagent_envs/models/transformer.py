@@ -22,6 +22,7 @@ import numpy as np
 
 from rlagent_envs import draws
 from rlagent_envs.models.activations import chosen, relu
+from rlagent_envs.models.embeddings import update_flops
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass, new_part
 from rlagent_envs.models.mlp import Dense
 from rlagent_envs.models.residual import survival
@@ -213,7 +214,7 @@ def flops(shape: ShapeClass) -> tuple[float, float]:
 
     A multiplication and an addition for each weight at each token, and for each number of each
     pair of tokens in attention, those that must not see each other included; twice that backward.
-    Looking up the vectors of tokens costs none.
+    Looking up the vectors of tokens costs none, but each update moves all of them.
     """
     depth, width = shape.rung
     (length,) = shape.input_shape
@@ -221,7 +222,8 @@ def flops(shape: ShapeClass) -> tuple[float, float]:
     block = 4 * STREAM * inner + 2 * STREAM * width + 2 * length * inner
     read = length if shape.target_shape else 1
     products = length * depth * block + read * STREAM * shape.outputs
-    return 2.0 * products, 6.0 * products
+    moved = update_flops(shape.vocabularies[0] * STREAM, shape.batch_size)
+    return 2.0 * products, 6.0 * products + moved
 
 
 def widen(

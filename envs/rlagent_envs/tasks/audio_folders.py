@@ -34,13 +34,14 @@ def load_audio_folder(folder: Path, options: Options) -> Task:
 
     Args:
         folder: see `folders.class_files`.
-        options: `skip_bad`, batch size and seed are looked at.
+        options: `skip_bad`, `valid`, batch size and seed are looked at.
 
     Raises:
         ValueError: naming the file or folder that cannot be used.
     """
-    options.allow(f"{folder} is a folder of sound", "skip_bad")
-    parts = folders.class_files(folder, (SUFFIX,))
+    options.allow(f"{folder} is a folder of sound", "skip_bad", "valid")
+    class_files = partial(folders.class_files, suffixes=(SUFFIX,))
+    parts = folders.with_second(class_files(folder), folder, options.valid, class_files)
     every = [path for part in parts.values() for path in part.files]
     facts = folders.read_each(every, _facts, skip_bad=bool(options.skip_bad))
     parts = {name: folders.kept(part, facts) for name, part in parts.items()}

@@ -100,8 +100,8 @@ def load_file(
             such words is taken, because published files come so.
         group: of a table, the column that says which rows must stay together in a part; it is no
             feature.
-        valid: a second file of the same form to validate on: by its own validation rows if it
-            tells them, else by its training rows.
+        valid: a second file or folder of the same form to validate on: by its own validation rows
+            if it tells them, else by its training rows.
         image_size: of images, 32 or 24x32 pixels, height first; where None their own size if it
             is one, else 32.
         skip_bad: leave out files of a folder that cannot be read.

@@ -51,6 +51,33 @@ def class_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Labelled]:
     return parts
 
 
+def with_second(
+    parts: dict[str, Read],
+    folder: Path,
+    second: str | Path | None,
+    parts_of: Callable[[Path], dict[str, Read]],
+) -> dict[str, Read]:
+    """The parts of a folder, and another folder of the same form to validate on.
+
+    Args:
+        parts: of the folder.
+        folder: for errors.
+        second: its part to validate on if it tells one, else that to train on; None: no folder.
+        parts_of: gives the parts of it.
+
+    Raises:
+        ValueError: if it is no folder, or if there is a part to validate on already.
+    """
+    if second is None:
+        return parts
+    if not Path(second).is_dir():
+        raise ValueError(f"what {folder} is validated on must be a folder too, got {second}")
+    if "valid" in parts:
+        raise ValueError(f"{folder} has a part to validate on, so {second} cannot be used too")
+    others = parts_of(Path(second))
+    return parts | {"valid": others.get("valid", others["train"])}
+
+
 def check_counts(train: Labelled, folder: Path) -> None:
     """Raises ValueError if a class has a single file, where some are to be validated on."""
     for label, count in sorted(Counter(train.labels).items()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,15 +33,16 @@ def load_image_folder(folder: Path, options: Options) -> Task:
 
     Args:
         folder: see `folders.class_files`.
-        options: `image_size`, `skip_bad`, batch size and seed are looked at.
+        options: `image_size`, `skip_bad`, `valid`, batch size and seed are looked at.
 
     Raises:
         ValueError: naming the file or folder that cannot be used.
     """
-    options.allow(f"{folder} is a folder of images", "image_size", "skip_bad")
+    options.allow(f"{folder} is a folder of images", "image_size", "skip_bad", "valid")
     skip_bad = bool(options.skip_bad)
     asked = None if options.image_size is None else parse_size(options.image_size)
-    parts = folders.class_files(folder, SUFFIXES)
+    class_files = partial(folders.class_files, suffixes=SUFFIXES)
+    parts = folders.with_second(class_files(folder), folder, options.valid, class_files)
     every = [path for part in parts.values() for path in part.files]
     sizes = folders.read_each(every, size_of, skip_bad=skip_bad)
     size, notes = size_for_all(set(sizes.values()), asked)

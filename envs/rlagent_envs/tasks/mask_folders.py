@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.image_folders import as_pixels, image_task, parse_size, size_for_all
 from rlagent_envs.tasks.pictures import DAMAGES, SUFFIXES, Size, read_picture, size_of
 from rlagent_envs.tasks.splits import SPLIT_NAMES
@@ -44,9 +45,10 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
     Raises:
         ValueError: naming the file that lacks its partner, is of another size, or cannot be read.
     """
-    options.allow(f"{folder} is a folder of images with masks", "image_size")
+    options.allow(f"{folder} is a folder of images with masks", "image_size", "valid")
     asked = None if options.image_size is None else parse_size(options.image_size)
-    parts = {part: _pairs(one) for part, one in _parts(folder).items()}
+    found = folders.with_second(_parts(folder), folder, options.valid, _parts)
+    parts = {part: _pairs(one) for part, one in found.items()}
     size, notes = size_for_all({_size(pair) for pairs in parts.values() for pair in pairs}, asked)
     read = {
         part: (
@@ -60,6 +62,8 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
 
 def _parts(folder: Path) -> dict[str, Path]:
     """The folder of each part: all in train if parts are not told."""
+    if not holds_masks(folder):
+        raise ValueError(f"{folder} holds no folder {MASKS}, nor a folder train with one")
     if (folder / MASKS).is_dir():
         return {"train": folder}
     found: dict[str, Path] = {}

@@ -55,7 +55,7 @@ def load_task(
         target: column to predict.
         split_column: column that says train, valid or test.
         group: column that says which rows stay together in a part.
-        valid: a second file, to validate on; for files.
+        valid: a second file or folder, to validate on.
         image_size: pixels that images are resized to.
         skip_bad: leave out files of a folder that cannot be read.
         kind: classification or regression; inferred where None. Of what users took: ranking.

@@ -1,0 +1,157 @@
+"""Data sets and loaders of grain: what is in an example, in memory or read when it is needed.
+
+They are known by the module of their class, so that grain need not be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from rlagent_envs.tasks.streamed import PIECE, STREAMED_BYTES
+
+READERS = 8  # threads that ask a data set for examples; what they wait for is mostly not Python
+MOST_EXAMPLES = 2**40  # more is what grain says of a data set that repeats without end
+# What the entries of an example may be called.
+TARGETS = ("y", "label", "labels", "target", "targets", "mask")
+INPUTS = ("x", "image", "images", "input", "inputs", "features", "text", "audio")
+
+
+def is_grain(x: Any) -> bool:
+    """Whether something is a data set, a data loader or an iterator of grain."""
+    return any(cls.__module__.split(".")[0] == "grain" for cls in type(x).__mro__)
+
+
+class Examples:
+    """The inputs of a data set that can be asked for any example, as an array on disk can."""
+
+    def __init__(self, data: Any) -> None:
+        """Looks at the first example.
+
+        Args:
+            data: a `grain.MapDataset` whose examples have inputs of one shape and type.
+        """
+        first = np.asarray(_pair(data[0])[0])
+        self._data = data
+        self.shape = (len(data), *first.shape)
+        self.dtype = first.dtype
+        if first.dtype.kind not in "biuf":
+            raise ValueError(f"only numbers can be streamed, but examples have {first.dtype}")
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        return self.shape[0]
+
+    def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
+        """The inputs of some examples, in memory."""
+        made = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        with ThreadPoolExecutor(READERS, thread_name_prefix="grain") as readers:
+            for place, x in enumerate(readers.map(self._input, numbers.tolist())):
+                made[place] = x
+        return made
+
+    def _input(self, number: int) -> np.ndarray:
+        x = np.asarray(_pair(self._data[number])[0])
+        if x.shape != self.shape[1:]:
+            raise ValueError(
+                f"example {number} has the shape {x.shape}, the first one {self.shape[1:]}; all "
+                "must be the same"
+            )
+        return x
+
+
+def read_grain(data: Any, name: str, *, streamed: bool | None = None) -> tuple[Any, np.ndarray]:
+    """Inputs and targets of all examples.
+
+    An example is a pair, or a mapping of which the entries have usual names, such as `image` and
+    `label`. What is not a `grain.MapDataset` is read to its end; there, targets with an axis are
+    those of a batch of examples.
+
+    Args:
+        data: a `grain.MapDataset`, a `grain.IterDataset` or a `grain.DataLoader`.
+        name: what an error calls it.
+        streamed: leave the inputs of a MapDataset where they are, see `from_arrays`; it is read
+            once for its targets. Where None, inputs that would take more than 2 GiB are left.
+
+    Returns:
+        `Examples`, an array `[examples, ...]` or a list of texts; and an array of targets.
+
+    Raises:
+        ValueError: if there are no examples, or no end of them; if an entry of an example cannot
+            be told; if what can only be read in order is to be streamed, or is too large.
+    """
+    random_access = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if not random_access:
+        if streamed:
+            raise ValueError(
+                f"streamed needs a grain.MapDataset, which gives examples in any order, "
+                f"got {type(data).__name__}"
+            )
+        return _in_order(data, name)
+    if len(data) > MOST_EXAMPLES:
+        raise ValueError(f"{name} repeats without end; give it before repeat()")
+    if len(data) == 0:
+        raise ValueError(f"{name} has no examples")
+    size = len(data) * np.size(_pair(data[0])[0])
+    if streamed or (streamed is None and 4 * size > STREAMED_BYTES):
+        examples = Examples(data)
+        return examples, np.stack([np.asarray(y) for _, y in _every(data)])
+    pairs = list(_every(data))
+    return _together([x for x, _ in pairs], name), np.stack([np.asarray(y) for _, y in pairs])
+
+
+def _every(data: Any) -> Iterator[tuple[Any, Any]]:
+    """The inputs and the target of each example, read some at a time."""
+    with ThreadPoolExecutor(READERS, thread_name_prefix="grain") as readers:
+        for first in range(0, len(data), PIECE):
+            numbers = range(first, min(first + PIECE, len(data)))
+            yield from readers.map(lambda number: _pair(data[number]), numbers)
+
+
+def _in_order(data: Iterable[Any], name: str) -> tuple[Any, np.ndarray]:
+    inputs, targets, taken = [], [], 0
+    for element in data:
+        x, y = _pair(element)
+        batched = np.ndim(y) > 0
+        inputs.append(x if batched else [x])
+        targets.append(np.asarray(y) if batched else np.asarray([y]))
+        taken += 4 * np.size(x)
+        if taken > STREAMED_BYTES:
+            raise ValueError(
+                f"{name} gives more than {STREAMED_BYTES / 2**30:g} GiB, or has no end; a "
+                "grain.MapDataset can be streamed"
+            )
+    if not targets:
+        raise ValueError(f"{name} has no examples")
+    return _together(list(chain.from_iterable(inputs)), name), np.concatenate(targets)
+
+
+def _together(inputs: list[Any], name: str) -> Any:
+    """The inputs of all examples: texts as a list, others as one array."""
+    if isinstance(inputs[0], str | bytes):
+        return [x.decode() if isinstance(x, bytes) else x for x in inputs]
+    shapes = {np.shape(x) for x in inputs}
+    if len(shapes) > 1:
+        one, other = sorted(shapes)[:2]
+        raise ValueError(f"{name} has inputs of the shapes {one} and {other}; all must be the same")
+    return np.stack(inputs)
+
+
+def _pair(element: Any) -> tuple[Any, Any]:
+    """The inputs and the target of an example, or of a batch of them."""
+    if isinstance(element, tuple | list) and len(element) == 2:
+        return element[0], element[1]
+    if isinstance(element, Mapping):
+        x = [name for name in INPUTS if name in element]
+        y = [name for name in TARGETS if name in element]
+        if len(x) == len(y) == 1:
+            return element[x[0]], element[y[0]]
+    entries = sorted(element) if isinstance(element, Mapping) else type(element).__name__
+    raise ValueError(
+        f"an example must be a pair (x, y), or have one of {', '.join(INPUTS)} and one of "
+        f"{', '.join(TARGETS)}; it is {entries}"
+    )
