@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 
 
@@ -22,3 +23,16 @@ def processor() -> str:
         lines = []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def peak_memory() -> float:
+    """The largest resident memory of this process so far, in bytes.
+
+    On Linux `getrusage` also counts what the parent had when it started this one; /proc does not.
+    """
+    import resource
+
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
