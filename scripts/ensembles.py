@@ -17,7 +17,7 @@ from typing import Any
 
 import rlagent
 from rlagent.apply.ensembles.kinds import KINDS
-from rlagent.experiments.statistics import interquartile
+from rlagent.experiments.statistics.aggregates import interquartile
 from rlagent.storage import write_json
 from rlagent_envs.reward import FLOOR
 

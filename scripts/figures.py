@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,8 @@ from typing import Any
 
 import jax
 import numpy as np
+
+from scripts import host
 
 Seconds = dict[str, np.ndarray]  # of each variant, [rounds]
 
@@ -61,12 +62,9 @@ class Figure:
 
 def machine() -> dict[str, Any]:
     """What a number was measured on."""
-    model = next(
-        (line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), "?"
-    )
     return {
-        "device": f"{jax.devices()[0].device_kind} ({model})",
-        "cores": len(_affinity()),
+        "device": f"{jax.devices()[0].device_kind} ({host.processor()})",
+        "cores": host.cores(),
         "python": platform.python_version(),
         "jax": jax.__version__,
     }
@@ -137,17 +135,3 @@ class CompileCount:
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _cpu_lines() -> list[str]:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as info:
-            return info.read().splitlines()
-    except OSError:
-        return []
-
-
-def _affinity() -> Sequence[int] | set[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return range(os.cpu_count() or 1)

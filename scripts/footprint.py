@@ -16,22 +16,17 @@ from scripts.figures import Figure
 from scripts.shares import SHIPPED, any_controller
 
 # The command as it is, but that it tells of its first decision and, at the end, of its peak memory.
-# On Linux what the kernel says of a child that has ended counts the parent's memory at its start.
 TOLD = """
-import resource, sys
-from pathlib import Path
+import sys
 from functools import partial
 from rlagent.apply import tuning
 def tell(record):
     print("decision", file=sys.stderr, flush=True)
 tuning.tune = partial(tuning.tune, callback=tell)
 from rlagent.cli import main
+from scripts.host import peak_memory
 status = main(sys.argv[1:])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-if sys.platform == "linux":
-    lines = Path("/proc/self/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-print("peak", peak, file=sys.stderr, flush=True)
+print("peak", peak_memory(), file=sys.stderr, flush=True)
 sys.exit(status)
 """
 
@@ -58,20 +53,19 @@ def run(arguments: list[str], cache: Path) -> Ran:
         text=True,
     )
     assert process.stderr is not None
-    peak = 0
+    peak = 0.0
     for line in process.stderr:
         if line == "decision\n":
             first = time.perf_counter() - begun if first != first else first
         elif line.startswith("peak "):
-            peak = int(line.split()[1])
+            peak = float(line.split()[1])
         else:
             told += line
     status = process.wait()
     seconds = time.perf_counter() - begun
     if status:
         raise RuntimeError(f"rlagent {' '.join(arguments)} failed: {told[-500:]}")
-    scale = 1024**3 if sys.platform == "darwin" else 1024**2
-    return Ran(first, seconds, peak / scale)
+    return Ran(first, seconds, peak / 1024**3)
 
 
 def tuning(times: int = 3) -> Iterator[Figure]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rlagent.experiments import statistics
-from rlagent.experiments.statistics import Interval
+from rlagent.experiments.statistics import aggregates, comparisons
+from rlagent.experiments.statistics.bootstrap import Interval
 from rlagent_envs import knobs
 from rlagent_envs.config import BASIC_KNOBS
 from rlagent_envs.tasks.task import Task
@@ -141,7 +141,7 @@ class Effect:
         """As it stands in a table."""
         value, low, high = self.difference
         mark = {"better": " **better**", "worse": " worse"}.get(
-            statistics.verdict(self.difference) or "", ""
+            comparisons.verdict(self.difference) or "", ""
         )
         return f"{value:+.3f} ({low:+.3f} to {high:+.3f}){mark}"
 
@@ -154,7 +154,7 @@ def _effect(
     difference = bench.paired(name, arm, off, "score")
     if len(difference) < 2:
         return None
-    found = statistics.interquartile(difference[None])
+    found = aggregates.interquartile(difference[None])
     return Effect(lever, short(name), column, found, len(difference))
 
 
@@ -162,7 +162,7 @@ def _middle(bench: Bench, name: str, arm: Arm | None, what: str, digits: int) ->
     found = [] if arm is None else bench.results(name, arm)
     if not found:
         return "-"
-    return f"{statistics.interquartile_mean(np.array(list(each(found, what)))):.{digits}f}"
+    return f"{aggregates.interquartile_mean(np.array(list(each(found, what)))):.{digits}f}"
 
 
 def tables(bench: Bench, fingerprint: str) -> str:
@@ -242,7 +242,7 @@ def _verdicts(effects: list[Effect]) -> Iterator[str]:
                 ", ".join(
                     one.task
                     for one in own
-                    if one.column == column and statistics.verdict(one.difference) == verdict
+                    if one.column == column and comparisons.verdict(one.difference) == verdict
                 )
                 or "-"
                 for verdict in ("better", "worse", "equal")
@@ -250,5 +250,5 @@ def _verdicts(effects: list[Effect]) -> Iterator[str]:
             for column in ("fixed", "cosine")
         )
         chosen = [one for one in own if one.column == "choice"]
-        choice = ", ".join(f"{one.task}: {statistics.verdict(one.difference)}" for one in chosen)
+        choice = ", ".join(f"{one.task}: {comparisons.verdict(one.difference)}" for one in chosen)
         yield f"| {lever} | {fixed} | {choice or '-'} | {cosine} |"

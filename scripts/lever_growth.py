@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlagent.experiments import statistics
+from rlagent.experiments.statistics import aggregates, comparisons
 from scripts.lever_runs import TASKS, Arm, Bench, each, short
 
 SMALL, FINAL = (1, 32), (2, 128)  # depth and width
@@ -40,14 +40,14 @@ def table(bench: Bench) -> str:
             if not found:
                 continue
             score, metric = (
-                statistics.interquartile_mean(np.array(list(each(found, what))))
+                aggregates.interquartile_mean(np.array(list(each(found, what))))
                 for what in ("score", "metric")
             )
             told = "-"
             if arm != WHOLE and len(found) > 1:
-                difference = statistics.interquartile(bench.paired(name, arm, WHOLE, "score")[None])
+                difference = aggregates.interquartile(bench.paired(name, arm, WHOLE, "score")[None])
                 value, low, high = difference
-                told = f"{value:+.3f} ({low:+.3f} to {high:+.3f}) {statistics.verdict(difference)}"
+                told = f"{value:+.3f} ({low:+.3f} to {high:+.3f}) {comparisons.verdict(difference)}"
             lines.append(
                 f"| {short(name)} | {words} | {score:.3f} | {told} | {metric:.4f} | {len(found)} |"
             )

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from rlagent.apply.driver import best_model
 from rlagent.apply.robustness import RESTARTS, STEPS, worst_case
-from rlagent.experiments import statistics
+from rlagent.experiments.statistics import aggregates
 from rlagent_envs.episode import Episode
 from rlagent_envs.tasks.task import Task
 from scripts.lever_runs import Arm, Bench, short
@@ -87,7 +87,7 @@ def table(bench: Bench) -> str:
         for words, arm in ARMS.items():
             curves = _curve(bench, name, arm)
             if len(curves):
-                means = [statistics.interquartile_mean(column) for column in curves.T]
+                means = [aggregates.interquartile_mean(column) for column in curves.T]
                 told = " | ".join(f"{mean:.3f}" for mean in means)
                 lines.append(f"| {short(name)} | {words} | {len(curves)} | {told} |")
     return "\n".join(lines) + "\n"
@@ -103,7 +103,7 @@ def draw(bench: Bench) -> Figure:
             curves = _curve(bench, name, arm)
             if not len(curves):
                 continue
-            means = [statistics.interquartile_mean(column) for column in curves.T]
+            means = [aggregates.interquartile_mean(column) for column in curves.T]
             panel.fill_between(EPSILONS, curves.min(0), curves.max(0), color=color, alpha=0.15)
             panel.plot(EPSILONS, means, color=color, marker="o", markersize=3, label=words)
         panel.axvline(TRAINED_AT, color="#bbbbbb", linewidth=0.8, linestyle="--")

@@ -28,20 +28,16 @@ if TYPE_CHECKING:
 NUMERIC, CATEGORICAL, MISSING = 14, 6, 0.02
 BELOW_SECONDS, BELOW_GIGABYTES = 10.0, 2.0  # for a million rows of .csv
 
-# In a process of its own; on Linux what the kernel says of a child counts the parent's memory.
+# In a process of its own.
 TOLD = """
-import json, resource, sys, time
-from pathlib import Path
+import json, sys, time
 import pandas, rlagent_envs.models
 from rlagent_envs.tasks import load_task
+from scripts.host import peak_memory
 begun = time.perf_counter()
 task = load_task(sys.argv[1], target="target")
 seconds = time.perf_counter() - begun
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-if sys.platform == "linux":
-    lines = Path("/proc/self/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-print(json.dumps({"seconds": seconds, "peak": peak, "features": task.features}))
+print(json.dumps({"seconds": seconds, "peak": peak_memory(), "features": task.features}))
 """
 
 
@@ -100,8 +96,7 @@ def measured(path: Path, rows: int, times: int) -> list[Figure]:
     """Seconds and gigabytes of loading a file, the worst of some times."""
     told = [load(path) for _ in range(times)]
     seconds = sorted(one["seconds"] for one in told)
-    scale = 1024**3 if sys.platform == "darwin" else 1024**2
-    gigabytes = sorted(one["peak"] / scale for one in told)
+    gigabytes = sorted(one["peak"] / 1024**3 for one in told)
     what = f"loading {rows} rows x {NUMERIC + CATEGORICAL} columns of {path.suffix}"
     asked = path.suffix == ".csv" and rows >= 1_000_000
     size = {"file MB": path.stat().st_size / 1e6, "features": told[0]["features"]}

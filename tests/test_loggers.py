@@ -12,16 +12,13 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
-    EventAccumulator,
-)
-from tensorboard.plugins.hparams.plugin_data_pb2 import (  # type: ignore[import-untyped]
-    HParamsPluginData,
-)
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import rlagent
-from rlagent.apply import loggers
-from rlagent.apply.loggers import ENVIRONMENT, RunLog, final_scalars, open_log, scalars
+from rlagent.apply.loggers import mlflow, run_log
+from rlagent.apply.loggers.run_log import ENVIRONMENT, RunLog, open_log
+from rlagent.apply.loggers.writer import final_scalars, scalars
 from rlagent.apply.result import Result
 from rlagent.apply.tuning import Interrupted
 from rlagent.cli import main, parser
@@ -103,7 +100,7 @@ def records(first: int, last: int) -> list[dict[str, Any]]:
 
 
 def write_artifacts(folder: Path) -> None:
-    for name in loggers.ARTIFACTS:
+    for name in mlflow.ARTIFACTS:
         (folder / name).write_bytes(b"content of " + name.encode())
 
 
@@ -256,7 +253,7 @@ def test_tensorboard_needs_neither_torch_nor_tensorflow(folder: Path) -> None:
 import sys
 sys.modules["torch"] = sys.modules["tensorflow"] = None
 from pathlib import Path
-from rlagent.apply.loggers import RunLog
+from rlagent.apply.loggers.run_log import RunLog
 log = RunLog(["tensorboard"])
 log.begin(Path({str(folder)!r}), [{record(1)!r}])
 log.end({SUMMARY!r})
@@ -334,6 +331,7 @@ def test_a_missing_package_is_named_before_anything_is_done(
     for module in [one for one in sys.modules if one.split(".")[0] == name]:
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"rlagent.apply.loggers.{name}_events", raising=False)
     sentence = rf"^the log to {name} needs pip install 'rlagent\[log\]': .*{name}"
     with pytest.raises(ValueError, match=sentence):
         rlagent.tune("iris", out="run", log=name)
@@ -400,7 +398,7 @@ def test_a_log_that_fails_does_not_cost_the_run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(loggers.WRITERS, "wandb", Broken)
+    monkeypatch.setitem(run_log.WRITERS, "wandb", Broken)
     monkeypatch.setattr(Broken, "moment", moment)
     result = rlagent.tune("iris", **SMALL, out="run", log=["wandb", "tensorboard"])
     out, err = capsys.readouterr()
@@ -439,7 +437,7 @@ def test_ctrl_c_is_no_failure_of_a_log(folder: Path, monkeypatch: pytest.MonkeyP
         raise Stop
 
     monkeypatch.setattr(Broken, "write", interrupt)
-    monkeypatch.setitem(loggers.WRITERS, "wandb", Broken)
+    monkeypatch.setitem(run_log.WRITERS, "wandb", Broken)
     log = RunLog(["wandb"])
     log.begin(folder, [])
     with pytest.raises(Stop):
@@ -454,7 +452,7 @@ def test_the_environment_stays_what_it_was(folder: Path, monkeypatch: pytest.Mon
         print("an address", end="")
 
     monkeypatch.setattr(Broken, "write", look)
-    monkeypatch.setitem(loggers.WRITERS, "wandb", Broken)
+    monkeypatch.setitem(run_log.WRITERS, "wandb", Broken)
     monkeypatch.setenv("WANDB_MODE", "online")
     before = dict(os.environ)
     log = RunLog(["wandb"])
@@ -468,7 +466,7 @@ def test_stdout_is_for_results(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Broken, "write", lambda self, line: print("an address"))
-    monkeypatch.setitem(loggers.WRITERS, "wandb", Broken)
+    monkeypatch.setitem(run_log.WRITERS, "wandb", Broken)
     log = RunLog(["wandb"])
     log.begin(folder, [])
     log.show(record(1))

@@ -15,7 +15,7 @@ from rlagent_envs.tasks.procedural import (
     MAX_VALID_ROWS,
     SOURCES,
     draw_recipe,
-    noisy_classes,
+    noisy_target,
     sample_task,
 )
 from rlagent_envs.tasks.task import Task
@@ -101,7 +101,7 @@ def test_a_class_that_is_not_trained_on_becomes_another() -> None:
     generator = np.random.default_rng(0)
     recipe = replace(draw_recipe(generator), noise=0.0, train_rows=4)
     y = np.array([0, 5, 5, 0, 3, 7, 5, 0])
-    numbers, classes = noisy_classes(generator, recipe, y)
+    numbers, classes = noisy_target(generator, recipe, y)
     assert classes == 2
     assert numbers.tolist() == [0, 1, 1, 0, 1, 1, 1, 0]
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlagent.experiments import anytime, statistics
+from rlagent.experiments import anytime
 from rlagent.experiments import scoreboard as module
 from rlagent.experiments.scoreboard import scoreboard
+from rlagent.experiments.statistics import aggregates, comparisons
 from rlagent.experiments.stored_run import Curve, StoredRun, Trial
 from rlagent.experiments.tables import markdown, text
 
@@ -138,9 +139,9 @@ def test_a_row_is_what_the_statistics_say() -> None:
     base = np.array([[[noise(t, s)] * 2 for s in range(4)] for t in TASKS])
     row = row_of(board, "equal")
     for name, values in (("score", cells), ("difference", cells - base)):
-        expected = statistics.interquartile(values, draws=DRAWS)
+        expected = aggregates.interquartile(values, draws=DRAWS)
         assert list(row[name].values()) == pytest.approx(list(expected), rel=1e-4)
-    chance = statistics.improvement(cells, base, draws=DRAWS)
+    chance = comparisons.improvement(cells, base, draws=DRAWS)
     assert list(row["probability"].values()) == pytest.approx(list(chance), rel=1e-4)
 
 

@@ -6,28 +6,24 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from rlagent.experiments import statistics
-from rlagent.experiments.statistics import (
-    Interval,
-    Match,
-    best_known,
-    expected_best,
-    expected_bests,
-    improvement,
+from rlagent.experiments.statistics import aggregates, bootstrap, search
+from rlagent.experiments.statistics.aggregates import (
     interquartile,
     interquartile_mean,
-    multiple_to_match,
+    seeds_interquartile,
+    task_mean,
+)
+from rlagent.experiments.statistics.bootstrap import Interval, resample
+from rlagent.experiments.statistics.comparisons import (
+    best_known,
+    improvement,
     performance_profile,
     ranks,
     regrets,
-    resample,
-    seeds_interquartile,
-    speed_up,
-    task_mean,
-    trials_to_match,
-    unpaired_improvement,
     verdict,
 )
+from rlagent.experiments.statistics.search import Match, expected_bests, trials_to_match
+from rlagent.experiments.statistics.speed_up import multiple_to_match, speed_up
 
 NAN = np.nan
 
@@ -74,7 +70,7 @@ def test_a_task_without_runs_cannot_be_drawn_from() -> None:
 def test_each_draw_is_the_interquartile_mean_of_its_runs(shape: tuple[int, ...]) -> None:
     table = holed(shape).reshape(*shape[:2], -1)
     counts = resample(~np.isnan(table).all(axis=2), 600, 1)
-    drawn = statistics._interquartile_draws(table, counts)
+    drawn = aggregates._interquartile_draws(table, counts)
     assert len(drawn) == 600
     for number in (0, 1, 2, 249, 250, 599):
         runs = np.repeat(table.reshape(-1, table.shape[2]), counts[number].ravel().astype(int), 0)
@@ -105,7 +101,7 @@ def test_a_bootstrap_of_normal_values_is_widened_to_students_interval(number: in
     values = np.random.default_rng(number).normal(size=number)
     spread = values.std() / np.sqrt(number)  # of the bootstrap, from the same values
     student = stats.t.interval(0.95, number - 1, values.mean(), stats.sem(values))
-    reach = stats.norm.ppf(0.975) * spread * statistics._widening(number)
+    reach = stats.norm.ppf(0.975) * spread * bootstrap._widening(number)
     assert values.mean() + reach == pytest.approx(student[1])
 
 
@@ -140,7 +136,7 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says(
 
 
 def test_plain_quantiles_of_few_tasks_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "_widening", lambda independent: 1.0)
+    monkeypatch.setattr(bootstrap, "_widening", lambda independent: 1.0)
     assert covered(3, 4, 1.0) < 0.85
 
 
@@ -205,34 +201,6 @@ def test_the_probability_of_improvement_counts_pairs_and_halves_ties() -> None:
     assert improvement([[0.0] * 3] * 3, [[1.0] * 3] * 3) == (1.0, 1.0, 1.0)
 
 
-def test_the_unpaired_probability_is_that_of_mann_and_whitney() -> None:
-    generator = np.random.default_rng(7)
-    ours = generator.integers(5, size=(4, 9)).astype(float)
-    theirs = generator.integers(6, size=(4, 5)).astype(float)
-    ours[1, 3:] = theirs[2, 0] = NAN
-    pairs = [
-        (mine[~np.isnan(mine)], other[~np.isnan(other)])
-        for mine, other in zip(ours, theirs, strict=True)
-    ]
-    shares = [stats.mannwhitneyu(b, a).statistic / (len(a) * len(b)) for a, b in pairs]
-    found = unpaired_improvement(ours, theirs)
-    assert found.value == pytest.approx(np.mean(shares))
-    assert 0.0 <= found.low < found.value < found.high <= 1.0
-    # Where nothing can be drawn differently there is nothing to be unsure of.
-    assert unpaired_improvement([[0.0, 0.1]] * 2, [[1.0, 1.1, NAN]] * 2) == (1.0, 1.0, 1.0)
-
-
-def test_the_unpaired_interval_covers_the_truth() -> None:
-    generator = np.random.default_rng(8)
-    hits = 0
-    for number in range(150):
-        tasks = generator.normal(size=(6, 1))
-        ours, theirs = tasks + generator.normal(size=(6, 5)), tasks + generator.normal(size=(6, 7))
-        found = unpaired_improvement(ours, theirs, draws=400, seed=number)
-        hits += found.low <= 0.5 <= found.high
-    assert hits >= 137  # 142.5 expected
-
-
 def test_a_profile_is_the_share_of_runs_below() -> None:
     table = [[0.0, 0.1, 0.2, 0.3], [0.4, NAN, NAN, NAN]]
     band = performance_profile(table, [-0.1, 0.0, 0.2, 0.5])
@@ -264,25 +232,19 @@ def test_the_expected_best_is_the_mean_over_all_subsets() -> None:
     valid, test = np.random.default_rng(1).standard_normal((2, 7))
     for k in range(1, 8):
         best = [test[min(chosen, key=lambda i: valid[i])] for chosen in combinations(range(7), k)]
-        assert expected_best(valid, test, k) == pytest.approx(np.mean(best))
         assert expected_bests(valid, test)[k - 1] == pytest.approx(np.mean(best))
 
 
 def test_trials_of_equal_validation_score_share_their_chances() -> None:
-    assert expected_best([0.0, 0.0, 1.0], [4.0, 2.0, 9.0], 2) == pytest.approx(3.0)
+    assert expected_bests([0.0, 0.0, 1.0], [4.0, 2.0, 9.0])[1] == pytest.approx(3.0)
 
 
 def test_chances_hold_for_pools_whose_factorials_overflow() -> None:
-    chances = statistics._chances(1500)
+    chances = search._chances(1500)
     np.testing.assert_allclose(chances.sum(axis=1), 1.0)
     i = np.arange(30)
     exact = special.comb(29 - i, 6) / special.comb(30, 7)
-    np.testing.assert_allclose(statistics._chances(30)[6], exact, rtol=1e-12)
-
-
-def test_a_k_that_the_pool_does_not_have_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^k must be from 1 to the 2 trials of the pool, got 3$"):
-        expected_best([0.0, 1.0], [0.0, 1.0], 3)
+    np.testing.assert_allclose(search._chances(30)[6], exact, rtol=1e-12)
 
 
 def test_trials_to_match_are_interpolated_and_bounded() -> None:

@@ -22,9 +22,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlagent.experiments import store as store_module
+from rlagent.experiments import store_file
 from rlagent.experiments.export import export, list_text, show_text
-from rlagent.experiments.store import MIGRATIONS, Store
+from rlagent.experiments.store import Store
+from rlagent.experiments.store_file import MIGRATIONS
 from rlagent.experiments.stored_run import Curve, StoredRun, Trial
 
 NOBODY = 65534
@@ -545,7 +546,7 @@ def test_a_lock_of_another_program_is_waited_for_and_told(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(path, make())
-    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(store_file, "LOCK_SECONDS", 0.2)
     sentence = r"^another program has kept .* locked for 0\.2 seconds; close it, or try again later"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -621,12 +622,12 @@ def test_a_store_is_seen_as_it_was_before_it_was_made_or_after(tmp_path: Path) -
             def make_it_now(statement: str) -> None:
                 if "user_version" in statement and not made:
                     made.append(statement)
-                    store_module._migrate(writer, 0)
+                    store_file._migrate(writer, 0)
 
             reader.set_trace_callback(make_it_now)
-            assert store_module._version(reader, path) == 0
+            assert store_file._version(reader, path) == 0
             assert made
-            assert store_module._version(reader, path) == len(MIGRATIONS)
+            assert store_file._version(reader, path) == len(MIGRATIONS)
 
 
 def test_a_store_of_a_newer_version_is_left_alone(path: Path) -> None:
@@ -643,7 +644,7 @@ def test_a_store_of_an_older_version_is_read_and_brought_up_to_date(
     fill(path, make(), make(1))
     steps = ("UPDATE runs SET task = task || '-two'", "UPDATE runs SET task = task || '-three'")
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "MIGRATIONS", (*MIGRATIONS, *steps))
+        patch.setattr(store_file, "MIGRATIONS", (*MIGRATIONS, *steps))
         before = path.read_bytes()
         assert [run.task for run in read(path)] == ["digits-two-three"] * 2
         assert path.read_bytes() == before  # a reader changes nothing
@@ -658,7 +659,7 @@ def test_a_migration_that_fails_changes_nothing(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(path, make())
-    monkeypatch.setattr(store_module, "MIGRATIONS", (*MIGRATIONS, "DELETE FROM runs; NONSENSE"))
+    monkeypatch.setattr(store_file, "MIGRATIONS", (*MIGRATIONS, "DELETE FROM runs; NONSENSE"))
     with pytest.raises(ValueError, match=r"^cannot use the store .*NONSENSE"):
         fill(path)
     monkeypatch.undo()
@@ -715,7 +716,7 @@ def test_a_file_system_without_shared_memory_is_named(path: Path) -> None:
     with closing(sqlite3.connect(address, uri=True)) as connection:
         connection.execute("CREATE TABLE x (y)")
         with pytest.raises(ValueError, match="its file system has no shared memory"):
-            store_module._enter_wal(connection, path)
+            store_file._enter_wal(connection, path)
 
 
 def test_a_store_opened_to_read_is_not_written(path: Path) -> None:

@@ -71,17 +71,7 @@ def _name_ends(panel: Axes, ends: list[tuple[str, float, str]]) -> None:
     for place, name, value, colour in sorted(places):
         place = max(min(place, 1.0), previous + 0.075)
         previous = place
-        panel.annotate(
-            f"{name} {value:.3g}",
-            (1.0, place),
-            xycoords="axes fraction",
-            xytext=(7, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            fontsize=9,
-            annotation_clip=False,
-        )
+        name_beside(panel, f"{name} {value:.3g}", place, colour, "axes fraction")
 
 
 def setting(
@@ -105,15 +95,31 @@ def setting(
     else:
         spread = max(0.15 * (high - low), 0.01)
         panel.set_ylim(low - spread, high + spread)
+    name_beside(panel, f"{values[-1]:.2g}", values[-1], colour, "data")
+
+
+def name_beside(
+    panel: Axes, words: str, height: float, colour: str, units: str, size: float = 9
+) -> None:
+    """Words right of a panel.
+
+    Args:
+        panel: beside which they are.
+        words: what they say.
+        height: of their middle.
+        colour: of the letters.
+        units: of the height: `axes fraction` or `data`.
+        size: of the letters, in points.
+    """
     panel.annotate(
-        f"{values[-1]:.2g}",
-        (1.0, values[-1]),
-        xycoords=("axes fraction", "data"),
+        words,
+        (1.0, height),
+        xycoords=("axes fraction", units),
         xytext=(7, 0),
         textcoords="offset points",
         va="center",
         color=colour,
-        fontsize=9,
+        fontsize=size,
         annotation_clip=False,
     )
 

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rlagent.apply.jobs import Job, job_again, new_job
-from rlagent.apply.loggers import RunLog, open_log
+from rlagent.apply.loggers.run_log import RunLog, open_log
 from rlagent.apply.request import Request
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlagent.experiments import statistics
+from rlagent.experiments.statistics import aggregates
 from rlagent.experiments.stored_run import StoredRun
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _add_bands(members: Sequence[tuple[Board, np.ndarray]]) -> None:
     for start in range(0, len(members), 64):
         part = members[start : start + 64]
         ends = np.cumsum([len(scores) for _, scores in part])[:-1]
-        band = statistics.seeds_interquartile(
+        band = aggregates.seeds_interquartile(
             np.concatenate([scores for _, scores in part]), draws=DRAWS
         )
         for name, values in zip(("score", "low", "high"), band, strict=True):

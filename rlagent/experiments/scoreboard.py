@@ -17,7 +17,7 @@ method. Failed runs are listed, and count for nothing else.
         "difference": INTERVAL | null,  # interquartile mean of the pairs, ours minus theirs
         "verdict": "better" | "equal" | "worse" | null,  # equal: the interval holds 0
         "probability": INTERVAL | null,  # that a run is better than its partner
-        "regret": INTERVAL,  # interquartile mean, to the best known; see statistics.best_known
+        "regret": INTERVAL,  # interquartile mean, to the best known; see comparisons.best_known
         "rank": INTERVAL | null,  # mean over tasks; 1 is best; null where there are no rivals
         "worst": {"task", "difference"} | null,  # the task with the highest mean difference
         "speed_up": INTERVAL + {"censored", "at_least", "at_most", "tasks"} | null,
@@ -48,9 +48,10 @@ from typing import Any
 
 import numpy as np
 
-from rlagent.experiments import statistics
 from rlagent.experiments.anytime import anytime
-from rlagent.experiments.statistics import DRAWS, Interval
+from rlagent.experiments.statistics import aggregates, comparisons, search
+from rlagent.experiments.statistics.bootstrap import DRAWS, Interval
+from rlagent.experiments.statistics.speed_up import speed_up
 from rlagent.experiments.stored_run import StoredRun, Trial
 
 Board = dict[str, Any]
@@ -202,7 +203,7 @@ def _seeds(table: Runs) -> dict[str, int]:
 
 def _rows(table: Runs, updates: int | None, against: str, draws: int) -> list[Board]:
     """A row for each method that has a run."""
-    regrets, ranks = statistics.regrets(table.scores), statistics.ranks(table.scores)
+    regrets, ranks = comparisons.regrets(table.scores), comparisons.ranks(table.scores)
     theirs = table.scores[table.methods.index(against)]
     multiples = _multiples(table)
     rows = []
@@ -213,7 +214,7 @@ def _rows(table: Runs, updates: int | None, against: str, draws: int) -> list[Bo
             continue
         rank = None
         if not np.isnan(ranks[number]).all():
-            rank = statistics.task_mean(
+            rank = aggregates.task_mean(
                 ranks[number], least=1.0, most=len(table.methods), draws=draws
             )
         rows.append(
@@ -224,8 +225,8 @@ def _rows(table: Runs, updates: int | None, against: str, draws: int) -> list[Bo
                 "runs": int(there.sum()),
                 "cost": _mean(table.costs[number]),
                 "seconds": _sum(table.seconds[number]),
-                "score": _interval(statistics.interquartile(ours, draws=draws)),
-                "regret": _interval(statistics.interquartile(regrets[number], draws=draws)),
+                "score": _interval(aggregates.interquartile(ours, draws=draws)),
+                "regret": _interval(aggregates.interquartile(regrets[number], draws=draws)),
                 "rank": rank and _interval(rank),
                 "speed_up": _speed_up(table, number, multiples, draws),
                 "metric": _metric(table, number),
@@ -245,7 +246,7 @@ def _compared(
     row |= {"probability": None, "worst": None}
     if not other or not paired.any():
         return row
-    difference = statistics.interquartile(differences, draws=draws)
+    difference = aggregates.interquartile(differences, draws=draws)
     on_tasks = paired.any(axis=(1, 2))
     means = np.where(paired, differences, 0.0).sum(axis=(1, 2)) / np.maximum(
         paired.sum(axis=(1, 2)), 1
@@ -253,8 +254,8 @@ def _compared(
     worst = int(np.argmax(np.where(on_tasks, means, -np.inf)))
     return row | {
         "difference": _interval(difference),
-        "verdict": statistics.verdict(difference),
-        "probability": _interval(statistics.improvement(ours, theirs, draws=draws)),
+        "verdict": comparisons.verdict(difference),
+        "probability": _interval(comparisons.improvement(ours, theirs, draws=draws)),
         "worst": {"task": tasks[worst], "difference": float(means[worst])},
     }
 
@@ -278,7 +279,7 @@ def _speed_up(
     there = ~np.isnan(costs)
     numbers = there.sum(axis=1)
     means = np.where(there, costs, 0.0).sum(axis=1) / np.maximum(numbers, 1)
-    found = statistics.speed_up(
+    found = speed_up(
         table.scores[method],
         table.scores[[number for _, number in multiples]],
         [multiple for multiple, _ in multiples],
@@ -309,7 +310,7 @@ def _metric(table: Runs, method: int) -> dict[str, float]:
 def _by_task(table: Runs, against: str, draws: int) -> list[Board]:
     """A row for each task, budget and method, with intervals over seeds."""
     theirs = table.scores[table.methods.index(against)]
-    best = statistics.best_known(table.scores)
+    best = comparisons.best_known(table.scores)
     differences = table.scores - theirs
     differences[table.methods.index(against)] = np.nan
     scores, compared = _over_seeds(table.scores, draws), _over_seeds(differences, draws)
@@ -335,7 +336,7 @@ def _by_task(table: Runs, against: str, draws: int) -> list[Board]:
                         "runs": int((~np.isnan(runs)).sum()),
                         "score": _interval(score),
                         "difference": difference and _interval(difference),
-                        "verdict": difference and statistics.verdict(difference),
+                        "verdict": difference and comparisons.verdict(difference),
                         "metric": name and metric[name],
                         "metric_name": name,
                         "regret": float(np.nanmean(runs) - best[task, budget]),
@@ -353,7 +354,7 @@ def _over_seeds(values: np.ndarray, draws: int) -> dict[tuple[int, ...], Interva
         cells = np.argwhere(numbers == number)
         # NaN sorts last.
         group = np.sort(by_cell[tuple(cells.T)], axis=-1)[:, :number]
-        band = statistics.seeds_interquartile(group, draws=draws)
+        band = aggregates.seeds_interquartile(group, draws=draws)
         for cell, value, low, high in zip(cells.tolist(), *band, strict=True):
             found[tuple(cell)] = Interval(float(value), float(low), float(high))
     return found
@@ -361,14 +362,14 @@ def _over_seeds(values: np.ndarray, draws: int) -> dict[tuple[int, ...], Interva
 
 def _profile(table: Runs, updates: int | None, methods: list[str], draws: int) -> Board:
     """The share of runs below each regret, on a grid that nineteen of twenty runs are within."""
-    regrets = statistics.regrets(table.scores)
+    regrets = comparisons.regrets(table.scores)
     top = max(float(np.nanquantile(regrets, 0.95)), 1e-3)
     grid = np.linspace(0.0, top, THRESHOLDS)
     shares = {}
     for method in methods:
         own = regrets[table.methods.index(method)]
         if not np.isnan(own).all():
-            band = statistics.performance_profile(own, grid, draws=draws)
+            band = comparisons.performance_profile(own, grid, draws=draws)
             shares[method] = {"share": band.value, "low": band.low, "high": band.high}
     return {"updates": updates, "thresholds": grid, "methods": shares}
 
@@ -383,8 +384,7 @@ def _trials(runs: Sequence[StoredRun], single: Sequence[Runs]) -> list[Board]:
             continue
         size = min(len(valid) for valid, _ in pools.values())
         curves = {
-            task: statistics.expected_bests(valid, test)[:size]
-            for task, (valid, test) in pools.items()
+            task: search.expected_bests(valid, test)[:size] for task, (valid, test) in pools.items()
         }
         mean = np.mean(list(curves.values()), axis=0)
         powers = [2**power for power in range(size.bit_length()) if 2**power < size]
@@ -412,7 +412,7 @@ def _to_match(table: Runs, method: int, curves: dict[str, np.ndarray]) -> Board:
     if not shared:
         return {"value": None, "at_least": False, "at_most": False, "tasks": 0}
     expected = np.mean([curves[task] for task in shared], axis=0)
-    match = statistics.trials_to_match(expected, float(np.mean([means[task] for task in shared])))
+    match = search.trials_to_match(expected, float(np.mean([means[task] for task in shared])))
     return match._asdict() | {"tasks": len(shared)}
 
 

@@ -10,14 +10,13 @@ import importlib
 import json
 import os
 import platform
-import resource
 import sys
 import time
 from dataclasses import asdict
 from importlib import metadata
-from pathlib import Path
 from typing import Any, TextIO
 
+from scripts.host import peak_memory
 from scripts.peers.side import Maker
 
 # Imported when asked for only: no side pays for what another one imports.
@@ -46,17 +45,6 @@ def serve(make: Maker, requests: TextIO, answers: TextIO) -> None:
         told = asdict(side.round())
         answer(told | {"cpu seconds": time.process_time() - begun})
     answer({"bytes": peak_memory(), "bytes of all processes": getattr(side, "peak", 0.0)})
-
-
-def peak_memory() -> float:
-    """The largest resident memory of this process so far, in bytes.
-
-    On Linux `getrusage` also counts what the parent had when it started this one; /proc does not.
-    """
-    if sys.platform == "linux":
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def versions() -> dict[str, str]:

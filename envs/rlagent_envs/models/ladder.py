@@ -142,3 +142,11 @@ def new_part(before: Any, after: np.ndarray) -> np.ndarray:
     is_new = np.ones(after.shape, bool)
     is_new[tuple(map(slice, np.shape(before)))] = False
     return is_new
+
+
+def with_block(params: Any, added: Any) -> tuple[Any, Any]:
+    """Layers with one more of their `blocks`, and the same form of booleans: True where new."""
+    old = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf), bool), params)
+    new = jax.tree.map(lambda leaf: np.ones(np.shape(leaf), bool), added)
+    deep = params._replace(blocks=(*params.blocks, added))
+    return deep, old._replace(blocks=(*old.blocks, new))

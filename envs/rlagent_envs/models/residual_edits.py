@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rlagent_envs.models.ladder import new_part
+from rlagent_envs.models.ladder import new_part, with_block
 from rlagent_envs.models.mlp import Dense
 from rlagent_envs.models.residual import (
     GROUP,
@@ -90,12 +90,7 @@ def deepen(params: Layers) -> tuple[Layers, Layers]:
     identity = np.zeros((*np.shape(params.stem)[:-2], width, width), np.float32)
     identity[(SIDE // 2,) * (identity.ndim - 2)] = np.eye(width, dtype=np.float32)
     added = Block(identity, fresh_norm(width), np.zeros_like(identity))
-    old = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf), bool), params)
-    new = jax.tree.map(lambda leaf: np.ones(np.shape(leaf), bool), added)
-    return (
-        params._replace(blocks=(*params.blocks, added)),
-        old._replace(blocks=(*old.blocks, new)),
-    )
+    return with_block(params, added)
 
 
 def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:

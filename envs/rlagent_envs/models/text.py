@@ -23,7 +23,7 @@ from rlagent_envs import draws
 from rlagent_envs.forms import UNKNOWN
 from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.embeddings import update_flops
-from rlagent_envs.models.ladder import Family, Rung, ShapeClass, new_part
+from rlagent_envs.models.ladder import Family, Rung, ShapeClass, new_part, with_block
 from rlagent_envs.models.mlp import Dense
 from rlagent_envs.models.residual import SIDE, draw_kernel
 
@@ -224,10 +224,7 @@ def deepen(params: Layers) -> tuple[Layers, Layers]:
     identity = np.zeros((SIDE, width, width), np.float32)
     identity[SIDE // 2] = np.eye(width, dtype=np.float32)
     added = Block(identity, np.zeros(width, np.float32), np.zeros_like(identity))
-    deep = params._replace(blocks=(*params.blocks, added))
-    old = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf), bool), params)
-    new = jax.tree.map(lambda leaf: np.ones(np.shape(leaf), bool), added)
-    return deep, old._replace(blocks=(*old.blocks, new))
+    return with_block(params, added)
 
 
 def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:

@@ -23,7 +23,7 @@ import numpy as np
 from rlagent_envs import draws
 from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.embeddings import update_flops
-from rlagent_envs.models.ladder import Family, Rung, ShapeClass, new_part
+from rlagent_envs.models.ladder import Family, Rung, ShapeClass, new_part, with_block
 from rlagent_envs.models.mlp import Dense
 from rlagent_envs.models.residual import survival
 
@@ -290,12 +290,7 @@ def deepen(params: Layers) -> tuple[Layers, Layers]:
     added = last._replace(
         project=np.zeros_like(last.project), second=Dense(*map(np.zeros_like, last.second))
     )
-    old = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf), bool), params)
-    new = jax.tree.map(lambda leaf: np.ones(np.shape(leaf), bool), added)
-    return (
-        params._replace(blocks=(*params.blocks, added)),
-        old._replace(blocks=(*old.blocks, new)),
-    )
+    return with_block(params, added)
 
 
 def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:

@@ -45,8 +45,7 @@ def sample_task(seed: int, test_rows: int = 0, *, canvases: bool = False) -> Tas
     """
     generator = np.random.default_rng([seed, 0])
     recipe = draw_recipe(generator)
-    valid_rows = int(np.clip(recipe.train_rows // 3, 128, MAX_VALID_ROWS))
-    sizes = (recipe.train_rows, valid_rows, test_rows)
+    sizes = part_sizes(recipe.train_rows, test_rows)
     x, y = SOURCES[recipe.source](recipe, generator, sum(sizes))
     if recipe.source != "images":
         x = _disguise(generator, x)
@@ -54,25 +53,18 @@ def sample_task(seed: int, test_rows: int = 0, *, canvases: bool = False) -> Tas
     train_x = x[: recipe.train_rows]
     mean, deviation = train_x.mean(axis=0), train_x.std(axis=0) + 1e-6
     x = np.clip((x - mean) / deviation, -10.0, 10.0) * recipe.scale
-    if recipe.kind == "classification":
-        y, classes = noisy_classes(generator, recipe, y)
-    else:
-        y, classes = noisy_values(generator, recipe, y), 1
-    ends = np.cumsum(sizes)
+    y, classes = noisy_target(generator, recipe, y)
     x = x.astype(np.float32, copy=False)
     input_shape: tuple[int, ...] = ()
     if canvases and recipe.source == "images":
         x, input_shape = _on_canvas(x)
-    parts = [
-        Split(x[end - size : end], y[end - size : end])
-        for size, end in zip(sizes, ends, strict=True)
-    ]
+    train, valid, test = divided(x, y, sizes)
     return Task(
         name=f"procedural:{seed}",
         kind=recipe.kind,
-        train=parts[0],
-        valid=parts[1],
-        test=parts[2] if test_rows else None,
+        train=train,
+        valid=valid,
+        test=test,
         outputs=classes,
         batch_size=default_batch_size(recipe.train_rows),
         input_shape=input_shape,
@@ -238,7 +230,30 @@ def _on_canvas(x: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
     return made.reshape(len(x), -1), (canvas, canvas, 1)
 
 
-def noisy_classes(
+def part_sizes(train_rows: int, test_rows: int) -> tuple[int, int, int]:
+    """How many rows train, validate and test."""
+    return train_rows, int(np.clip(train_rows // 3, 128, MAX_VALID_ROWS)), test_rows
+
+
+def divided(
+    x: np.ndarray, y: np.ndarray, sizes: tuple[int, int, int]
+) -> tuple[Split, Split, Split | None]:
+    """The first rows train, the next ones validate and the last ones test, if there are any."""
+    ends = np.cumsum(sizes)[:2]
+    train, valid, test = map(Split, np.split(x, ends), np.split(y, ends))
+    return train, valid, test if sizes[2] else None
+
+
+def noisy_target(
+    generator: np.random.Generator, recipe: Recipe, y: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """The target as it is told, and for how many outputs."""
+    if recipe.kind == "classification":
+        return _noisy_classes(generator, recipe, y)
+    return _noisy_values(generator, recipe, y), 1
+
+
+def _noisy_classes(
     generator: np.random.Generator, recipe: Recipe, y: np.ndarray
 ) -> tuple[np.ndarray, int]:
     """Class numbers with some redrawn; classes that training would not see are merged away."""
@@ -252,7 +267,7 @@ def noisy_classes(
     return numbers.astype(np.int32), len(seen)
 
 
-def noisy_values(generator: np.random.Generator, recipe: Recipe, y: np.ndarray) -> np.ndarray:
+def _noisy_values(generator: np.random.Generator, recipe: Recipe, y: np.ndarray) -> np.ndarray:
     """The target, standardised on the rows to train on, with noise."""
     noise = _normal(generator, len(y))
     y = math.sqrt(1.0 - recipe.noise) * y + math.sqrt(recipe.noise) * noise

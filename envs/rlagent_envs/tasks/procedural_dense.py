@@ -9,7 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from rlagent_envs.forms import UNKNOWN
-from rlagent_envs.tasks.procedural import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS, log_uniform
+from rlagent_envs.tasks.procedural import (
+    CONTEXT,
+    MAX_TRAIN_ROWS,
+    MAX_VALID_ROWS,
+    divided,
+    log_uniform,
+)
 from rlagent_envs.tasks.task import Split, Task, default_batch_size
 
 # Each of these has programs of its own, so there is one length, one vocabulary and one side.
@@ -182,22 +188,20 @@ def sample_segmentation_task(seed: int, test_rows: int = 0) -> Task:
     valid_rows = int(np.clip(train_rows // 3, 64, MAX_VALID_ROWS // 2))
     input_noise = float(generator.choice([0.0, log_uniform(generator, 0.05, 1.0)]))
     noise = float(generator.choice([0.0, 0.0, generator.uniform(0.0, 0.2)]))
-    ends = np.cumsum([train_rows, valid_rows, test_rows])
-    images, masks = draw_canvases(generator, int(ends[-1]), kinds, noise)
+    sizes = (train_rows, valid_rows, test_rows)
+    images, masks = draw_canvases(generator, sum(sizes), kinds, noise)
     images += input_noise * images.std() * generator.standard_normal(images.shape, np.float32)
-    train = images[:train_rows]
+    seen = images[:train_rows]
     scale = float(generator.choice([1.0, log_uniform(generator, 0.3, 3.0)]))
-    x = np.clip((images - train.mean()) / (train.std() + 1e-6), -10.0, 10.0) * scale
+    x = np.clip((images - seen.mean()) / (seen.std() + 1e-6), -10.0, 10.0) * scale
     x = x.reshape(len(x), SIDE * SIDE).astype(np.float32)
-    parts = [
-        Split(*part) for part in zip(np.split(x, ends[:2]), np.split(masks, ends[:2]), strict=True)
-    ]
+    train, valid, test = divided(x, masks, sizes)
     return Task(
         name=f"procedural segmentation:{seed}",
         kind="classification",
-        train=parts[0],
-        valid=parts[1],
-        test=parts[2] if test_rows else None,
+        train=train,
+        valid=valid,
+        test=test,
         outputs=1 + kinds,
         batch_size=default_batch_size(train_rows, (SIDE, SIDE)),
         family="segmentation",

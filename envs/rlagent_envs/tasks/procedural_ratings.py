@@ -10,10 +10,11 @@ import numpy as np
 from rlagent_envs.tasks.procedural import (
     CONTEXT,
     MAX_TRAIN_ROWS,
-    MAX_VALID_ROWS,
+    divided,
     log_uniform,
+    part_sizes,
 )
-from rlagent_envs.tasks.task import Split, Task, default_batch_size
+from rlagent_envs.tasks.task import Task, default_batch_size
 
 # Users and items that have a number, 0 among them: few sizes, because each has its own programs.
 VOCABULARIES = ((256, 128), (512, 256))
@@ -59,10 +60,9 @@ def sample_ratings_task(seed: int, test_rows: int = 0) -> Task:
     """
     generator = np.random.default_rng([seed, 8])
     recipe = draw_recipe(generator)
-    valid_rows = int(np.clip(recipe.train_rows // 3, 128, MAX_VALID_ROWS))
-    ends = np.cumsum([recipe.train_rows, valid_rows, test_rows])
+    sizes = part_sizes(recipe.train_rows, test_rows)
     pairs = _all_pairs(recipe, generator)
-    users, items = _rated(generator, pairs, int(ends[-1]))
+    users, items = _rated(generator, pairs, sum(sizes))
     noise = np.sqrt(recipe.shares[3]) * generator.standard_normal(len(users))
     y = pairs.liking[users, items] + noise
     if recipe.stars:
@@ -71,15 +71,13 @@ def sample_ratings_task(seed: int, test_rows: int = 0) -> Task:
     y = ((y - train_y.mean()) / train_y.std()).astype(np.float32)
     numbers = [_numbered(ids, recipe.train_rows) for ids in (users, items)]
     x = np.stack(numbers, axis=1).astype(np.float32)
-    parts = [
-        Split(*part) for part in zip(np.split(x, ends[:2]), np.split(y, ends[:2]), strict=True)
-    ]
+    train, valid, test = divided(x, y, sizes)
     return Task(
         name=f"procedural ratings:{seed}",
         kind="regression",
-        train=parts[0],
-        valid=parts[1],
-        test=parts[2] if test_rows else None,
+        train=train,
+        valid=valid,
+        test=test,
         outputs=1,
         batch_size=default_batch_size(recipe.train_rows),
         family="factorization",

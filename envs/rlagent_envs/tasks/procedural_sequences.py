@@ -10,14 +10,14 @@ import numpy as np
 
 from rlagent_envs.tasks.procedural import (
     MAX_TRAIN_ROWS,
-    MAX_VALID_ROWS,
     Recipe,
     class_shares,
+    divided,
     log_uniform,
-    noisy_classes,
-    noisy_values,
+    noisy_target,
+    part_sizes,
 )
-from rlagent_envs.tasks.task import Split, Task, default_batch_size
+from rlagent_envs.tasks.task import Task, default_batch_size
 
 # (steps, channels): few of them, because each has its own programs, and with as many numbers as
 # padded tasks have features.
@@ -52,23 +52,17 @@ def sample_sequence_task(seed: int, test_rows: int = 0) -> Task:
     """
     generator = np.random.default_rng([seed, 4])
     recipe = draw_sequence_recipe(generator)
-    valid_rows = int(np.clip(recipe.train_rows // 3, 128, MAX_VALID_ROWS))
-    ends = np.cumsum([recipe.train_rows, valid_rows, test_rows])
-    target = _targets(recipe, generator, int(ends[-1]))
+    sizes = part_sizes(recipe.train_rows, test_rows)
+    target = _targets(recipe, generator, sum(sizes))
     x = _finished(recipe, generator, SOURCES[recipe.source](recipe, generator, target))
-    if recipe.kind == "classification":
-        y, classes = noisy_classes(generator, recipe, target)
-    else:
-        y, classes = noisy_values(generator, recipe, target), 1
-    parts = [
-        Split(*part) for part in zip(np.split(x, ends[:2]), np.split(y, ends[:2]), strict=True)
-    ]
+    y, classes = noisy_target(generator, recipe, target)
+    train, valid, test = divided(x, y, sizes)
     return Task(
         name=f"procedural sequences:{seed}",
         kind=recipe.kind,
-        train=parts[0],
-        valid=parts[1],
-        test=parts[2] if test_rows else None,
+        train=train,
+        valid=valid,
+        test=test,
         outputs=classes,
         batch_size=default_batch_size(recipe.train_rows),
         family="sequence",

@@ -12,14 +12,14 @@ from rlagent_envs.forms import UNKNOWN
 from rlagent_envs.tasks.procedural import (
     CONTEXT,
     MAX_TRAIN_ROWS,
-    MAX_VALID_ROWS,
     Recipe,
     class_shares,
+    divided,
     log_uniform,
-    noisy_classes,
-    noisy_values,
+    noisy_target,
+    part_sizes,
 )
-from rlagent_envs.tasks.task import Split, Task, default_batch_size
+from rlagent_envs.tasks.task import Task, default_batch_size
 from rlagent_envs.tasks.texts import MANY_ROWS
 
 # Length and vocabulary of the texts: few of them, because each has its own programs.
@@ -62,24 +62,18 @@ def sample_text_task(seed: int, test_rows: int = 0) -> Task:
     """
     generator = np.random.default_rng([seed, 2])
     recipe = draw_text_recipe(generator)
-    valid_rows = int(np.clip(recipe.train_rows // 3, 128, MAX_VALID_ROWS))
-    ends = np.cumsum([recipe.train_rows, valid_rows, test_rows])
-    texts, target = SOURCES[recipe.source](recipe, generator, int(ends[-1]))
+    sizes = part_sizes(recipe.train_rows, test_rows)
+    texts, target = SOURCES[recipe.source](recipe, generator, sum(sizes))
     words = _disturbed(recipe, generator, texts.words)
     x = _numbered(words, texts.lengths, recipe)
-    if recipe.kind == "classification":
-        y, classes = noisy_classes(generator, recipe, target)
-    else:
-        y, classes = noisy_values(generator, recipe, target), 1
-    parts = [
-        Split(*part) for part in zip(np.split(x, ends[:2]), np.split(y, ends[:2]), strict=True)
-    ]
+    y, classes = noisy_target(generator, recipe, target)
+    train, valid, test = divided(x, y, sizes)
     return Task(
         name=f"procedural texts:{seed}",
         kind=recipe.kind,
-        train=parts[0],
-        valid=parts[1],
-        test=parts[2] if test_rows else None,
+        train=train,
+        valid=valid,
+        test=test,
         outputs=classes,
         batch_size=default_batch_size(recipe.train_rows),
         family="text",

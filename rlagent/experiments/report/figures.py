@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlagent.apply.panels import BLUE, FAINT, INK, VERMILION
+from rlagent.apply.panels import BLUE, FAINT, INK, VERMILION, name_beside
 from rlagent.experiments.stored_run import Record
 from rlagent.storage import write_atomically
 
@@ -315,17 +315,7 @@ def _name_ends(panel: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
         places[number] = limit = min(places[number], limit)
         limit -= gap
     for place, (name, _, colour) in zip(places, lines, strict=True):
-        panel.annotate(
-            name,
-            (1.0, place),
-            xycoords="axes fraction",
-            xytext=(7, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            fontsize=8.5,
-            annotation_clip=False,
-        )
+        name_beside(panel, name, place, colour, "axes fraction", size=8.5)
 
 
 def _legend(figure: Figure, looks: Sequence[tuple[str, str, Any]]) -> None:
