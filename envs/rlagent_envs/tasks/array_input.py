@@ -138,6 +138,9 @@ class ArrayInput(Stored):
         if x.shape[1:] not in (self.shape, self.input_shape):
             raise ValueError(f"the input has rows of shape {x.shape[1:]}, expected {self.shape}")
         flat = x.reshape(len(x), -1)
+        if flat.dtype == np.uint8 and len(self.mean) == 1:  # to look up is several times faster
+            of_each = standardised(np.arange(256), self.mean[0], self.scale[0])
+            return np.take(of_each, flat, mode="clip")  # which none has to be
         # Channels are the last axis of a sequence: their statistics come again at each step.
         again = self.features // len(self.mean) if len(self.mean) > 1 else 1
         mean, scale = np.tile(self.mean, again), np.tile(self.scale, again)

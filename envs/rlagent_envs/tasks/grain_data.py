@@ -49,19 +49,22 @@ class Examples:
     def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
         """The inputs of some examples, in memory."""
         made = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        shares = np.array_split(np.arange(len(numbers)), READERS)
         with ThreadPoolExecutor(READERS, thread_name_prefix="grain") as readers:
-            for place, x in enumerate(readers.map(self._input, numbers.tolist())):
-                made[place] = x
+            list(readers.map(lambda places: self._read(numbers, places, made), shares))
         return made
 
-    def _input(self, number: int) -> np.ndarray:
-        x = np.asarray(_pair(self._data[number])[0])
-        if x.shape != self.shape[1:]:
-            raise ValueError(
-                f"example {number} has the shape {x.shape}, the first one {self.shape[1:]}; all "
-                "must be the same"
-            )
-        return x
+    def _read(self, numbers: np.ndarray, places: np.ndarray, made: np.ndarray) -> None:
+        """Puts the inputs of some of the examples into their places."""
+        for place in places.tolist():
+            number = int(numbers[place])
+            x = np.asarray(_pair(self._data[number])[0])
+            if x.shape != self.shape[1:]:
+                raise ValueError(
+                    f"example {number} has the shape {x.shape}, the first one {self.shape[1:]}; "
+                    "all must be the same"
+                )
+            made[place] = x
 
 
 def read_grain(data: Any, name: str, *, streamed: bool | None = None) -> tuple[Any, np.ndarray]:
