@@ -31,7 +31,7 @@ from rlagent_envs.tasks.characters import (
 )
 from rlagent_envs.tasks.language import from_text, windows
 from rlagent_envs.tasks.procedural import CONTEXT
-from rlagent_envs.tasks.procedural_dense import (
+from rlagent_envs.tasks.procedural_language import (
     WRITERS,
     Automaton,
     brackets,

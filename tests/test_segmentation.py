@@ -33,7 +33,7 @@ from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks import Preprocessing, from_arrays, load_task
 from rlagent_envs.tasks.canvases import Canvases, compose, digit_canvases
 from rlagent_envs.tasks.procedural import CONTEXT
-from rlagent_envs.tasks.procedural_dense import draw_canvases, sample_segmentation_task
+from rlagent_envs.tasks.procedural_scenes import draw_canvases, sample_segmentation_task
 from rlagent_envs.tasks.task import Split, Task
 from rlagent_envs.training import adamw, loop
 from rlagent_envs.training.augmentation import augment
@@ -471,7 +471,7 @@ def test_a_folder_that_cannot_be_used_is_named() -> None:
             load_task("a", **options)
 
     refused("target is for tables, but a is a folder of images with masks", target="y")
-    refused("valid is for files, but a is a folder of images with masks", valid="b")
+    refused("what a is validated on must be a folder too, got b", valid="b")
     Image.new("L", (8, 8)).save(masks / "more.png")
     refused("a/masks/more.png has no partner in a/images")
     Image.new("L", (9, 8)).save(images / "more.jpg")
@@ -800,7 +800,7 @@ def test_random_canvases_fit_few_programs_and_can_be_learned() -> None:
 
 def test_every_form_is_where_it_should_be() -> None:
     """Of one class without noise: what is not ground is brighter or darker there than around."""
-    images, masks = draw_canvases(np.random.default_rng(1), 200, 1, 0.0)
+    images, masks, _ = draw_canvases(np.random.default_rng(1), 200, 1, 0.0)
     assert images.shape == masks.shape == (200, 16, 16)
     assert 0.005 < np.mean(masks == 1) < 0.6
     inside = np.abs(images[masks == 1]).mean()

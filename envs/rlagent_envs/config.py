@@ -20,7 +20,7 @@ LIMITS = {
 }
 
 # Of procedural tasks; see tasks/domains.py.
-DOMAINS = ("tables", "texts", "sequences", "ratings", "language", "segmentation")
+DOMAINS = ("tables", "texts", "sequences", "ratings", "language", "segmentation", "detection")
 
 SCHEDULES = ("constant", "cosine", "one-cycle", "step", "exponential", "warmup-cosine")
 

@@ -9,6 +9,8 @@ import numpy as np
 
 Form = Literal["table", "image", "sequence", "tokens", "pair", "mixed", "choice"]
 
+BOX_CELL = 4  # pixels, both ways, of what answers for the objects whose centres are in it
+BOX_CHOICES = 5  # a class, and how far the edges left, top, right and bottom are
 UNKNOWN = 1  # number of a token that is not in the vocabulary, or hidden; 0 stands for no token
 
 
@@ -79,8 +81,25 @@ def check_numbers(
         )
 
 
+def boxes_shape(image_size: tuple[int, ...]) -> tuple[int, int, int]:
+    """The targets of an image with boxes: rows of cells, cells of a row, choices of a cell.
+
+    Args:
+        image_size: height and width, in pixels; the last cells may reach beyond the image.
+    """
+    height, width = image_size
+    return -(-height // BOX_CELL), -(-width // BOX_CELL), BOX_CHOICES
+
+
 def check_targets(target_shape: tuple[int, ...], form: Form, input_shape: tuple[int, ...]) -> None:
-    """Raises ValueError if many targets of an example are not one for each token or pixel of it."""
-    places = {"tokens": input_shape, "image": input_shape[:2]}
-    if target_shape and target_shape != places.get(form):
+    """Raises ValueError if many targets of an example do not fit it.
+
+    They are one for each token or pixel, or those of boxes in an image.
+    """
+    places: tuple[tuple[int, ...], ...] = ()
+    if form == "tokens":
+        places = (input_shape,)
+    if form == "image":
+        places = (input_shape[:2], boxes_shape(input_shape[:2]))
+    if target_shape and target_shape not in places:
         raise ValueError(f"targets of the shape {target_shape} do not fit {form} {input_shape}")

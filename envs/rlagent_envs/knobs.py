@@ -131,6 +131,7 @@ _CLOSED = {
     "mixed": ("mixup", "cutmix"),
     "choice": ("mixup", "cutmix", "augmentation"),
     "many": ("cutmix",),  # the targets of what is pasted would have to be pasted, too
+    "boxes": ("class_balance",),  # classes and distances have numbers in common
     "categories": tuple(name for name, lever in LEVER_OF.items() if lever == "adversarial"),
     "plain": ("stochastic_depth",),
 }
@@ -141,6 +142,8 @@ def meaningful(name: str, task: Task) -> bool:
     closed = _CLOSED[task.kind] + _CLOSED[task.form]
     if task.target_shape:
         closed += _CLOSED["many"]
+    if len(task.target_shape) == 3:
+        closed += _CLOSED["boxes"]
     if not FAMILIES[task.family].residual:
         closed += _CLOSED["plain"]
     if not task.attackable:

@@ -1,4 +1,4 @@
-"""What is predicted where an example has many targets: masks, and texts that go on."""
+"""What is predicted where an example has many targets: masks, boxes, and texts that go on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from rlagent.apply.generation import generate
 from rlagent.apply.result import load_run
 from rlagent.storage import write_atomically
+from rlagent_envs.tasks.box_folders import label_lines
+from rlagent_envs.tasks.box_target import BoxTarget, padded
 from rlagent_envs.tasks.characters import CharacterInput
 from rlagent_envs.tasks.files import check_file, read_features
 from rlagent_envs.tasks.language import read_text
@@ -25,8 +27,10 @@ def predict_dense(
 ) -> str | None:
     """Predicts for a file with the model of a run, if its examples have many targets.
 
-    Of images masks are written: an array `prediction` of a .npz file, or .png files of a folder. Of
-    a text, which is the prompt, what follows it.
+    Of images masks are written: an array `prediction` of a .npz file, or .png files of a folder; or
+    boxes: an array `prediction` `[rows, most, 6]`, in which rows of -1 stand for nothing, or .txt
+    files of a folder, as `read_labels` reads them, with the confidence behind. Of a text, which is
+    the prompt, what follows it.
 
     Args:
         folder: of the run.
@@ -51,7 +55,7 @@ def predict_dense(
     if stored is None or not model.target_shape:
         return None
     if not is_text:
-        _write_masks(model, file, out, skip_bad=skip_bad)
+        _write_of_images(model, file, out, skip_bad=skip_bad)
         return ""
     made = generate(model, read_text(check_file(file, ".txt")), **options)
     if out is None:
@@ -60,30 +64,41 @@ def predict_dense(
     return ""
 
 
-def _write_masks(model: Predictor, file: Path, out: Path | None, *, skip_bad: bool) -> None:
-    """Masks for the images of a .npz file or a folder."""
-    if out is None:
-        raise ValueError("masks go into a file: give --out, a .npz file or a folder")
-    if out.suffix.lower() not in ("", ".npz") or (not out.suffix and out.is_file()):
-        raise ValueError(f"masks go into a .npz file or a folder, got {out}")
+def _write_of_images(model: Predictor, file: Path, out: Path | None, *, skip_bad: bool) -> None:
+    """Masks or boxes for the images of a .npz file or a folder."""
     stored = model.preprocessing
     assert stored is not None
+    boxes = stored.target if isinstance(stored.target, BoxTarget) else None
+    what = "masks" if boxes is None else "boxes"
+    if out is None:
+        raise ValueError(f"{what} go into a file: give --out, a .npz file or a folder")
+    if out.suffix.lower() not in ("", ".npz") or (not out.suffix and out.is_file()):
+        raise ValueError(f"{what} go into a .npz file or a folder, got {out}")
     inside = file / IMAGES
     images = read_features(inside if inside.is_dir() else file, stored, skip_bad=skip_bad)
-    masks = model.labels(model.values(model.raw(model.transform(images))))
+    made = model.labels(model.values(model.raw(model.transform(images))))
     paths = images if isinstance(images, list) else []
     if out.suffix:
         packed = io.BytesIO()
+        arrays = {"prediction": made if boxes is None else padded(made.tolist(), 6)}
         if paths:
-            np.savez_compressed(packed, prediction=masks, name=[path.name for path in paths])
-        else:
-            np.savez_compressed(packed, prediction=masks)
+            arrays["name"] = np.array([path.name for path in paths])
+        np.savez_compressed(packed, allow_pickle=False, **arrays)
         write_atomically(out, packed.getvalue())
-    else:
-        _write_pictures(out, paths, masks)
+        return
+    names = [path.stem for path in paths] or [f"{number:05d}" for number in range(len(made))]
+    if len(set(names)) < len(names):
+        raise ValueError("two images have one name: give a .npz file")
+    if boxes is None:
+        _write_pictures(out, names, paths, made)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    height, width = boxes.shape
+    for name, found in zip(names, made, strict=True):
+        write_atomically(out / f"{name}.txt", label_lines(found, (height, width)).encode())
 
 
-def _write_pictures(out: Path, paths: list[Path], masks: np.ndarray) -> None:
+def _write_pictures(out: Path, names: list[str], paths: list[Path], masks: np.ndarray) -> None:
     """A grey .png file for each mask, of the size of its image; true is 255."""
     from PIL import Image
 
@@ -94,9 +109,6 @@ def _write_pictures(out: Path, paths: list[Path], masks: np.ndarray) -> None:
             f"the classes {masks.min()} to {masks.max()} do not fit into .png files: give a .npz"
         )
     numbers = masks.astype(np.uint8) * (255 if masks.dtype == bool else 1)
-    names = [path.stem for path in paths] or [f"{number:05d}" for number in range(len(masks))]
-    if len(set(names)) < len(names):
-        raise ValueError("two images have one name: give a .npz file")
     out.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         picture = Image.fromarray(numbers[number])

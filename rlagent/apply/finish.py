@@ -58,7 +58,8 @@ def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[st
     task, plan, now = job.task, job.plan, driven.now
     valid_loss, valid_score = _judge(model, task.valid, plan.score)
     # Of many targets in an example people want to know how many are right, too.
-    also = ("accuracy",) if task.target_shape and task.kind == "classification" else ()
+    each = task.target_shape and task.kind == "classification" and plan.score != "map_50"
+    also = ("accuracy",) if each else ()
     test: list[float | None] = [None] * (2 + len(also))
     if task.test is not None and status != "interrupted":
         test = _judge(model, task.test, plan.score, *also)
@@ -110,7 +111,7 @@ def _judge_robust(model: Predictor, split: Split, plan: Plan) -> tuple[float | N
     """The same under attack."""
     worst = worst_case(model, split.x, split.y, plan.robust_epsilon, plan.norm)
     targets, values = np.asarray(model.targets(split)), model.values(worst.raw)
-    value = scores.compute(plan.score, model.kind, targets, values, split.x)
+    value = scores.compute(plan.score, model.kind, targets, values, split.x, model.preprocessing)
     return finite(float(np.mean(worst.losses))), finite(value)
 
 
@@ -118,5 +119,8 @@ def _judge(model: Predictor, split: Split, *names: str) -> list[float | None]:
     """Loss and scores on a part of the task, by the code that predicts."""
     raw = model.raw(split.x)
     targets, values = np.asarray(model.targets(split)), model.values(raw)
-    computed = [scores.compute(name, model.kind, targets, values, split.x) for name in names]
+    computed = [
+        scores.compute(name, model.kind, targets, values, split.x, model.preprocessing)
+        for name in names
+    ]
     return [finite(model.loss(split, raw)), *map(finite, computed)]

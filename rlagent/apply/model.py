@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlagent.apply.boxes import detections
 from rlagent.storage import read_arrays, write_arrays
 from rlagent_envs.forms import Form, check_features, check_numbers, check_targets
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.models.activations import ACTIVATIONS
+from rlagent_envs.tasks.box_target import BoxTarget
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.targets import RegressionTarget
 from rlagent_envs.tasks.task import Kind, Split, Task
@@ -181,9 +183,16 @@ class Model:
         return split.y if self.kind == "classification" else self._in_units(split.y)
 
     def labels(self, values: np.ndarray) -> np.ndarray:
-        """What `values` gave to one prediction for each target: a label, or a value in units."""
+        """What `values` gave to one prediction for each target: a label, or a value in units.
+
+        Of images with boxes `[rows]` arrays `[objects, 6]`, see `boxes.detections`.
+        """
         if self.kind == "regression":
             return values[..., 0]
+        if self.preprocessing is not None and isinstance(self.preprocessing.target, BoxTarget):
+            found = np.empty(len(values), object)
+            found[:] = detections(values, self.preprocessing.target)
+            return found
         return np.array(self.classes)[values.argmax(axis=-1)]
 
     def loss(self, split: Split, raw: np.ndarray) -> float:

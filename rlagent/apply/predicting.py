@@ -15,6 +15,7 @@ from rlagent.apply.result import load_run
 from rlagent_envs.tasks import read_features
 from rlagent_envs.tasks.audio_folders import audio_files
 from rlagent_envs.tasks.audio_input import AudioInput
+from rlagent_envs.tasks.box_target import BoxTarget
 from rlagent_envs.tasks.characters import CharacterInput
 from rlagent_envs.tasks.choices import ChoiceInput
 from rlagent_envs.tasks.folders import skipped
@@ -80,7 +81,7 @@ def what_to_predict_for(preprocessing: Preprocessing | None) -> str:
         return "PROMPT.txt --characters 200"
     out = "predictions.csv"
     if preprocessing is not None and preprocessing.target_shape:
-        out = "masks.npz"
+        out = "boxes.npz" if isinstance(preprocessing.target, BoxTarget) else "masks.npz"
     given = "FOLDER" if isinstance(inputs, ImageInput) else "FILE.npz"
     if isinstance(inputs, TableInput | TextInput | WindowInput | ChoiceInput):
         given = "FILE.csv"

@@ -177,7 +177,7 @@ def make_plan(
     Raises:
         ValueError: naming the option and its value, if one does not suit the task.
     """
-    from rlagent.apply.scores import check_score
+    from rlagent.apply.scores import check_score, score_shape
     from rlagent.baselines.frozen import learning_rate
     from rlagent_envs.models import FAMILIES
     from rlagent_envs.training.adversarial import NORMS, norm_named
@@ -211,7 +211,7 @@ def make_plan(
         patience=request.patience,
         schedule=schedule or request.method,
         knobs=knobs,
-        score=check_score(request.score, task.kind, task.form, many=bool(task.target_shape)),
+        score=check_score(request.score, task.kind, task.form, score_shape(task)),
         seed=int(request.seed),
         deadline=None if request.minutes is None else 60.0 * request.minutes,
         robust_epsilon=_robust_epsilon(request, task),

@@ -29,6 +29,8 @@ class Result:
     def predict(self, x: Any) -> np.ndarray:
         """A label or a value, in the units of the target, for each row `[rows, *targets]`.
 
+        Of images with boxes an array `[objects, 6]` for each: class, x0, y0, x1, y1 and confidence.
+
         Args:
             x: rows of the form of training: a DataFrame with its columns, or an array.
 
@@ -85,7 +87,7 @@ class Result:
         if len(rows) != len(targets):
             raise ValueError(f"x has {len(rows)} rows but y has {len(targets)}")
         values = self.model.values(self.model.raw(rows))
-        return scores.compute(chosen, kind, targets, values, rows)
+        return scores.compute(chosen, kind, targets, values, rows, self.model.preprocessing)
 
     def robust_score(
         self, x: Any, y: Any, epsilon: float, norm: str = "linf", name: str | None = None
@@ -112,7 +114,9 @@ class Result:
         worst = worst_case(self.model, rows, targets, epsilon, norm)
         known = self.model.targets(Split(rows, targets))
         values = self.model.values(worst.raw)
-        return scores.compute(chosen, kind, np.asarray(known), values, rows)
+        return scores.compute(
+            chosen, kind, np.asarray(known), values, rows, self.model.preprocessing
+        )
 
     def history_frame(self) -> pd.DataFrame:
         """The history as a table, `settings.dropout` for the dropout of a decision."""
@@ -129,7 +133,8 @@ class Result:
     def _score_named(self, name: str | None) -> str:
         """A score by its name; that of the run where None."""
         asked = name or self.summary["score_name"]
-        return scores.check_score(asked, self.model.kind, self.model.form)
+        model = self.model
+        return scores.check_score(asked, model.kind, model.form, scores.score_shape(model))
 
     def _values(self, x: Any) -> np.ndarray:
         return self.model.values(self.model.raw(self.model.transform(x)))

@@ -7,43 +7,61 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlagent.apply.boxes import detections, mean_average_precision
 from rlagent.apply.rankings import ndcg
+from rlagent_envs.tasks.box_target import BoxTarget
 
 if TYPE_CHECKING:
+    from rlagent.apply.model import Predictor
     from rlagent_envs.forms import Form
-    from rlagent_envs.tasks.task import Kind
+    from rlagent_envs.tasks.preprocessing import Preprocessing
+    from rlagent_envs.tasks.task import Kind, Task
 
 # A score of a model: (class numbers or values [rows], outputs [rows, outputs]) -> number, where the
 # outputs are probabilities, or the one predicted value.
 Score = Callable[[np.ndarray, np.ndarray], float]
+BOX_AXES = 3  # of the targets of an image with boxes
 # A score of a ranking within groups: (values [rows], outputs [rows, 1], groups [rows]) -> number.
 GroupScore = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 
-def check_score(name: str | None, kind: Kind, form: Form, *, many: bool = False) -> str:
+def check_score(name: str | None, kind: Kind, form: Form, targets: tuple[int, ...] = ()) -> str:
     """The name of the score of a task; its default where none is asked for.
 
     Args:
         name: as it was asked for, or None.
         kind: of the task.
         form: of its examples.
-        many: whether an example has a target for each of its places.
+        targets: shape of the targets of an example, () where it has one.
 
     Raises:
         ValueError: if the kind has no such score, naming those that it has.
     """
     what, known = str(kind), [*SCORES[kind]]
+    if len(targets) == BOX_AXES:
+        what, known = "boxes", [*BOX_SCORES]
     if form == "pair" and kind == "regression":
         what, known = "ratings", ["rmse", "mae", *GROUP_SCORES, "r2"]
     if form == "choice":
         what, known = "a ranking", [*CHOICE_SCORES]
-    if name is None and many and kind == "classification":
-        return "mean_iou" if form == "image" else "bits_per_character"
+    if name is None and targets and kind == "classification":
+        if form == "image":
+            return "map_50" if len(targets) == BOX_AXES else "mean_iou"
+        return "bits_per_character"
     if name is None:
         return known[0]
     if name not in known:
         raise ValueError(f"unknown score {name!r} for {what}; there are: {', '.join(known)}")
     return name
+
+
+def score_shape(of: Task | Predictor) -> tuple[int, ...]:
+    """The shape of targets that decides by what they are judged; see `check_score`.
+
+    Boxes without preprocessing cannot be told from other choices.
+    """
+    boxes = len(of.target_shape) == BOX_AXES and of.preprocessing is None
+    return () if boxes else of.target_shape
 
 
 def compute(
@@ -52,6 +70,7 @@ def compute(
     targets: np.ndarray,
     outputs: np.ndarray,
     x: np.ndarray | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> float:
     """The score of predictions.
 
@@ -63,6 +82,7 @@ def compute(
             `[rows, *targets, 1]`, in units too.
         x: preprocessed rows, `[rows, features]`, which scores of rankings need: the first number
             is the user. Number 0 is left out: those whom training lacked cannot be told apart.
+        preprocessing: what targets mean, which scores of boxes need.
 
     Returns:
         The score; NaN where the rows do not define it, as R² of a single row.
@@ -71,6 +91,11 @@ def compute(
         assert x is not None
         known = x[:, 0] > 0
         return GROUP_SCORES[name](targets[known], outputs[known], x[known, 0].astype(np.int64))
+    if name in BOX_SCORES:
+        assert preprocessing is not None
+        assert isinstance(preprocessing.target, BoxTarget)
+        known_boxes = preprocessing.target.decode(targets).tolist()
+        return BOX_SCORES[name](known_boxes, detections(outputs, preprocessing.target))
     score = SCORES[kind].get(name) or CHOICE_SCORES[name]
     return score(targets.reshape(-1), outputs.reshape(-1, outputs.shape[-1]))
 
@@ -158,4 +183,8 @@ SCORES: dict[str, dict[str, Score]] = {
     "regression": {"r2": _r2, "rmse": _rmse, "mae": _mae},
 }
 # The area under the curve is the share of pairs that are in the right order, of those drawn.
+# Of the boxes that there are and those that were found, image by image.
+BOX_SCORES: dict[str, Callable[[list[np.ndarray], list[np.ndarray]], float]] = {
+    "map_50": mean_average_precision
+}
 CHOICE_SCORES: dict[str, Score] = {"auc": _accuracy, "log_loss": _log_loss}

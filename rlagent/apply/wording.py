@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlagent_envs.tasks.box_target import BoxTarget
+
 if TYPE_CHECKING:
     from rlagent.apply.request import Plan
     from rlagent_envs.tasks.task import Task
@@ -111,12 +113,17 @@ def _classes_in_words(task: Task) -> str:
     """The classes, with the shares of the most and the least frequent in the rows to train."""
     if task.kind == "regression":
         return ""
-    counts = np.bincount(task.train.y.reshape(-1), minlength=task.outputs)
     stored = task.preprocessing
     known = None if stored is None else stored.classes
     labels = known or range(task.outputs)
+    numbers, objects = task.train.y, ""
+    if stored is not None and isinstance(stored.target, BoxTarget):
+        numbers = numbers[..., 0][numbers[..., 0] > 0] - 1
+        objects = f", {len(numbers)} objects"
+    counts = np.bincount(numbers.reshape(-1), minlength=len(labels))
     largest, smallest = (
         f"{labels[place]} {100 * counts[place] / counts.sum():.2g} %"
         for place in (counts.argmax(), counts.argmin())
     )
-    return f", {task.outputs} classes, the largest {largest}, the smallest {smallest}"
+    there = f"{len(labels)} classes, the largest {largest}, the smallest {smallest}"
+    return f"{objects}, {there}"

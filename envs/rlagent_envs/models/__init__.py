@@ -2,6 +2,7 @@
 
 from rlagent_envs.forms import Form
 from rlagent_envs.models.cnn import CNN
+from rlagent_envs.models.detection import DETECTION
 from rlagent_envs.models.embedding_mlp import EMBEDDING_MLP
 from rlagent_envs.models.factorization import FACTORIZATION
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
@@ -22,6 +23,7 @@ FAMILIES: dict[str, Family] = {
     "embedding_mlp": EMBEDDING_MLP,
     "transformer": TRANSFORMER,
     "segmentation": SEGMENTATION,
+    "detection": DETECTION,
 }
 
 
@@ -36,6 +38,7 @@ def fitting(form: Form, target_shape: tuple[int, ...]) -> list[str]:
 
 __all__ = [
     "CNN",
+    "DETECTION",
     "EMBEDDING_MLP",
     "FACTORIZATION",
     "FAMILIES",

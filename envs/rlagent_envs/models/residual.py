@@ -199,6 +199,19 @@ def halved(x: jax.Array) -> jax.Array:
     return jnp.mean(split, axis=tuple(range(2, split.ndim - 1, 2)))
 
 
+def at_each(last: Dense, images: jax.Array) -> jax.Array:
+    """A linear layer at each pixel, `[batch, height, width, outputs]`.
+
+    Args:
+        last: the layer.
+        images: `[channels, height, width, batch]`.
+    """
+    channels, height, width, batch = images.shape
+    outputs = last.kernel.T @ images.reshape(channels, height * width * batch)
+    outputs = (outputs + last.bias[:, None]).reshape(-1, height, width, batch)
+    return jnp.moveaxis(outputs, (0, 3), (3, 0))
+
+
 def flops(
     sizes: tuple[int, ...], channels: int, halvings: int, rung: Rung, outputs: int
 ) -> tuple[float, float]:

@@ -26,7 +26,7 @@ from rlagent_envs.models import residual, residual_edits
 from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.convolution import convolution
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
-from rlagent_envs.models.residual import SIDE, Layers, added, halved, normalised, survival
+from rlagent_envs.models.residual import SIDE, Layers, added, at_each, halved, normalised, survival
 
 LEAST_TWICE = 16  # shortest side of images that are halved twice; smaller ones are halved once
 
@@ -98,7 +98,7 @@ def apply(
     if start is not None:
         kept = draws.uniform(draws.mix(start), (len(images), 1, 1, len(x))) >= dropout
         images = jnp.where(kept, images / (1.0 - dropout), 0.0)
-    return _read(params, images), model_state
+    return at_each(params.last, images), model_state
 
 
 def _enlarged(x: jax.Array, height: int, width: int) -> jax.Array:
@@ -108,14 +108,6 @@ def _enlarged(x: jax.Array, height: int, width: int) -> jax.Array:
     even = squares.reshape(channels, 2 * down, 2 * right, batch)
     room = ((0, 0), (0, height - 2 * down), (0, width - 2 * right), (0, 0))
     return jnp.pad(even, room, mode="edge")
-
-
-def _read(params: Layers, images: jax.Array) -> jax.Array:
-    """The last layer at each pixel, `[batch, height, width, outputs]`."""
-    channels, height, width, batch = images.shape
-    outputs = params.last.kernel.T @ images.reshape(channels, height * width * batch)
-    outputs = (outputs + params.last.bias[:, None]).reshape(-1, height, width, batch)
-    return jnp.moveaxis(outputs, (0, 3), (3, 0))
 
 
 def _halvings(input_shape: tuple[int, ...]) -> int:

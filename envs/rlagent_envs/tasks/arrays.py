@@ -10,6 +10,7 @@ import numpy as np
 
 from rlagent_envs.forms import form_of
 from rlagent_envs.tasks.array_input import check_form, read_inputs
+from rlagent_envs.tasks.box_target import BoxTarget, are_boxes, crowded, read_boxes
 from rlagent_envs.tasks.columns import is_table
 from rlagent_envs.tasks.mask_target import read_masks
 from rlagent_envs.tasks.preprocessing import Preprocessing
@@ -71,7 +72,7 @@ def from_arrays(
         x: a DataFrame, numbers `[rows, ...]`, as an array or lists, or texts `[rows]`, as a list
             or Series.
         y: labels or values, `[rows]` or `[rows, 1]`; for images also masks, whole numbers
-            `[rows, height, width]` that say what each pixel is of.
+            `[rows, height, width]` that say what each pixel is of, or boxes, see `read_boxes`.
         x_valid: as `x`, to validate on; needs `y_valid`.
         y_valid: as `y`.
         x_test: as `x`, to test on; needs `y_test`.
@@ -124,7 +125,8 @@ def _choose_kind(kind: str | None, target: np.ndarray) -> Kind:
     if target.ndim == 1:
         return asked or infer_kind(target)
     if asked == "regression":
-        raise ValueError("kind is regression, but y has masks, which hold classes")
+        what = "boxes" if target.dtype.kind == "f" else "masks"
+        raise ValueError(f"kind is regression, but y has {what}, which hold classes")
     return "classification"
 
 
@@ -146,7 +148,7 @@ def read_part(suffix: str, x: Any, y: Any) -> Part:
     inputs = x if is_table(x) or isinstance(x, OnDisk) else _texts_or_numbers(x, x_name)
     if len(inputs) == 0:
         raise ValueError(f"{x_name} is empty, of shape {inputs.shape}")
-    target = _read_targets(y, y_name)
+    target = _read_targets(y, y_name, inputs.shape[1:3])
     if len(inputs) != len(target):
         raise ValueError(f"{x_name} has {len(inputs)} rows but {y_name} has {len(target)}")
     return Part(inputs, target)
@@ -157,8 +159,10 @@ def _texts_or_numbers(x: Any, name: str) -> pd.Series | np.ndarray:
     return read_inputs(x, name) if texts is None else texts
 
 
-def _read_targets(y: Any, name: str) -> np.ndarray:
-    """One for each row, or masks."""
+def _read_targets(y: Any, name: str, image_size: tuple[int, ...]) -> np.ndarray:
+    """One for each row, or masks, or boxes, which are floats."""
+    if are_boxes(y, image_size):
+        return read_boxes(y, name)
     values = read_array(y, name)
     return read_masks(values, name) if values.ndim == 3 else read_target(y, name)
 
@@ -187,7 +191,9 @@ def _complete(
     train = given["train"]
     _refuse_one_value(train.y)
     divided = divide if groups is None else partial(divide_groups, groups=groups)
-    rows = divided(train.y, stratified=stratified, test_given="test" in given, seed=seed)
+    # Of boxes the classes are looked at.
+    labels = train.y[..., 0] if train.y.dtype.kind == "f" and train.y.ndim == 3 else train.y
+    rows = divided(labels, stratified=stratified, test_given="test" in given, seed=seed)
     if isinstance(train.x, OnDisk) and groups is None:
         rows = with_fewer(rows, MOST_VALID_ROWS)
     return given | {part: train.take(rows[part]) for part in rows}
@@ -223,6 +229,10 @@ def _make_task(
             continue
         given = x[np.arange(len(x))] if isinstance(x, OnDisk) else x
         splits[part] = Split(preprocessing.transform(given), target)
+    notes: tuple[str, ...] = ()
+    if isinstance(preprocessing.target, BoxTarget):
+        lost = sum(crowded(part.y, preprocessing.target) for part in parts.values())
+        notes = (f"{lost} objects share a cell of 4 x 4 pixels with a smaller one",) if lost else ()
     return Task(
         name=name,
         kind=kind,
@@ -238,4 +248,5 @@ def _make_task(
         preprocessing=preprocessing,
         streamed=rows,
         continuous=np.array(inputs.continuous),
+        notes=notes,
     )

@@ -7,8 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from rlagent_envs.tasks.procedural import sample_task
-from rlagent_envs.tasks.procedural_dense import sample_language_task, sample_segmentation_task
+from rlagent_envs.tasks.procedural_language import sample_language_task
 from rlagent_envs.tasks.procedural_ratings import sample_ratings_task
+from rlagent_envs.tasks.procedural_scenes import (
+    sample_detection_task,
+    sample_segmentation_task,
+)
 from rlagent_envs.tasks.procedural_sequences import sample_sequence_task
 from rlagent_envs.tasks.procedural_texts import sample_text_task
 from rlagent_envs.tasks.task import Task
@@ -21,6 +25,7 @@ SAMPLERS: dict[str, Callable[[int, int], Task]] = {
     "ratings": sample_ratings_task,
     "language": sample_language_task,
     "segmentation": sample_segmentation_task,
+    "detection": sample_detection_task,
 }
 
 

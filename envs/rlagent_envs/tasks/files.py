@@ -19,6 +19,7 @@ from rlagent_envs.tasks.audio_folders import (
     readable_audio,
 )
 from rlagent_envs.tasks.audio_input import AudioInput
+from rlagent_envs.tasks.box_folders import holds_boxes, load_box_folder
 from rlagent_envs.tasks.choices import ChoiceInput
 from rlagent_envs.tasks.cifar import holds_cifar, load_cifar
 from rlagent_envs.tasks.forecasting import load_forecast
@@ -87,8 +88,8 @@ def load_file(
     A .txt file is for language modelling, see `from_text`.
 
     A folder holds images or .wav files, see `load_image_folder` and `load_audio_folder`, or images
-    with masks, see `load_mask_folder`. A .zip or .tar archive holds a folder or a single file, or
-    is CIFAR-10, see `load_cifar`.
+    with masks or boxes, see `load_mask_folder` and `load_box_folder`. A .zip or .tar archive holds
+    a folder or a single file, or is CIFAR-10, see `load_cifar`.
 
     Parts that are not told are divided as `from_arrays` does it.
 
@@ -147,6 +148,8 @@ def load_path(path: Path, options: Options) -> Task:
     if path.is_dir():
         if holds_masks(path):
             return load_mask_folder(path, options)
+        if holds_boxes(path):
+            return load_box_folder(path, options)
         return (load_audio_folder if holds_audio(path) else load_image_folder)(path, options)
     path = check_file(path)
     return LOADERS[path.suffix.lower()](path, options)

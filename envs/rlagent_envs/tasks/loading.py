@@ -90,4 +90,4 @@ def task_of_parts(
         seed=options.seed,
         embed=options.embed,
     )
-    return replace(task, notes=notes)
+    return replace(task, notes=(*task.notes, *notes))

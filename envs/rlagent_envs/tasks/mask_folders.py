@@ -47,7 +47,11 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
     """
     options.allow(f"{folder} is a folder of images with masks", "image_size", "valid")
     asked = None if options.image_size is None else parse_size(options.image_size)
-    found = folders.with_second(_parts(folder), folder, options.valid, _parts)
+
+    def parts_of(one: Path) -> dict[str, Path]:
+        return part_folders(one, MASKS)
+
+    found = folders.with_second(parts_of(folder), folder, options.valid, parts_of)
     parts = {part: _pairs(one) for part, one in found.items()}
     size, notes = size_for_all({_size(pair) for pairs in parts.values() for pair in pairs}, asked)
     read = {
@@ -60,11 +64,16 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
     return image_task(read, folder.resolve().name, replace(options, kind=None), notes)
 
 
-def _parts(folder: Path) -> dict[str, Path]:
-    """The folder of each part: all in train if parts are not told."""
-    if not holds_masks(folder):
-        raise ValueError(f"{folder} holds no folder {MASKS}, nor a folder train with one")
-    if (folder / MASKS).is_dir():
+def part_folders(folder: Path, inside: str) -> dict[str, Path]:
+    """The folder of each part: all in train if parts are not told.
+
+    Args:
+        folder: of the task.
+        inside: the folder that the images' targets are in.
+    """
+    if not any((one / inside).is_dir() for one in (folder, folder / "train")):
+        raise ValueError(f"{folder} holds no folder {inside}, nor a folder train with one")
+    if (folder / inside).is_dir():
         return {"train": folder}
     found: dict[str, Path] = {}
     for one in sorted(folder.iterdir()):
@@ -79,14 +88,14 @@ def _parts(folder: Path) -> dict[str, Path]:
 
 def _pairs(folder: Path) -> list[Pair]:
     """The images of a folder with their masks, in the order of their names."""
-    images, masks = _by_name(folder / IMAGES), _by_name(folder / MASKS)
+    images, masks = by_name(folder / IMAGES), by_name(folder / MASKS)
     for there, others, where in ((images, masks, MASKS), (masks, images, IMAGES)):
         for name in sorted(there.keys() - others.keys()):
             raise ValueError(f"{there[name]} has no partner in {folder / where}")
     return [Pair(images[name], masks[name]) for name in sorted(images)]
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def by_name(folder: Path) -> dict[str, Path]:
     """The images of a folder, by their names without ending."""
     if not folder.is_dir():
         raise ValueError(f"{folder.parent} lacks the folder {folder.name}")

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from rlagent_envs.tasks.array_input import ArrayForm, ArrayInput
 from rlagent_envs.tasks.audio_input import AudioInput
+from rlagent_envs.tasks.box_target import BoxTarget
 from rlagent_envs.tasks.characters import CharacterInput, CharacterTarget
 from rlagent_envs.tasks.choices import ChoiceInput
 from rlagent_envs.tasks.columns import (
@@ -118,7 +119,8 @@ class Preprocessing(Stored):
         Field(discriminator="kind"),
     ]
     target: Annotated[
-        CharacterTarget | ClassTarget | MaskTarget | RegressionTarget, Field(discriminator="kind")
+        BoxTarget | CharacterTarget | ClassTarget | MaskTarget | RegressionTarget,
+        Field(discriminator="kind"),
     ]
 
     @classmethod
@@ -136,7 +138,8 @@ class Preprocessing(Stored):
 
         Args:
             x: DataFrame, array `[rows, ...]`, or texts `[rows]`.
-            y: labels or values, `[rows]`, or a class for each pixel, `[rows, height, width]`.
+            y: labels or values, `[rows]`, or whole numbers, a class for each pixel, `[rows, height,
+                width]`, or floats, boxes `[rows, most, 5]`.
             kind: whether `y` holds classes or quantities.
             form: of the examples in an array; found by its shape where None.
             ids: of a DataFrame, the columns that hold identifiers.
@@ -146,6 +149,8 @@ class Preprocessing(Stored):
             ValueError: naming the column or value that cannot be used.
         """
         inputs = _fit_inputs(x, form, ids, embed)
+        if np.ndim(y) == 3 and np.asarray(y).dtype.kind == "f":
+            return cls(inputs=inputs, target=BoxTarget.fit(y, inputs.input_shape))
         if np.ndim(y) == 3:
             masks = MaskTarget.fit(read_masks(y))
             masks.check_images(inputs.input_shape)

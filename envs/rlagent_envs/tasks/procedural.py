@@ -287,3 +287,25 @@ def _context(recipe: Recipe) -> tuple[float, ...]:
         float(np.log(recipe.scale)),
         *(float(recipe.source == source) for source in SOURCES),
     )
+
+
+def context_of(
+    train_rows: int,
+    features: int,
+    latent: int,
+    classes: int,
+    noise: float,
+    input_noise: float = 0.0,
+    scale: float = 1.0,
+) -> tuple[float, ...]:
+    """What the critic may know of a task of another domain, in the places where tables have it."""
+    told = (
+        math.log(train_rows / 700) / 2.0,
+        math.log(features / 32) / 2.0,
+        math.log(latent / 9) / 2.0,
+        classes / 12,
+        noise / 0.3,
+        input_noise,
+        math.log(scale),
+    )
+    return (*told, *[0.0] * (CONTEXT - len(told)))

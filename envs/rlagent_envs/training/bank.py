@@ -134,9 +134,18 @@ def baseline_loss(task: Task) -> float:
     """
     if task.kind == "regression":
         return float(np.mean((task.valid.y - np.mean(task.train.y)) ** 2))
-    counts = np.bincount(task.train.y.reshape(-1), minlength=task.outputs) + 1e-6
+    # Of boxes each choice of a cell has a constant of its own.
+    choices = task.target_shape[2] if len(task.target_shape) == 3 else 1
+    known, judged = (part.y.reshape(-1, choices) for part in (task.train, task.valid))
+    losses = [_constant_loss(*columns, task.outputs) for columns in zip(known.T, judged.T)]
+    return float(np.mean(losses))
+
+
+def _constant_loss(known: np.ndarray, judged: np.ndarray, classes: int) -> float:
+    """The cross-entropy on some class numbers of the shares that others have."""
+    counts = np.bincount(known, minlength=classes) + 1e-6
     shares = counts / counts.sum()
-    return float(-np.mean(np.log(shares[task.valid.y])))
+    return float(-np.mean(np.log(shares[judged])))
 
 
 def loss_ceiling(task: Task) -> float:

@@ -144,7 +144,7 @@ def _worth(
     model: Predictor, raw: np.ndarray, part: Split, score: str
 ) -> tuple[float | None, float | None]:
     targets, values = np.asarray(model.targets(part)), model.values(raw)
-    value = scores.compute(score, model.kind, targets, values, part.x)
+    value = scores.compute(score, model.kind, targets, values, part.x, model.preprocessing)
     return finite(model.loss(part, raw)), finite(value)
 
 

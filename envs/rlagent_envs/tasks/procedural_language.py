@@ -1,8 +1,7 @@
-"""Endless distributions of random tasks whose examples have many targets: one for each seed."""
+"""An endless distribution of random texts to learn character by character: one for each seed."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,18 +9,15 @@ import numpy as np
 
 from rlagent_envs.forms import UNKNOWN
 from rlagent_envs.tasks.procedural import (
-    CONTEXT,
     MAX_TRAIN_ROWS,
     MAX_VALID_ROWS,
-    divided,
+    context_of,
     log_uniform,
 )
 from rlagent_envs.tasks.task import Split, Task, default_batch_size
 
-# Each of these has programs of its own, so there is one length, one vocabulary and one side.
+# Each of these has programs of its own, so there is one length and one vocabulary.
 LENGTH, MOST_CHARACTERS = 64, 15
-SIDE, MOST_OBJECTS, MOST_KINDS = 16, 4, 6
-MOST_CANVASES = 2048  # to train on: a canvas is 256 examples in one
 MOST_LINES, LEAST_LINE = 64, 1024  # a text is written so many lines at a time, each so long
 
 
@@ -69,7 +65,7 @@ def sample_language_task(seed: int, test_rows: int = 0) -> Task:
         vocabularies=(1 + UNKNOWN + MOST_CHARACTERS,),
         target_shape=(LENGTH,),
         continuous=np.zeros(LENGTH, bool),
-        context=_context(len(train.x), LENGTH, len(writer.chances), count, noise),
+        context=context_of(len(train.x), LENGTH, len(writer.chances), count, noise),
     )
 
 
@@ -168,111 +164,3 @@ def _windows(text: np.ndarray, stride: int) -> Split:
     cut = np.lib.stride_tricks.sliding_window_view(text, LENGTH + 1)[::stride]
     x = (cut[:, :-1] + 1 + UNKNOWN).astype(np.float32)
     return Split(x, (cut[:, 1:] + UNKNOWN).astype(np.int32))
-
-
-def sample_segmentation_task(seed: int, test_rows: int = 0) -> Task:
-    """Objects with textures on canvases of 16 x 16; the same for a seed.
-
-    Each class has a form, a brightness and a pattern; by how much the classes differ in each of
-    them is drawn for a task. What is put down later hides what was there.
-
-    Args:
-        seed: any number from 0.
-        test_rows: canvases of a test part, none by default. Another number of them gives another
-            task of the same kind and size.
-    """
-    generator = np.random.default_rng([seed, 21])
-    kinds = int(generator.integers(1, MOST_KINDS + 1))
-    # The larger of two draws, as for all procedural tasks.
-    train_rows = round(max(log_uniform(generator, 64, MOST_CANVASES) for _ in range(2)))
-    valid_rows = int(np.clip(train_rows // 3, 64, MAX_VALID_ROWS // 2))
-    input_noise = float(generator.choice([0.0, log_uniform(generator, 0.05, 1.0)]))
-    noise = float(generator.choice([0.0, 0.0, generator.uniform(0.0, 0.2)]))
-    sizes = (train_rows, valid_rows, test_rows)
-    images, masks = draw_canvases(generator, sum(sizes), kinds, noise)
-    images += input_noise * images.std() * generator.standard_normal(images.shape, np.float32)
-    seen = images[:train_rows]
-    scale = float(generator.choice([1.0, log_uniform(generator, 0.3, 3.0)]))
-    x = np.clip((images - seen.mean()) / (seen.std() + 1e-6), -10.0, 10.0) * scale
-    x = x.reshape(len(x), SIDE * SIDE).astype(np.float32)
-    train, valid, test = divided(x, masks, sizes)
-    return Task(
-        name=f"procedural segmentation:{seed}",
-        kind="classification",
-        train=train,
-        valid=valid,
-        test=test,
-        outputs=1 + kinds,
-        batch_size=default_batch_size(train_rows, (SIDE, SIDE)),
-        family="segmentation",
-        input_shape=(SIDE, SIDE, 1),
-        target_shape=(SIDE, SIDE),
-        context=_context(train_rows, SIDE * SIDE, 9, kinds, noise, input_noise, scale),
-    )
-
-
-def draw_canvases(
-    generator: np.random.Generator, rows: int, kinds: int, noise: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Images `[rows, 16, 16]`, float32, and masks, int32: 0 for the ground, then the classes.
-
-    Args:
-        generator: draws everything.
-        rows: canvases to make.
-        kinds: classes besides the ground.
-        noise: probability that an object is called by any class.
-    """
-    down, right = np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij")
-    places = np.stack([down, right]).astype(np.float32)
-    forms = generator.integers(len(FORMS), size=kinds)
-    brightness = log_uniform(generator, 0.1, 2.0) * generator.standard_normal(kinds) + 1.0
-    waves = generator.uniform(-2.0, 2.0, (kinds, 2)) * generator.random()
-    tilt = 0.1 * log_uniform(generator, 0.1, 2.0) * generator.standard_normal((rows, 2))
-    images = np.tensordot(tilt, places - SIDE / 2, axes=1).astype(np.float32)
-    masks = np.zeros((rows, SIDE, SIDE), np.int32)
-    largest = generator.uniform(3.0, 6.0)
-    for _ in range(int(generator.integers(1, MOST_OBJECTS + 1))):
-        kind = generator.integers(kinds, size=rows)
-        middle = generator.uniform(0.0, SIDE, (2, rows, 1, 1))
-        radius = generator.uniform(1.5, largest, (rows, 1, 1))
-        distance = np.stack([form(*(places[:, None] - middle)) for form in FORMS])
-        inside = distance[forms[kind], np.arange(rows)] < radius
-        phase = np.tensordot(waves[kind], places, axes=1)
-        texture = brightness[kind][:, None, None] * np.cos(phase)
-        images = np.where(inside, texture, images)
-        others = generator.integers(kinds, size=rows)
-        called = 1 + np.where(generator.random(rows) < noise, others, kind)
-        masks = np.where(inside, called[:, None, None], masks)
-    return images.astype(np.float32), masks.astype(np.int32)
-
-
-# How far a pixel is from the middle, by the form of an object.
-FORMS: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (
-    np.hypot,  # a disc
-    lambda down, right: np.maximum(np.abs(down), np.abs(right)),  # a square
-    lambda down, right: np.abs(down) + np.abs(right),  # a diamond
-    lambda down, right: np.maximum(np.abs(down), 3.0 * np.abs(right)),  # a bar that stands
-    lambda down, right: np.maximum(3.0 * np.abs(down), np.abs(right)),  # a bar that lies
-)
-
-
-def _context(
-    train_rows: int,
-    features: int,
-    latent: int,
-    classes: int,
-    noise: float,
-    input_noise: float = 0.0,
-    scale: float = 1.0,
-) -> tuple[float, ...]:
-    """What the critic may know, in the places where other procedural tasks have it."""
-    told = (
-        math.log(train_rows / 700) / 2.0,
-        math.log(features / 32) / 2.0,
-        math.log(latent / 9) / 2.0,
-        classes / 12,
-        noise / 0.3,
-        input_noise,
-        math.log(scale),
-    )
-    return (*told, *[0.0] * (CONTEXT - len(told)))

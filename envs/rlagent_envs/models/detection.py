@@ -1,0 +1,131 @@
+"""A one-stage detector: says of each cell of an image what is there; 4 depths x 4 widths.
+
+A convolution of the image, a halving, a block, another halving, and blocks at a quarter of the size
+of the image. There a linear layer makes the five choices of each cell that `tasks/box_target.py`
+describes: which class, and how far each edge is. The depth of a rung is the number of blocks at
+the quarter: each of them lets a cell see 16 pixels further.
+
+The layers are those of residual.py, so that its edits keep the outputs.
+
+Source: Tian et al. 2019, "FCOS" (arXiv:1904.01355), of which this has one level.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlagent_envs import draws
+from rlagent_envs.forms import BOX_CELL, boxes_shape
+from rlagent_envs.models import residual, residual_edits
+from rlagent_envs.models.activations import chosen, relu
+from rlagent_envs.models.convolution import convolution
+from rlagent_envs.models.ladder import Family, Rung, ShapeClass
+from rlagent_envs.models.residual import SIDE, Layers, added, at_each, halved, normalised, survival
+
+HALVINGS = 2
+
+
+def init(
+    generator: np.random.Generator, shape: ShapeClass, features: int
+) -> tuple[Layers, tuple[()]]:
+    """New weights, and an empty model state; see `residual.init`.
+
+    Args:
+        generator: draws the weights.
+        shape: the shapes.
+        features: columns of the input; images are never padded.
+    """
+    depth, width = shape.rung
+    outputs = shape.target_shape[2] * shape.outputs
+    every = Rung(depth + HALVINGS - 1, width)
+    return residual.init(generator, 2, shape.input_shape[2], every, outputs), ()
+
+
+def apply(
+    shape: ShapeClass,
+    params: Layers,
+    model_state: tuple[()],
+    x: jax.Array,
+    dropout: jax.Array,
+    start: jax.Array | None,
+    activation: jax.Array | None = None,
+    stochastic_depth: jax.Array | None = None,
+) -> tuple[jax.Array, tuple[()]]:
+    """The outputs `[batch, rows, columns, choices, outputs]` for inputs `[batch, features]`.
+
+    Args:
+        shape: the shapes.
+        params: the layers.
+        model_state: empty: this family has no state.
+        x: the inputs, rows of `shape.input_shape`.
+        dropout: share of the channels before the last layer to drop, `[]`; of an example a channel
+            goes as a whole, as in the family segmentation.
+        start: of the random numbers that choose what is dropped or skipped, `[]`, uint32; None: as
+            in evaluation, nothing is.
+        activation: number of the activation, `[]`; None: ReLU.
+        stochastic_depth: share of the examples for which the last block is skipped, `[]`; of the
+            others at the quarter in proportion to their depth. None: none is.
+    """
+    activate = relu if activation is None else partial(chosen, activation)
+    images = jnp.moveaxis(x.reshape(len(x), *shape.input_shape), (0, 3), (3, 0))
+    room = [(0, whole - side) for whole, side in zip(_whole(shape), images.shape[1:3], strict=True)]
+    images = jnp.pad(images, ((0, 0), *room, (0, 0)), mode="edge")
+    images = activate(normalised(convolution(images, params.stem), params.stem_norm))
+    images = halved(images)
+    images = halved(images + added(images, params.blocks[0], activate))
+    for number, block in enumerate(params.blocks[1:], 1):
+        factors = None
+        if start is not None and stochastic_depth is not None:
+            skipped = stochastic_depth * (number / shape.rung.depth)
+            factors = survival(len(x), skipped, start + np.uint32(number))
+        images = images + added(images, block, activate, factors)
+    images = activate(normalised(images, params.norm))
+    if start is not None:
+        kept = draws.uniform(draws.mix(start), (len(images), 1, 1, len(x))) >= dropout
+        images = jnp.where(kept, images / (1.0 - dropout), 0.0)
+    made = at_each(params.last, images)
+    return made.reshape(*made.shape[:3], shape.target_shape[2], shape.outputs), model_state
+
+
+def _whole(shape: ShapeClass) -> tuple[int, int]:
+    """Height and width of an image that is enlarged to whole cells."""
+    rows, columns, _ = boxes_shape(shape.input_shape[:2])
+    return BOX_CELL * rows, BOX_CELL * columns
+
+
+def flops(shape: ShapeClass) -> tuple[float, float]:
+    """Floating-point operations for one example: forward, and forward with backward.
+
+    A multiplication and an addition for each weight at each pixel forward, zeros around the image
+    included, twice that backward, except that the gradient of the input is not needed.
+    """
+    height, width = _whole(shape)
+    channels = shape.input_shape[2]
+    depth, units = shape.rung
+    whole, half, quarter = [(height >> level) * (width >> level) for level in range(3)]
+    first = SIDE * SIDE * channels * units * whole
+    products = first + 2 * SIDE * SIDE * units * units * (half + depth * quarter)
+    products += units * shape.target_shape[2] * shape.outputs * quarter
+    return 2.0 * products, 6.0 * products - 2.0 * first
+
+
+DETECTION = Family(
+    name="detection",
+    depths=(1, 2, 3, 4),
+    widths=(8, 16, 32, 64),
+    default=Rung(2, 32),
+    reads=("image",),
+    target_axes=(3,),
+    residual=True,
+    roomy=True,
+    init=init,
+    apply=apply,
+    flops=flops,
+    widen=residual_edits.widen,
+    deepen=residual_edits.deepen,
+    narrow=residual_edits.narrow,
+)

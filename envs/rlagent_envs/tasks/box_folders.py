@@ -1,0 +1,125 @@
+"""Tasks from folders of images and of the boxes in them, as YOLO's programs want them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlagent_envs.tasks import folders
+from rlagent_envs.tasks.box_target import padded
+from rlagent_envs.tasks.image_folders import as_pixels, image_task, parse_size, size_for_all
+from rlagent_envs.tasks.mask_folders import IMAGES, by_name, part_folders
+from rlagent_envs.tasks.pictures import Size, read_picture, size_of
+
+if TYPE_CHECKING:
+    from rlagent_envs.tasks.loading import Options
+    from rlagent_envs.tasks.task import Task
+
+LABELS = "labels"  # the folder with a .txt file for each image
+SLACK = 1e-3  # of the image: rounded shares may lie this far outside
+
+
+def holds_boxes(folder: Path) -> bool:
+    """Whether a folder holds images and labels, or a folder `train` that does."""
+    places = (folder, folder / "train")
+    return any((one / LABELS).is_dir() and (one / IMAGES).is_dir() for one in places)
+
+
+def load_box_folder(folder: Path, options: Options) -> Task:
+    """Makes a task of a folder with the folders `images` and `labels`, or of parts of that form.
+
+    `labels/NAME.txt` has a line for each object in the image NAME: its class, a whole number, and
+    the centre, width and height of its box as shares of the width and height of the image. An
+    image without such a file, or with an empty one, shows no object. With folders `train` and, as
+    it likes, `valid` (or val, validation, dev) and `test`, each of them has `images` and `labels`.
+    All images get one size, as those of `load_image_folder`, and boxes with them.
+
+    Raises:
+        ValueError: naming the file and line that cannot be used.
+    """
+    options.allow(f"{folder} is a folder of images with boxes", "image_size", "valid")
+    asked = None if options.image_size is None else parse_size(options.image_size)
+
+    def parts_of(one: Path) -> dict[str, Path]:
+        return part_folders(one, LABELS)
+
+    found = folders.with_second(parts_of(folder), folder, options.valid, parts_of)
+    images = {part: by_name(one / IMAGES) for part, one in found.items()}
+    sizes = {size_of(path) for paths in images.values() for path in paths.values()}
+    size, notes = size_for_all(sizes, asked)
+    read = {}
+    for part, paths in images.items():
+        labels = found[part] / LABELS
+        _refuse_alone(labels, set(paths))
+        pictures = [as_pixels(read_picture(path), size) for path in paths.values()]
+        boxes = [read_labels(labels / f"{name}.txt", size) for name in paths]
+        if part == "train" and not any(map(len, boxes)):
+            raise ValueError(f"the files of {labels} hold no object, so there is nothing to find")
+        read[part] = (pictures, padded(boxes))
+    return image_task(read, folder.resolve().name, replace(options, kind=None), notes)
+
+
+def read_labels(path: Path, size: Size) -> np.ndarray:
+    """The boxes of a file, `[objects, 5]`: class, x0, y0, x1 and y1, in pixels.
+
+    Args:
+        path: of the file; where there is none, there are no objects.
+        size: height and width of the image as it is learned.
+
+    Raises:
+        ValueError: naming the file and the line.
+    """
+    if not path.is_file():
+        return np.zeros((0, 5))
+    height, width = size
+    boxes = []
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not a text file in UTF-8") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"line {number} of {path}"
+        try:
+            label, x, y, wide, high = map(float, line.split())
+        except ValueError:
+            raise ValueError(
+                f"{where} must be `class x y width height`, five numbers, got {line.strip()!r}"
+            ) from None
+        if label % 1 or label < 0:
+            raise ValueError(f"{where} has the class {label:g}; a class is a whole number from 0")
+        edges = np.array([x - wide / 2, y - high / 2, x + wide / 2, y + high / 2])
+        if not (min(wide, high) > 0 and edges.min() >= -SLACK and edges.max() <= 1 + SLACK):
+            raise ValueError(
+                f"{where} has the box {x:g} {y:g} {wide:g} {high:g}, which is not within the "
+                "image: all are shares of its width and height"
+            )
+        boxes.append([label, *np.clip(edges, 0.0, 1.0) * [width, height, width, height]])
+    return np.array(boxes).reshape(-1, 5)
+
+
+def label_lines(boxes: np.ndarray, size: Size) -> str:
+    """What `read_labels` reads, with the confidence behind it.
+
+    Args:
+        boxes: `[objects, 6]`, class, x0, y0, x1, y1 and confidence, in pixels.
+        size: height and width of the image as it was learned.
+    """
+    height, width = size
+    lines = []
+    for label, *edges, confidence in boxes:
+        x0, y0, x1, y1 = np.array(edges) / [width, height, width, height]
+        shares = ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0, confidence)
+        lines.append(f"{label:g} " + " ".join(f"{share:.6f}" for share in shares))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _refuse_alone(labels: Path, names: set[str]) -> None:
+    """Raises ValueError if there are labels of an image that is not there."""
+    for path in sorted(labels.glob("*.txt")) if labels.is_dir() else ():
+        if path.stem not in names and path.name != "classes.txt":
+            raise ValueError(f"{path} has no image in {labels.parent / IMAGES}")
