@@ -2,9 +2,9 @@
 
 A cell of 4 x 4 pixels answers for the object whose centre it holds: of which class it is, and how
 far each edge of its box is from the middle of the cell, as one of a number of distances, which lie
-the closer together the smaller they are. So each target is a class number, all five of a cell without an object are 0, and the cross-entropy is a
-proper score of all of them. The distances that are predicted are means of what the network says
-of each, and so are finer than those.
+the closer together the smaller they are. So each target is a class number, all five of a cell
+without an object are 0, and the cross-entropy is a proper score of all of them. The distances that
+are predicted are means of what the network says of each, and so are finer than those.
 
 Source: edges as distributions: Li et al. 2020, "Generalized Focal Loss" (arXiv:2006.04388),
 section 3; a cell for the centre of an object: Zhou et al. 2019, "Objects as Points"

@@ -137,7 +137,9 @@ def baseline_loss(task: Task) -> float:
     # Of boxes each choice of a cell has a constant of its own.
     choices = task.target_shape[2] if len(task.target_shape) == 3 else 1
     known, judged = (part.y.reshape(-1, choices) for part in (task.train, task.valid))
-    losses = [_constant_loss(*columns, task.outputs) for columns in zip(known.T, judged.T)]
+    losses = [
+        _constant_loss(*columns, task.outputs) for columns in zip(known.T, judged.T, strict=True)
+    ]
     return float(np.mean(losses))
 
 
