@@ -81,6 +81,8 @@ def test_what_has_no_meaning_for_a_task_is_left_out_of_its_start() -> None:
     assert start.robust_epsilon == 0.0
     assert start.settings.mixup == DEFAULT.mixup
     assert start.settings.dropout == drawn.settings.dropout
-    assert start.rung == FAMILIES[task.family].default
+    family, mlp = FAMILIES[task.family], FAMILIES["mlp"]
+    assert family.depths.index(start.rung.depth) == mlp.depths.index(drawn.rung.depth)
+    assert family.widths.index(start.rung.width) == mlp.widths.index(drawn.rung.width)
     table = sample_task(0)
     assert episodes.suited(drawn, table) == replace(drawn, settings=drawn.settings)
