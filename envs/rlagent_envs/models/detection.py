@@ -18,13 +18,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlagent_envs import draws
 from rlagent_envs.forms import BOX_CELL, boxes_shape
 from rlagent_envs.models import residual, residual_edits
 from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.convolution import convolution
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
-from rlagent_envs.models.residual import SIDE, Layers, added, at_each, halved, normalised, survival
+from rlagent_envs.models.residual import (
+    SIDE,
+    Layers,
+    added,
+    at_each,
+    halved,
+    normalised,
+    through,
+    without_some,
+)
 
 HALVINGS = 2
 
@@ -62,8 +70,7 @@ def apply(
         params: the layers.
         model_state: empty: this family has no state.
         x: the inputs, rows of `shape.input_shape`.
-        dropout: share of the channels before the last layer to drop, `[]`; of an example a channel
-            goes as a whole, as in the family segmentation.
+        dropout: share of the channels before the last layer to drop, `[]`; see `without_some`.
         start: of the random numbers that choose what is dropped or skipped, `[]`, uint32; None: as
             in evaluation, nothing is.
         activation: number of the activation, `[]`; None: ReLU.
@@ -77,16 +84,9 @@ def apply(
     images = activate(normalised(convolution(images, params.stem), params.stem_norm))
     images = halved(images)
     images = halved(images + added(images, params.blocks[0], activate))
-    for number, block in enumerate(params.blocks[1:], 1):
-        factors = None
-        if start is not None and stochastic_depth is not None:
-            skipped = stochastic_depth * (number / shape.rung.depth)
-            factors = survival(len(x), skipped, start + np.uint32(number))
-        images = images + added(images, block, activate, factors)
+    images = through(images, params.blocks[1:], activate, start, stochastic_depth)
     images = activate(normalised(images, params.norm))
-    if start is not None:
-        kept = draws.uniform(draws.mix(start), (len(images), 1, 1, len(x))) >= dropout
-        images = jnp.where(kept, images / (1.0 - dropout), 0.0)
+    images = without_some(images, dropout, start)
     made = at_each(params.last, images)
     return made.reshape(*made.shape[:3], shape.target_shape[2], shape.outputs), model_state
 

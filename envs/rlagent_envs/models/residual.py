@@ -199,6 +199,50 @@ def halved(x: jax.Array) -> jax.Array:
     return jnp.mean(split, axis=tuple(range(2, split.ndim - 1, 2)))
 
 
+def through(
+    x: jax.Array,
+    blocks: tuple[Block, ...],
+    activate: Callable[[jax.Array], jax.Array],
+    start: jax.Array | None,
+    stochastic_depth: jax.Array | None,
+) -> jax.Array:
+    """The positions `[channels, ..., batch]` after blocks that leave their number as it is.
+
+    Args:
+        x: the positions.
+        blocks: in their order.
+        activate: the activation.
+        start: of the random numbers, `[]`, uint32; None: no block is skipped.
+        stochastic_depth: share of the examples for which the last block is skipped, `[]`; of the
+            others in proportion to their depth. None: none is.
+    """
+    for number, block in enumerate(blocks, 1):
+        factors = None
+        if start is not None and stochastic_depth is not None:
+            skipped = stochastic_depth * (number / len(blocks))
+            factors = survival(x.shape[-1], skipped, start + np.uint32(number))
+        x = x + added(x, block, activate, factors)
+    return x
+
+
+def without_some(x: jax.Array, dropout: jax.Array, start: jax.Array | None) -> jax.Array:
+    """Images `[channels, height, width, batch]` without some channels, the others larger for it.
+
+    Of an example a channel goes as a whole, for its pixels know of each other.
+
+    Args:
+        x: the images.
+        dropout: share of the channels that go, `[]`.
+        start: of the random numbers, `[]`, uint32; None: none goes.
+
+    Source: Tompson et al. 2015 (arXiv:1411.4280), section 3.2.
+    """
+    if start is None:
+        return x
+    kept = draws.uniform(draws.mix(start), (len(x), 1, 1, x.shape[-1])) >= dropout
+    return jnp.where(kept, x / (1.0 - dropout), 0.0)
+
+
 def at_each(last: Dense, images: jax.Array) -> jax.Array:
     """A linear layer at each pixel, `[batch, height, width, outputs]`.
 

@@ -21,12 +21,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlagent_envs import draws
 from rlagent_envs.models import residual, residual_edits
 from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.convolution import convolution
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
-from rlagent_envs.models.residual import SIDE, Layers, added, at_each, halved, normalised, survival
+from rlagent_envs.models.residual import (
+    SIDE,
+    Layers,
+    added,
+    at_each,
+    halved,
+    normalised,
+    through,
+    without_some,
+)
 
 LEAST_TWICE = 16  # shortest side of images that are halved twice; smaller ones are halved once
 
@@ -64,15 +72,12 @@ def apply(
         params: the layers.
         model_state: empty: this family has no state.
         x: the inputs, rows of `shape.input_shape`.
-        dropout: share of the channels before the last layer to drop, `[]`; of an example a channel
-            goes as a whole, for its pixels know of each other.
+        dropout: share of the channels before the last layer to drop, `[]`; see `without_some`.
         start: of the random numbers that choose what is dropped or skipped, `[]`, uint32; None: as
             in evaluation, nothing is.
         activation: number of the activation, `[]`; None: ReLU.
         stochastic_depth: share of the examples for which the last of the blocks where images are
             smallest is skipped, `[]`; of the others in proportion to their depth. None: none is.
-
-    Source: dropout of channels: Tompson et al. 2015 (arXiv:1411.4280), section 3.2.
     """
     activate = relu if activation is None else partial(chosen, activation)
     levels = _halvings(shape.input_shape)
@@ -85,19 +90,13 @@ def apply(
         images = halved(images)
         if number < len(down):
             images = images + added(images, down[number], activate)
-    for number, block in enumerate(params.blocks[2 * levels - 1 :], 1):
-        factors = None
-        if start is not None and stochastic_depth is not None:
-            skipped = stochastic_depth * (number / shape.rung.depth)
-            factors = survival(len(x), skipped, start + np.uint32(number))
-        images = images + added(images, block, activate, factors)
+    deepest = params.blocks[2 * levels - 1 :]
+    images = through(images, deepest, activate, start, stochastic_depth)
     for block, before in zip(up, reversed(larger), strict=True):
         images = before + _enlarged(images, before.shape[1], before.shape[2])
         images = images + added(images, block, activate)
     images = activate(normalised(images, params.norm))
-    if start is not None:
-        kept = draws.uniform(draws.mix(start), (len(images), 1, 1, len(x))) >= dropout
-        images = jnp.where(kept, images / (1.0 - dropout), 0.0)
+    images = without_some(images, dropout, start)
     return at_each(params.last, images), model_state
 
 
