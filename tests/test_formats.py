@@ -357,7 +357,7 @@ def test_experiments_know_tables_of_any_form_and_downloads() -> None:
     assert source("openml:31").place == "openml:31"
     assert message_of(source, "t.xls") == (
         "unknown task 't.xls'; there are: breast_cancer, diabetes, digits, iris, wine, "
-        "procedural:SEED, or give a .csv, .tsv, .parquet, .jsonl, .ndjson, .json or .npz file"
+        "procedural:[DOMAIN:]SEED, or give the path of a file or folder"
     )
 
 
