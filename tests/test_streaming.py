@@ -95,10 +95,19 @@ def test_what_was_read_ahead_for_another_run_is_not_used(
     files: tuple[np.memmap, np.ndarray],
 ) -> None:
     _, task = both(files)
-    feed, fresh = Feed(task), Feed(task)
+    feed = Feed(task)
     keys = np.array([[1, 2], [3, 4]], np.uint32)
     feed.bank(keys[0], Span(0, 4))
-    for key, span in ((keys[1], Span(4, 4)), (keys[1], Span(8, 4)), (keys[1], Span(9, 5))):
+    for key, first, updates in (
+        (1, 4, 4),
+        (1, 8, 3),
+        (1, 11, 5),
+        (1, 16, 9),
+        (1, 9, 5),
+        (0, 14, 5),
+    ):
+        key, span = keys[key], Span(first, updates)
+        fresh = Feed(task)
         np.testing.assert_array_equal(feed.bank(key, span).train_x, fresh.bank(key, span).train_x)
     assert feed.bank(keys[0], Span(0, 9)).train_x.shape[1] == 16 * task.batch_size
 

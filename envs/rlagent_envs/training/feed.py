@@ -15,6 +15,7 @@ from rlagent_envs.training.bank import Bank, make_bank, streaming_bank
 from rlagent_envs.training.loop import BATCH
 
 LEAST_BLOCK = 8  # updates; longer blocks have a power of two, so that few programs serve all
+SPARE = 2  # updates that are read ahead beyond those of the last slice: the next may be longer
 
 
 class Span(NamedTuple):
@@ -61,7 +62,7 @@ class Feed:
             span: the updates.
         """
         block = self._block(key, span)
-        following = Span(span.first + span.updates, span.updates)
+        following = Span(span.first + span.updates, span.updates + SPARE)
         read = self._reader.submit(self._read, key, following)
         self._coming = key.tobytes(), following, read
         return self._rest.replace(
@@ -69,18 +70,23 @@ class Feed:
         )
 
     def _block(self, key: np.ndarray, span: Span) -> np.ndarray:
-        """The batches of some updates: those that were read ahead, where these are the same."""
+        """The batches of some updates: those that were read ahead, where they are among them."""
         if self._coming is not None:
             of, there, read = self._coming
-            if of == key.tobytes() and there == span:
-                return read.result()
+            if of == key.tobytes() and there.first == span.first and there.updates >= span.updates:
+                block = read.result()[: self._length(span)]
+                block[span.updates * self._batch_size :] = 0.0
+                return block
         return self._read(key, span)
+
+    def _length(self, span: Span) -> int:
+        """Rows of the block of some updates."""
+        return max(LEAST_BLOCK, 1 << (span.updates - 1).bit_length()) * self._batch_size
 
     def _read(self, key: np.ndarray, span: Span) -> np.ndarray:
         """Their inputs `[length of the block, features]`, float32; zeros behind them."""
         numbers = batch_rows(key, span, self._batch_size, len(self._rows))
-        length = max(LEAST_BLOCK, 1 << (span.updates - 1).bit_length()) * self._batch_size
-        block = np.zeros((length, self._rows.inputs.features), np.float32)
+        block = np.zeros((self._length(span), self._rows.inputs.features), np.float32)
         block[: len(numbers)] = self._rows.take(numbers)
         return block
 
