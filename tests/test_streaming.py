@@ -213,6 +213,7 @@ def test_data_of_grain_that_cannot_be_used_is_named() -> None:
         (pairs.map(lambda pair: {"z": 1, "label": 1}), {}, "['label', 'z']"),
         (pairs.to_iter_dataset(), {"streamed": True}, "streamed needs a grain.MapDataset"),
         (grain.MapDataset.source([]), {}, "x has no examples"),
+        (pairs.batch(7), {}, "x has targets of the shapes (6,) and (7,); give it before batch()"),
         (pairs, {"group": "a"}, "group is not for data of grain"),
         (
             pairs.map_with_index(lambda row, pair: (pair["image"][: 4 + row % 2], pair["label"])),

@@ -91,6 +91,11 @@ def boxes_shape(image_size: tuple[int, ...]) -> tuple[int, int, int]:
     return -(-height // BOX_CELL), -(-width // BOX_CELL), BOX_CHOICES
 
 
+def has_boxes(target_shape: tuple[int, ...]) -> bool:
+    """Whether the targets of an example are those of boxes, which alone have three axes."""
+    return len(target_shape) == 3
+
+
 def check_targets(target_shape: tuple[int, ...], form: Form, input_shape: tuple[int, ...]) -> None:
     """Raises ValueError if many targets of an example do not fit it.
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlagent_envs.forms import has_boxes
 from rlagent_envs.models import FAMILIES
 from rlagent_envs.models.activations import ACTIVATIONS
 from rlagent_envs.settings import HIGH, LEAST, LEVER_OF, LOW, Settings
@@ -142,7 +143,7 @@ def meaningful(name: str, task: Task) -> bool:
     closed = _CLOSED[task.kind] + _CLOSED[task.form]
     if task.target_shape:
         closed += _CLOSED["many"]
-    if len(task.target_shape) == 3:
+    if has_boxes(task.target_shape):
         closed += _CLOSED["boxes"]
     if not FAMILIES[task.family].residual:
         closed += _CLOSED["plain"]

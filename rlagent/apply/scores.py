@@ -9,6 +9,7 @@ import numpy as np
 
 from rlagent.apply.boxes import detections, mean_average_precision
 from rlagent.apply.rankings import ndcg
+from rlagent_envs.forms import has_boxes
 from rlagent_envs.tasks.box_target import BoxTarget
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 # A score of a model: (class numbers or values [rows], outputs [rows, outputs]) -> number, where the
 # outputs are probabilities, or the one predicted value.
 Score = Callable[[np.ndarray, np.ndarray], float]
-BOX_AXES = 3  # of the targets of an image with boxes
 # A score of a ranking within groups: (values [rows], outputs [rows, 1], groups [rows]) -> number.
 GroupScore = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
@@ -38,7 +38,7 @@ def check_score(name: str | None, kind: Kind, form: Form, targets: tuple[int, ..
         ValueError: if the kind has no such score, naming those that it has.
     """
     what, known = str(kind), [*SCORES[kind]]
-    if len(targets) == BOX_AXES:
+    if has_boxes(targets):
         what, known = "boxes", [*BOX_SCORES]
     if form == "pair" and kind == "regression":
         what, known = "ratings", ["rmse", "mae", *GROUP_SCORES, "r2"]
@@ -46,7 +46,7 @@ def check_score(name: str | None, kind: Kind, form: Form, targets: tuple[int, ..
         what, known = "a ranking", [*CHOICE_SCORES]
     if name is None and targets and kind == "classification":
         if form == "image":
-            return "map_50" if len(targets) == BOX_AXES else "mean_iou"
+            return "map_50" if has_boxes(targets) else "mean_iou"
         return "bits_per_character"
     if name is None:
         return known[0]
@@ -60,8 +60,7 @@ def score_shape(of: Task | Predictor) -> tuple[int, ...]:
 
     Boxes without preprocessing cannot be told from other choices.
     """
-    boxes = len(of.target_shape) == BOX_AXES and of.preprocessing is None
-    return () if boxes else of.target_shape
+    return () if has_boxes(of.target_shape) and of.preprocessing is None else of.target_shape
 
 
 def compute(

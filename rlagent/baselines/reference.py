@@ -10,12 +10,12 @@ from rlagent_envs.settings import DEFAULT
 REFERENCE_LEARNING_RATE = learning_rate("cosine")
 
 
-def reference_start(seed: int, budget: float, decisions: int, family: str = "mlp") -> Start:
+def reference_start(seed: int, budget: float, decisions: int) -> Start:
     """A reference run: the committed learning rate, cosine decay, nothing else tuned."""
     return Start(
         seed=seed,
         settings=DEFAULT._replace(learning_rate=REFERENCE_LEARNING_RATE),
-        rung=FAMILIES[family].default,
+        rung=FAMILIES["mlp"].default,
         budget=budget,
         decisions=decisions,
         schedule="cosine",

@@ -3,7 +3,7 @@
 A convolution of the image, a halving, a block, another halving, and blocks at a quarter of the size
 of the image. There a linear layer makes the five choices of each cell that `tasks/box_target.py`
 describes: which class, and how far each edge is. The depth of a rung is the number of blocks at
-the quarter: each of them lets a cell see 16 pixels further.
+the quarter: each of them lets a cell see 8 pixels further on all sides.
 
 The layers are those of residual.py, so that its edits keep the outputs.
 

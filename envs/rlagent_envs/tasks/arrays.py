@@ -231,7 +231,7 @@ def _make_task(
         splits[part] = Split(preprocessing.transform(given), target)
     notes: tuple[str, ...] = ()
     if isinstance(preprocessing.target, BoxTarget):
-        lost = sum(crowded(part.y, preprocessing.target) for part in parts.values())
+        lost = sum(crowded(part.y, splits[name].y) for name, part in parts.items())
         notes = (f"{lost} objects share a cell of 4 x 4 pixels with a smaller one",) if lost else ()
     return Task(
         name=name,

@@ -138,7 +138,7 @@ def are_boxes(y: Any, image_size: tuple[int, ...]) -> bool:
         y: what the user gave.
         image_size: height and width of the inputs, where they may be images.
     """
-    if isinstance(y, Sequence) and len(y) and not isinstance(y, str):
+    if isinstance(y, Sequence) and len(y) and np.ndim(y[0]) > 0:  # others may be very many
         shapes = [np.shape(one) for one in y if np.size(one) > 0]
         if shapes and all(len(shape) == 2 and shape[1] == 5 for shape in shapes):
             return len({len(one) for one in y}) > 1 or shapes[0] != tuple(image_size)
@@ -187,10 +187,9 @@ def padded(boxes: Sequence[np.ndarray], numbers: int = 5) -> np.ndarray:
     return made
 
 
-def crowded(boxes: np.ndarray, target: BoxTarget) -> int:
+def crowded(boxes: np.ndarray, encoded: np.ndarray) -> int:
     """How many objects share a cell with a smaller one, and so are not learned."""
-    there = int((boxes[..., 0] != NOTHING).sum())
-    return there - int((target.encode(boxes, "train")[..., 0] > 0).sum())
+    return int((boxes[..., 0] != NOTHING).sum()) - int((encoded[..., 0] > 0).sum())
 
 
 def _places(objects: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

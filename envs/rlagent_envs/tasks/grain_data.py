@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rlagent_envs.tasks.streamed import PIECE, STREAMED_BYTES
+from rlagent_envs.tasks.streamed import PIECE, STREAMED_BYTES, OnDisk
 
 READERS = 8  # threads that ask a data set for examples; what they wait for is mostly not Python
 MOST_EXAMPLES = 2**40  # more is what grain says of a data set that repeats without end
@@ -81,7 +81,7 @@ def read_grain(data: Any, name: str, *, streamed: bool | None = None) -> tuple[A
             once for its targets. Where None, inputs that would take more than 2 GiB are left.
 
     Returns:
-        `Examples`, an array `[examples, ...]` or a list of texts; and an array of targets.
+        `Examples` on disk, an array `[examples, ...]` or a list of texts; and an array of targets.
 
     Raises:
         ValueError: if there are no examples, or no end of them; if an entry of an example cannot
@@ -101,10 +101,22 @@ def read_grain(data: Any, name: str, *, streamed: bool | None = None) -> tuple[A
         raise ValueError(f"{name} has no examples")
     size = len(data) * np.size(_pair(data[0])[0])
     if streamed or (streamed is None and 4 * size > STREAMED_BYTES):
-        examples = Examples(data)
-        return examples, np.stack([np.asarray(y) for _, y in _every(data)])
+        examples = OnDisk(Examples(data))
+        return examples, _targets([y for _, y in _every(data)], name)
     pairs = list(_every(data))
-    return _together([x for x, _ in pairs], name), np.stack([np.asarray(y) for _, y in pairs])
+    targets = _targets([y for _, y in pairs], name)
+    return _together([x for x, _ in pairs], name), targets
+
+
+def _targets(each: list[Any], name: str) -> np.ndarray:
+    """The targets of all examples as one array."""
+    shapes = {np.shape(y) for y in each}
+    if len(shapes) > 1:
+        one, other = sorted(shapes)[:2]
+        raise ValueError(
+            f"{name} has targets of the shapes {one} and {other}; give it before batch()"
+        )
+    return np.stack([np.asarray(y) for y in each])
 
 
 def _every(data: Any) -> Iterator[tuple[Any, Any]]:

@@ -85,15 +85,13 @@ def on_disk(x: Any, *, streamed: bool | None) -> OnDisk | None:
     Args:
         x: what the user gave.
         streamed: whether they are to stay; where None, an `np.memmap` does that would take more
-            than 2 GiB as float32, and `grain_data.Examples` always do.
+            than 2 GiB as float32, and what is `OnDisk` already does.
 
     Raises:
         ValueError: if what is to stay is neither.
     """
-    from rlagent_envs.tasks.grain_data import Examples
-
-    if isinstance(x, Examples):
-        return OnDisk(x)
+    if isinstance(x, OnDisk):
+        return x
     if not isinstance(x, np.memmap):
         if streamed:
             raise ValueError(

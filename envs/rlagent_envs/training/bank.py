@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from flax import struct
 
+from rlagent_envs.forms import has_boxes
 from rlagent_envs.tasks.task import Split, Task
 
 # Procedural tasks are padded to these, so that a few programs serve all of them. On Linux a process
@@ -135,7 +136,7 @@ def baseline_loss(task: Task) -> float:
     if task.kind == "regression":
         return float(np.mean((task.valid.y - np.mean(task.train.y)) ** 2))
     # Of boxes each choice of a cell has a constant of its own.
-    choices = task.target_shape[2] if len(task.target_shape) == 3 else 1
+    choices = task.target_shape[2] if has_boxes(task.target_shape) else 1
     known, judged = (part.y.reshape(-1, choices) for part in (task.train, task.valid))
     losses = [
         _constant_loss(*columns, task.outputs) for columns in zip(known.T, judged.T, strict=True)
