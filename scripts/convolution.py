@@ -1,4 +1,4 @@
-"""Training of one convolutional network by patches, by `lax.conv` and by PyTorch.
+"""Training of one convolutional network by our convolution, by `lax.conv` and by PyTorch.
 
 Run from the repository's root: `python -m scripts.convolution`. The same network at the same batch,
 AdamW, everything in turns within one process. One thread each, unless `--threads` says otherwise,
@@ -23,7 +23,7 @@ from torch import nn
 
 from rlagent_envs.models import CNN, Rung, ShapeClass, residual
 from rlagent_envs.models.cnn import LARGEST_BLOCK
-from rlagent_envs.models.convolution import by_lax, by_patches
+from rlagent_envs.models.convolution import by_lax, in_one_form
 from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.training import adamw
 from scripts.figures import machine
@@ -145,7 +145,7 @@ def measure(input_shape: tuple[int, int, int], rung: Rung, updates: int, rounds:
     y = generator.integers(0, CLASSES, (updates, BATCH)).astype(np.int32)
     operations = CNN.flops(shape)[1]
     runs = {
-        "patches in a loop": in_jax(shape, updates, by_patches, x, y, unrolled=False),
+        "ours": in_jax(shape, updates, in_one_form, x, y, unrolled=False),
         "lax.conv unrolled": in_jax(shape, updates, by_lax, x, y, unrolled=True),
         "torch": in_torch(shape, updates, x, y, torch.contiguous_format),
         "torch, channels last": in_torch(shape, updates, x, y, torch.channels_last),
@@ -159,10 +159,10 @@ def measure(input_shape: tuple[int, int, int], rung: Rung, updates: int, rounds:
             run()
             if number:  # the first round warms up
                 seconds[name].append(time.process_time() - begun)
-    ours = np.array(seconds["patches in a loop"])
+    ours = np.array(seconds["ours"])
     torches = np.minimum(seconds["torch"], seconds["torch, channels last"])
     cells = [f"{'x'.join(map(str, input_shape))}, {rung}", f"{1e3 * np.median(ours) / updates:.3g}"]
-    for name in ("patches in a loop", "lax.conv in a loop", "lax.conv unrolled", "torch"):
+    for name in ("ours", "lax.conv in a loop", "lax.conv unrolled", "torch"):
         taken = torches if name == "torch" else np.array(seconds.get(name, [np.nan]))
         rate = operations * BATCH * updates / np.median(taken) / 1e9
         cells.append("-" if np.isnan(rate) else f"{rate:.3g}")
@@ -182,7 +182,7 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-arguments.threads :])
     told = machine() | {"torch": torch.__version__}
     print(", ".join(f"{name} {value}" for name, value in told.items()), flush=True)
-    print("| network | ms an update | patches | lax.conv | unrolled | torch | rate to torch's |")
+    print("| network | ms an update | ours | lax.conv | unrolled | torch | rate to torch's |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for input_shape, rung in NETWORKS:
         print(measure(input_shape, rung, arguments.updates, arguments.rounds), flush=True)

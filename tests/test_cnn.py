@@ -1,6 +1,7 @@
 """The convolutional family against XLA's convolution, plain NumPy and a plain Optax loop."""
 
 import json
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,8 @@ from rlagent_envs.config import BASIC_KNOBS, KNOB_NAMES
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.growth import grow, shrink
 from rlagent_envs.models import CNN, FAMILIES, Rung, ShapeClass
-from rlagent_envs.models.convolution import by_lax, by_patches, convolution
+from rlagent_envs.models import convolution as convolutions
+from rlagent_envs.models.convolution import by_lax, convolution, in_one_form
 from rlagent_envs.models.residual import Layers
 from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.tasks import from_arrays, load_task
@@ -138,16 +140,20 @@ def plain_network(
 
 
 @pytest.mark.parametrize("side", [1, 3])
-@pytest.mark.parametrize("size", [(2, 5, 7, 3, 4), (3, 4, 4, 2, 1)])
-def test_convolution_by_patches_is_that_of_xla(side: int, size: tuple[int, ...]) -> None:
-    channels, height, width, rows, after = size
+@pytest.mark.parametrize("size", [(3, 5, 7, 2, 4), (2, 4, 4, 3, 1), (11, 1, 1, 2, 2)])
+@pytest.mark.parametrize("at_once", [1, 120, convolutions.AT_ONCE])  # numbers: 1, 2 or all images
+def test_convolution_in_one_form_is_that_of_xla(
+    monkeypatch: pytest.MonkeyPatch, side: int, size: tuple[int, ...], at_once: int
+) -> None:
+    monkeypatch.setattr(convolutions, "AT_ONCE", at_once)
+    rows, height, width, channels, after = size
     generator = np.random.default_rng(side)
 
     def drawn(*shape: int) -> jax.Array:
         return jnp.asarray(generator.standard_normal(shape), jnp.float32)
 
-    x, kernel = drawn(channels, height, width, rows), drawn(side, side, channels, after)
-    weights = drawn(after, height, width, rows)
+    x, kernel = drawn(rows, height, width, channels), drawn(side, side, channels, after)
+    weights = drawn(rows, height, width, after)
 
     def all_of(by: Any) -> Any:
         def weighed(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -155,23 +161,47 @@ def test_convolution_by_patches_is_that_of_xla(side: int, size: tuple[int, ...])
 
         return by(x, kernel), *jax.grad(weighed, argnums=(0, 1))(x, kernel)
 
+    def in_a_loop(by: Any) -> Any:
+        start = jax.tree.map(jnp.zeros_like, (weights, x, kernel))
+        return jax.jit(lambda: jax.lax.fori_loop(0, 1, lambda _, made: all_of(by), start))()
+
     expected = all_of(by_lax)
-    for ours in (by_patches, convolution):
-        for a, b in zip(all_of(ours), expected, strict=True):
+    for made in (all_of(in_one_form), all_of(convolution), in_a_loop(in_one_form)):
+        for a, b in zip(made, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-    in_loop = jax.lax.fori_loop(0, 1, lambda _, out: by_patches(x, kernel), expected[0] * 0)
-    np.testing.assert_allclose(in_loop, expected[0], rtol=1e-5, atol=1e-5)
+
+
+def test_no_convolution_is_in_a_slow_form_inside_a_loop() -> None:
+    """What XLA has fast code for is a fusion of its own; what is left is a plain loop."""
+    x, kernel = jnp.ones((4, 8, 8, 8)), jnp.ones((3, 3, 8, 8))
+
+    def moved(by: Any, number: jax.Array, kernel: jax.Array) -> jax.Array:
+        out = jax.grad(lambda x, k: jnp.sum(by(by(x, k), k) ** 2), argnums=(0, 1))
+        of_x, of_kernel = out(x, kernel)
+        return kernel - of_kernel - jnp.sum(of_x)
+
+    def forms(by: Any) -> set[str]:
+        @jax.jit
+        def loop(kernel: jax.Array) -> jax.Array:
+            return jax.lax.fori_loop(0, 2, partial(moved, by), kernel)
+
+        program = loop.lower(kernel).compile().as_text() or ""
+        return set(re.findall(r"dim_labels=(\S+?)[,\s]", program))
+
+    fast = "b01f_01io->b01f"
+    assert forms(in_one_form) == {fast}
+    assert forms(by_lax) != {fast}  # once this fails, `in_one_form` is not needed any more
 
 
 def test_the_device_chooses_the_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 1, 1))
+    x, kernel = jnp.ones((2, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
 
     def operations() -> str:
         return str(jax.make_jaxpr(lambda x, kernel: convolution(x, kernel))(x, kernel))
 
-    assert "conv_general_dilated" not in operations()
+    assert "custom_vjp" in operations()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert "conv_general_dilated" in operations()
+    assert "custom_vjp" not in operations()
 
 
 # --- networks

@@ -18,7 +18,7 @@ from rlagent_envs.books import RungFacts
 from rlagent_envs.config import KNOB_NAMES
 from rlagent_envs.growth import grow, shrink
 from rlagent_envs.models import SEQUENCE, Rung, ShapeClass, fitting
-from rlagent_envs.models.convolution import by_lax, by_patches
+from rlagent_envs.models.convolution import by_lax, in_one_form
 from rlagent_envs.models.residual import Layers
 from rlagent_envs.tasks import from_arrays
 from rlagent_envs.training import adamw
@@ -108,12 +108,12 @@ def plain_network(params: Layers, x: np.ndarray, input_shape: tuple[int, ...]) -
 def test_convolution_over_time_is_a_sum_over_three_steps(size: tuple[int, ...]) -> None:
     channels, steps, rows, after = size
     generator = np.random.default_rng(0)
-    x = generator.standard_normal((channels, steps, rows)).astype(np.float32)
+    x = generator.standard_normal((rows, steps, channels)).astype(np.float32)
     kernel = generator.standard_normal((3, channels, after)).astype(np.float32)
-    weights = generator.standard_normal((after, steps, rows)).astype(np.float32)
-    expected = plain_convolution(x.transpose(2, 1, 0), kernel).transpose(2, 1, 0)
+    weights = generator.standard_normal((rows, steps, after)).astype(np.float32)
+    expected = plain_convolution(x, kernel)
     gradients = []
-    for by in (by_patches, by_lax):
+    for by in (in_one_form, by_lax):
         np.testing.assert_allclose(by(jnp.asarray(x), jnp.asarray(kernel)), expected, atol=1e-5)
         weighed = jax.grad(lambda x, k, by=by: jnp.sum(weights * by(x, k)), argnums=(0, 1))
         gradients.append(weighed(jnp.asarray(x), jnp.asarray(kernel)))

@@ -7,7 +7,6 @@ places that do not depend on the rung: before the first block, and behind it.
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rlagent_envs.models import residual, residual_edits
@@ -53,7 +52,7 @@ def apply(
         activation: number of the activation, `[]`; None: ReLU.
         stochastic_depth: share of the examples for which the last block is skipped, `[]`.
     """
-    images = jnp.moveaxis(x.reshape(len(x), *shape.input_shape), (0, 3), (3, 0))
+    images = x.reshape(len(x), *shape.input_shape)
     halvings = _halvings(shape.input_shape)
     outputs = residual.forward(
         params, images, halvings, dropout, start, activation, stochastic_depth

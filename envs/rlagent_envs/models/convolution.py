@@ -1,25 +1,30 @@
-"""Convolution that is fast inside of a compiled loop on CPU, too, where XLA's own is not.
+"""Convolution that is fast inside of a compiled loop on CPU, too.
 
-`lax.conv` inside `lax.fori_loop` runs at 1 to 4 GFLOP/s on CPU, a matrix product of patches at 15
-to 70 (`scripts/convolution.py`). The channels come first and the batch last: patches are copied in
-long pieces, the product has long rows, and what is done to a pixel is done to a whole batch.
+XLA's CPU compiler has fast code for one form of convolution: examples first, channels last, in the
+kernel and out of it, nothing reversed. Outside of loops it brings every convolution into this form;
+the two that make up a gradient stay as they are inside of one, and run at 1 GFLOP/s in the place of
+50 to 120 (`scripts/convolution.py`; https://github.com/jax-ml/jax/issues/12868). So both are
+written in that form here.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import product
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+
+# Numbers of the input, or of the gradient, from which the gradient of a kernel is made at once: a
+# megabyte each, so that they stay in the cache of a core. All of a batch of 64 images at once were
+# up to three times slower.
+AT_ONCE = 2**18
 
 
 def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Images or sequences convolved at stride 1, with zeros around, so that they keep their size.
 
     Args:
-        x: `[channels, height, width, batch]`, or `[channels, steps, batch]`.
+        x: `[batch, height, width, channels]`, or `[batch, steps, channels]`.
         kernel: `[side, side, channels, channels after]`, or `[side, channels, channels after]`, of
             an odd side.
 
@@ -27,34 +32,78 @@ def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
         As `x`, with the channels after.
     """
     # At trace time: a program is compiled for one kind of device.
-    by = by_patches if jax.default_backend() == "cpu" else by_lax
+    by = in_one_form if jax.default_backend() == "cpu" else by_lax
     return by(x, kernel)
 
 
 def by_lax(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The convolution by XLA's own operation."""
+    """The convolution and its gradients as JAX has them."""
     axes = "HW"[: x.ndim - 2]
-    names = (f"C{axes}N", f"{axes}IO", f"C{axes}N")
+    names = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
     return jax.lax.conv_general_dilated(x, kernel, [1] * len(axes), "SAME", dimension_numbers=names)
 
 
-def by_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The convolution as one matrix product of the kernel with the patches around each position.
+@jax.custom_vjp
+def in_one_form(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The convolution, with gradients that are convolutions of the same form."""
+    if x.ndim == 3:  # the fast code is for images: a sequence is one of a single row
+        return by_lax(x[:, None], kernel[None])[:, 0]
+    return by_lax(x, kernel)
 
-    Its gradients are left to JAX. With the gradient of the input as a convolution of its own, by
-    the flipped kernel, training was up to a third slower: that makes patches of the gradients, in
-    the place of adding up nine moved images.
+
+def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return in_one_form(x, kernel), (x, kernel)
+
+
+def _backward(
+    given: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = given
+    turned = jnp.flip(kernel, range(kernel.ndim - 2)).swapaxes(-2, -1)
+    of_x = in_one_form(gradient, _as_it_is(turned))
+    if x.ndim == 3:
+        return of_x, _of_kernel(x[:, None], gradient[:, None], (1, len(kernel)))[0]
+    return of_x, _of_kernel(x, gradient, kernel.shape[:2])
+
+
+in_one_form.defvjp(_forward, _backward)
+
+
+def _of_kernel(x: jax.Array, gradient: jax.Array, sides: tuple[int, ...]) -> jax.Array:
+    """The gradient of a kernel.
+
+    Args:
+        x: `[batch, height, width, channels]`.
+        gradient: of what was made of it, `[batch, height, width, channels after]`.
+        sides: height and width of the kernel.
     """
-    sizes, batch = x.shape[1:-1], x.shape[-1]
-    side, after = kernel.shape[0], kernel.shape[-1]
-    around = side // 2
-    padded = jnp.pad(x, ((0, 0), *[(around, around)] * len(sizes), (0, 0)))
-    patches = jnp.concatenate(
-        [
-            padded[(slice(None), *map(slice, first, np.add(first, sizes)))]
-            for first in product(range(side), repeat=len(sizes))
-        ]
-    )
-    rows = side ** len(sizes) * x.shape[0]
-    flat = patches.reshape(rows, math.prod(sizes) * batch)
-    return (kernel.reshape(rows, after).T @ flat).reshape(after, *sizes, batch)
+    batch = len(x)
+    largest = max(math.prod(x.shape[1:]), math.prod(gradient.shape[1:]))
+    examples = min(batch, 2 ** int(math.log2(max(1, AT_ONCE // largest))))
+    pieces = -(-batch // examples)
+    room = ((0, pieces * examples - batch), *[(0, 0)] * 3)  # more examples, which change nothing
+
+    def split(images: jax.Array) -> jax.Array:
+        return jnp.pad(images, room).reshape(pieces, examples, *images.shape[1:])
+
+    def more(total: jax.Array, piece: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        """Adds a piece's share: of its channels as examples and of its examples as channels."""
+        images, gradients = piece
+        made = jax.lax.conv_general_dilated(
+            _as_it_is(images.transpose(3, 1, 2, 0)),
+            _as_it_is(gradients.transpose(1, 2, 0, 3)),
+            (1, 1),
+            [(side // 2, side // 2) for side in sides],
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return total + made, None
+
+    zero = jnp.zeros((x.shape[3], *sides, gradient.shape[3]), x.dtype)
+    total, _ = jax.lax.scan(more, zero, (split(x), split(gradient)))
+    return total.transpose(1, 2, 0, 3)
+
+
+def _as_it_is(moved: jax.Array) -> jax.Array:
+    """Keeps XLA from taking back that axes were moved, which would give it another form."""
+    still: jax.Array = jax.lax.optimization_barrier(moved)  # type: ignore[no-untyped-call]
+    return still

@@ -78,7 +78,7 @@ def apply(
             others at the quarter in proportion to their depth. None: none is.
     """
     activate = relu if activation is None else partial(chosen, activation)
-    images = jnp.moveaxis(x.reshape(len(x), *shape.input_shape), (0, 3), (3, 0))
+    images = x.reshape(len(x), *shape.input_shape)
     room = [(0, whole - side) for whole, side in zip(_whole(shape), images.shape[1:3], strict=True)]
     images = jnp.pad(images, ((0, 0), *room, (0, 0)), mode="edge")
     images = activate(normalised(convolution(images, params.stem), params.stem_norm))

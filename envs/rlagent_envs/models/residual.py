@@ -2,7 +2,7 @@
 
 A convolution, blocks, the mean over all positions, and a linear layer. A block adds convolution,
 normalisation, activation and convolution to what it is given. Behind the first block, whatever the
-rung, positions become fewer. The channels come first and the batch last, as in convolution.py.
+rung, positions become fewer. Examples come first and channels last, as in convolution.py.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def forward(
 
     Args:
         params: the layers.
-        x: `[channels, ..., batch]`.
+        x: `[batch, ..., channels]`.
         halvings: how often positions are halved before the first block.
         dropout: share of the means over the positions to drop, `[]`.
         start: of the random numbers that choose what is dropped or skipped, `[]`, uint32; None: as
@@ -117,12 +117,12 @@ def forward(
         factors = None
         if start is not None and stochastic_depth is not None:
             factors = survival(
-                x.shape[-1], stochastic_depth * (number / depth), start + np.uint32(number)
+                len(x), stochastic_depth * (number / depth), start + np.uint32(number)
             )
         x = x + added(x, block, activate, factors)
         if number == 1 and min(x.shape[1:-1]) >= LEAST_HALVED:
             x = halved(x)
-    means = jnp.mean(activate(normalised(x, params.norm)), axis=_positions(x)).T
+    means = jnp.mean(activate(normalised(x, params.norm)), axis=_positions(x))
     if start is not None:
         kept = draws.uniform(draws.mix(start), means.shape) >= dropout
         means = jnp.where(kept, means / (1.0 - dropout), 0.0)
@@ -138,7 +138,7 @@ def added(
     """What a block adds to the positions.
 
     Args:
-        x: `[channels, ..., batch]`.
+        x: `[batch, ..., channels]`.
         block: the block.
         activate: the activation.
         factors: by which it is multiplied for each example, `[batch]`; None: by 1.
@@ -147,7 +147,7 @@ def added(
     made = convolution(inner, block.second)
     if factors is None:
         return made
-    return made * factors.reshape(*[1] * (x.ndim - 1), x.shape[-1])
+    return made * factors.reshape(len(x), *[1] * (x.ndim - 1))
 
 
 def survival(batch: int, skipped: jax.Array, start: jax.Array) -> jax.Array:
@@ -163,7 +163,7 @@ def survival(batch: int, skipped: jax.Array, start: jax.Array) -> jax.Array:
 
 
 def _positions(x: jax.Array) -> tuple[int, ...]:
-    """The axes between the channels and the batch."""
+    """The axes between the examples and the channels."""
     return tuple(range(1, x.ndim - 1))
 
 
@@ -171,23 +171,23 @@ def normalised(x: jax.Array, norm: Norm) -> jax.Array:
     """Each group of channels at mean 0 and variance 1, then scaled and moved.
 
     Args:
-        x: `[channels, ..., batch]`.
+        x: `[batch, ..., channels]`.
         norm: of these channels.
     """
-    channels, batch = x.shape[0], x.shape[-1]
+    batch, channels = len(x), x.shape[-1]
     groups, count = channels // GROUP, GROUP * int(np.prod(x.shape[1:-1]))
 
     def total(values: jax.Array) -> jax.Array:
-        """The sum of each group, `[groups, 1, batch]`."""
-        of_channels = jnp.sum(values, axis=_positions(x)).reshape(groups, GROUP, batch)
-        return jnp.sum(of_channels, axis=1, keepdims=True)
+        """The sum of each group, `[batch, groups, 1]`."""
+        of_channels = jnp.sum(values, axis=_positions(x)).reshape(batch, groups, GROUP)
+        return jnp.sum(of_channels, axis=2, keepdims=True)
 
     mean = total(x) / count
     # By the mean of squares, as Flax does it: one pass over the positions in the place of two.
     variance = jnp.maximum(total(jnp.square(x)) / count - jnp.square(mean), 0.0)
-    scale = jax.lax.rsqrt(variance + EPSILON) * (1.0 + norm.scale).reshape(groups, GROUP, 1)
-    bias = norm.bias.reshape(groups, GROUP, 1) - mean * scale
-    of_channels = (channels, *[1] * (x.ndim - 2), batch)
+    scale = jax.lax.rsqrt(variance + EPSILON) * (1.0 + norm.scale).reshape(1, groups, GROUP)
+    bias = norm.bias.reshape(1, groups, GROUP) - mean * scale
+    of_channels = (batch, *[1] * (x.ndim - 2), channels)
     return x * scale.reshape(of_channels) + bias.reshape(of_channels)
 
 
@@ -195,7 +195,7 @@ def halved(x: jax.Array) -> jax.Array:
     """The means of two positions along each axis; an odd last one is left out."""
     even = x[(slice(None), *(slice(size // 2 * 2) for size in x.shape[1:-1]))]
     pairs = [number for size in x.shape[1:-1] for number in (size // 2, 2)]
-    split = even.reshape(x.shape[0], *pairs, x.shape[-1])
+    split = even.reshape(len(x), *pairs, x.shape[-1])
     return jnp.mean(split, axis=tuple(range(2, split.ndim - 1, 2)))
 
 
@@ -206,7 +206,7 @@ def through(
     start: jax.Array | None,
     stochastic_depth: jax.Array | None,
 ) -> jax.Array:
-    """The positions `[channels, ..., batch]` after blocks that leave their number as it is.
+    """The positions `[batch, ..., channels]` after blocks that leave their number as it is.
 
     Args:
         x: the positions.
@@ -220,13 +220,13 @@ def through(
         factors = None
         if start is not None and stochastic_depth is not None:
             skipped = stochastic_depth * (number / len(blocks))
-            factors = survival(x.shape[-1], skipped, start + np.uint32(number))
+            factors = survival(len(x), skipped, start + np.uint32(number))
         x = x + added(x, block, activate, factors)
     return x
 
 
 def without_some(x: jax.Array, dropout: jax.Array, start: jax.Array | None) -> jax.Array:
-    """Images `[channels, height, width, batch]` without some channels, the others larger for it.
+    """Images `[batch, height, width, channels]` without some channels, the others larger for it.
 
     Of an example a channel goes as a whole, for its pixels know of each other.
 
@@ -248,12 +248,11 @@ def at_each(last: Dense, images: jax.Array) -> jax.Array:
 
     Args:
         last: the layer.
-        images: `[channels, height, width, batch]`.
+        images: `[batch, height, width, channels]`.
     """
-    channels, height, width, batch = images.shape
-    outputs = last.kernel.T @ images.reshape(channels, height * width * batch)
-    outputs = (outputs + last.bias[:, None]).reshape(-1, height, width, batch)
-    return jnp.moveaxis(outputs, (0, 3), (3, 0))
+    batch, height, width, channels = images.shape
+    outputs = images.reshape(batch * height * width, channels) @ last.kernel
+    return (outputs + last.bias[None, :]).reshape(batch, height, width, -1)
 
 
 def flops(

@@ -82,7 +82,7 @@ def apply(
     activate = relu if activation is None else partial(chosen, activation)
     levels = _halvings(shape.input_shape)
     down, up = params.blocks[: levels - 1], params.blocks[levels - 1 : 2 * levels - 1]
-    images = jnp.moveaxis(x.reshape(len(x), *shape.input_shape), (0, 3), (3, 0))
+    images = x.reshape(len(x), *shape.input_shape)
     images = activate(normalised(convolution(images, params.stem), params.stem_norm))
     larger = []
     for number in range(levels):
@@ -102,9 +102,9 @@ def apply(
 
 def _enlarged(x: jax.Array, height: int, width: int) -> jax.Array:
     """Each pixel as a square of 2 x 2; an odd last row or column repeats the one before it."""
-    channels, down, right, batch = x.shape
-    squares = jnp.broadcast_to(x[:, :, None, :, None], (channels, down, 2, right, 2, batch))
-    even = squares.reshape(channels, 2 * down, 2 * right, batch)
+    batch, down, right, channels = x.shape
+    squares = jnp.broadcast_to(x[:, :, None, :, None], (batch, down, 2, right, 2, channels))
+    even = squares.reshape(batch, 2 * down, 2 * right, channels)
     room = ((0, 0), (0, height - 2 * down), (0, width - 2 * right), (0, 0))
     return jnp.pad(even, room, mode="edge")
 

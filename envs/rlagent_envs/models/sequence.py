@@ -64,9 +64,10 @@ def apply(
     values = channels - MARKS
     # An incomplete last piece ends with zeros, which is what a standardised channel is on average.
     padded = jnp.pad(x, ((0, 0), (0, count * values - x.shape[1])))
-    pieces = padded.reshape(len(x), count, values).transpose(2, 1, 0)
-    marks = np.stack([np.ones(count), np.linspace(-1.0, 1.0, count)]).astype(np.float32)
-    marked = jnp.concatenate([pieces, jnp.broadcast_to(marks[..., None], (MARKS, count, len(x)))])
+    pieces = padded.reshape(len(x), count, values)
+    marks = np.stack([np.ones(count), np.linspace(-1.0, 1.0, count)], axis=1).astype(np.float32)
+    marks = np.broadcast_to(marks, (len(x), count, MARKS))
+    marked = jnp.concatenate([pieces, marks], axis=2)
     outputs = residual.forward(params, marked, 0, dropout, start, activation, stochastic_depth)
     return outputs, model_state
 

@@ -22,6 +22,7 @@ import numpy as np
 from rlagent_envs import draws
 from rlagent_envs.forms import UNKNOWN
 from rlagent_envs.models.activations import chosen, relu
+from rlagent_envs.models.convolution import convolution
 from rlagent_envs.models.embeddings import update_flops
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass, new_part, with_block
 from rlagent_envs.models.mlp import Dense
@@ -110,8 +111,8 @@ def apply(
     if start is not None:
         vectors = _thinned(vectors, dropout, start + np.uint32(depth + 1))
     for number, block in enumerate(params.blocks, 1):
-        inner = activate(_convolution(vectors, block.first) + block.bias[None, None, :])
-        added = _convolution(jnp.where(real, inner, 0.0), block.second)
+        inner = activate(convolution(vectors, block.first) + block.bias[None, None, :])
+        added = convolution(jnp.where(real, inner, 0.0), block.second)
         if start is not None and stochastic_depth is not None:
             skipped = stochastic_depth * (number / depth)
             kept = draws.uniform(draws.mix(start + np.uint32(number)), (len(x),)) >= skipped
@@ -141,20 +142,6 @@ def _pooled(vectors: jax.Array, real: jax.Array) -> jax.Array:
     largest = jnp.where(count > 0, largest, 0.0)
     mean = jnp.sum(vectors, axis=1) / jnp.maximum(count, 1)
     return jnp.concatenate([largest, mean], axis=1)
-
-
-def _convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The convolution of `[batch, length, channels]` with `[3, channels, width]`, zeros around.
-
-    One product of matrices: on CPU XLA's own convolution is slow inside loops, and so is a product
-    of three axes.
-    """
-    batch, length, channels = x.shape
-    padded = jnp.pad(x, ((0, 0), (SIDE // 2, SIDE // 2), (0, 0)))
-    neighbours = jnp.concatenate([padded[:, i : i + length] for i in range(SIDE)], axis=2)
-    columns = SIDE * channels
-    made = neighbours.reshape(batch * length, columns) @ kernel.reshape(columns, -1)
-    return made.reshape(batch, length, -1)
 
 
 def flops(shape: ShapeClass) -> tuple[float, float]:
