@@ -15,7 +15,8 @@ import pytest
 from optax import contrib
 
 import rlagent
-from rlagent.apply.model import Model, load_model, model_of, save_model
+from rlagent.apply.model import Model, model_of
+from rlagent.apply.model_file import load_model, save_model
 from rlagent.apply.request import Request, make_plan
 from rlagent.apply.source import fingerprint, of_family
 from rlagent.cli import main

@@ -15,7 +15,7 @@ from PIL import Image
 
 import rlagent
 from rlagent.apply.boxes import detections, mean_average_precision, overlaps
-from rlagent.apply.model import load_model
+from rlagent.apply.model_file import load_model
 from rlagent.apply.request import Request, make_plan
 from rlagent.cli import main
 from rlagent_envs.growth import grow

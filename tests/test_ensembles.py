@@ -24,7 +24,8 @@ from rlagent.apply.ensembles.folds import deal, fold_tasks
 from rlagent.apply.ensembles.kinds import KINDS
 from rlagent.apply.ensembles.lineup import bootstrap, member_seed
 from rlagent.apply.ensembles.measures import calibration_error, disagreement
-from rlagent.apply.model import Model, load_model, save_model
+from rlagent.apply.model import Model
+from rlagent.apply.model_file import load_model, save_model
 from rlagent.apply.request import Request, make_plan
 from rlagent.apply.result import Result, load_run
 from rlagent.cli import main

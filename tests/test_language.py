@@ -14,7 +14,7 @@ import rlagent
 from rlagent.apply import scores
 from rlagent.apply.ensembles.ensemble import Ensemble
 from rlagent.apply.generation import generate
-from rlagent.apply.model import load_model
+from rlagent.apply.model_file import load_model
 from rlagent.apply.request import Request, make_plan
 from rlagent.apply.result import Result
 from rlagent.baselines import runs

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from rlagent.experiments import anytime
-from rlagent.experiments import scoreboard as module
 from rlagent.experiments.scoreboard import scoreboard
 from rlagent.experiments.statistics import aggregates, comparisons
 from rlagent.experiments.stored_run import Curve, StoredRun, Trial
 from rlagent.experiments.tables import markdown, text
+from rlagent.experiments.trials import CONSTANT_SCORE
 
 TASKS = ("digits", "wine", "diabetes", "moons", "rings")
 DRAWS = 300
@@ -278,7 +278,7 @@ def test_a_trial_that_never_was_finite_is_as_good_as_the_best_constant() -> None
 def test_the_constant_score_is_that_of_the_reward() -> None:
     from rlagent_envs import reward
 
-    assert math.log(1.0 + reward.FLOOR) == module.CONSTANT_SCORE
+    assert math.log(1.0 + reward.FLOOR) == CONSTANT_SCORE
 
 
 def curved(seed: int, flops: list[float], scores: list[float], method: str = "a") -> StoredRun:

@@ -16,7 +16,8 @@ from sklearn.metrics import jaccard_score
 import rlagent
 from rlagent.apply import scores
 from rlagent.apply.ensembles.ensemble import Ensemble
-from rlagent.apply.model import Model, load_model, model_of, save_model
+from rlagent.apply.model import Model, model_of
+from rlagent.apply.model_file import load_model, save_model
 from rlagent.apply.request import Request, make_plan
 from rlagent.apply.robustness import worst_case
 from rlagent.apply.source import of_family

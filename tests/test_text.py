@@ -16,7 +16,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 import rlagent
-from rlagent.apply.model import Model, load_model
+from rlagent.apply.model import Model
+from rlagent.apply.model_file import load_model
 from rlagent.apply.request import Request, make_plan
 from rlagent.apply.wording import task_in_words
 from rlagent.cli import main

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rlagent.apply import run_folder
-from rlagent.apply.model import Model, model_of, pack_model, unpack_model
+from rlagent.apply.model import Model, model_of
+from rlagent.apply.model_file import pack_model, unpack_model
 from rlagent.apply.request import Plan
 from rlagent.apply.run_folder import Checkpoint
 from rlagent.controller.deciding import Decide

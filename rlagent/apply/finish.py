@@ -11,7 +11,8 @@ from rlagent.apply import run_folder, scores
 from rlagent.apply.driver import checkpoint_of
 from rlagent.apply.ensembles.conclusion import conclude
 from rlagent.apply.ensembles.kinds import SNAPSHOT
-from rlagent.apply.model import Predictor, finite, save_model
+from rlagent.apply.model import Predictor, finite
+from rlagent.apply.model_file import save_model
 from rlagent.apply.result import Result
 from rlagent.apply.robustness import worst_case
 from rlagent_envs.training.bank import baseline_loss

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlagent.apply import generation, run_folder, scores
-from rlagent.apply.model import Predictor, load_model
+from rlagent.apply.model import Predictor
+from rlagent.apply.model_file import load_model
 from rlagent_envs.tasks.task import Split
 
 if TYPE_CHECKING:

@@ -43,49 +43,22 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from rlagent.experiments.anytime import anytime
-from rlagent.experiments.statistics import aggregates, comparisons, search
+from rlagent.experiments.run_table import Runs, finite_mean, tabulate
+from rlagent.experiments.statistics import aggregates, comparisons
 from rlagent.experiments.statistics.bootstrap import DRAWS, Interval
 from rlagent.experiments.statistics.speed_up import speed_up
-from rlagent.experiments.stored_run import StoredRun, Trial
+from rlagent.experiments.stored_run import StoredRun
+from rlagent.experiments.trials import trials_of
 
 Board = dict[str, Any]
 
 REFERENCE = re.compile(r"reference(?::(\d+(?:\.\d+)?))?")  # the number multiplies the budget
-POOL = "random"
-POOLED = re.compile(rf"{POOL}(?::\d+)?")
-CONSTANT_SCORE = math.log(1.05)  # of the best constant predictor; that of rlagent_envs.reward
 THRESHOLDS = 41  # of a profile
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Finished runs as arrays over methods, tasks, seeds and budgets, NaN where one is missing."""
-
-    methods: list[str]
-    tasks: list[str]
-    budgets: list[int]
-    scores: np.ndarray  # [methods, tasks, seeds, budgets], on test data
-    costs: np.ndarray  # the same, in budgets of a single run
-    seconds: np.ndarray  # the same
-    metrics: dict[str, np.ndarray]  # the same, by the metric's name
-
-    def of_budget(self, number: int) -> Runs:
-        """The runs of one budget; it stays as an axis of length 1."""
-        at = slice(number, number + 1)
-        return replace(
-            self,
-            budgets=self.budgets[at],
-            scores=self.scores[..., at],
-            costs=self.costs[..., at],
-            seconds=self.seconds[..., at],
-            metrics={name: values[..., at] for name, values in self.metrics.items()},
-        )
 
 
 def scoreboard(
@@ -126,47 +99,11 @@ def scoreboard(
         "rows": _sorted(rows, methods),
         "by_task": _sorted(_by_task(table, against, draws), methods),
         "profiles": [_profile(part, updates, methods, draws) for updates, part in parts],
-        "trials": _trials(finished, single),
+        "trials": trials_of(finished, single),
         "anytime": _sorted(anytime(finished), methods),
     }
     rounded: Board = _rounded(board)
     return rounded
-
-
-def tabulate(runs: Sequence[StoredRun]) -> Runs:
-    """Finished runs as arrays.
-
-    Raises:
-        ValueError: if two runs are of the same method, task, seed and budget.
-    """
-    methods = list(dict.fromkeys(run.method for run in runs))
-    tasks = list(dict.fromkeys(run.task for run in runs))
-    seeds, budgets = sorted({run.seed for run in runs}), sorted({run.updates for run in runs})
-    axes = [
-        {name: at for at, name in enumerate(names)} for names in (methods, tasks, seeds, budgets)
-    ]
-    shape = tuple(map(len, axes))
-    names = sorted({run.metric_name for run in runs if run.metric_name is not None})
-    scores, costs, seconds, *metrics = (np.full(shape, np.nan) for _ in range(3 + len(names)))
-    by_name = dict(zip(names, metrics, strict=True))
-    taken: dict[tuple[int, ...], str] = {}
-    for run in runs:
-        cell = tuple(
-            axis[name]
-            for axis, name in zip(axes, (run.method, run.task, run.seed, run.updates), strict=True)
-        )
-        if cell in taken:
-            raise ValueError(
-                f"the runs {taken[cell]} and {run.key} are both of {run.method} on {run.task} with "
-                f"seed {run.seed} and {run.updates} updates: judge one of them"
-            )
-        taken[cell] = run.key
-        scores[cell] = run.test_score
-        costs[cell] = _ratio(run.flops, run.budget_flops)
-        seconds[cell] = _number(run.seconds)
-        if run.metric_name is not None:
-            by_name[run.metric_name][cell] = _number(run.test_metric)
-    return Runs(methods, tasks, budgets, scores, costs, seconds, by_name)
 
 
 def _reason(run: StoredRun) -> str | None:
@@ -223,7 +160,7 @@ def _rows(table: Runs, updates: int | None, against: str, draws: int) -> list[Bo
                 "updates": updates,
                 "tasks": int(there.any(axis=(1, 2)).sum()),
                 "runs": int(there.sum()),
-                "cost": _mean(table.costs[number]),
+                "cost": finite_mean(table.costs[number]),
                 "seconds": _sum(table.seconds[number]),
                 "score": _interval(aggregates.interquartile(ours, draws=draws)),
                 "regret": _interval(aggregates.interquartile(regrets[number], draws=draws)),
@@ -300,7 +237,7 @@ def _metric(table: Runs, method: int) -> dict[str, float]:
     """The means over tasks of each metric that the method has."""
     found = {}
     for name, values in table.metrics.items():
-        of_tasks = [_mean(task) for task in values[method]]
+        of_tasks = [finite_mean(task) for task in values[method]]
         there = [mean for mean in of_tasks if mean is not None]
         if there:
             found[name] = float(np.mean(there))
@@ -325,7 +262,7 @@ def _by_task(table: Runs, against: str, draws: int) -> list[Board]:
                 metric = {
                     name: mean
                     for name, values in table.metrics.items()
-                    if (mean := _mean(values[number, task, :, budget])) is not None
+                    if (mean := finite_mean(values[number, task, :, budget])) is not None
                 }
                 name = next(iter(metric), None)
                 rows.append(
@@ -374,75 +311,6 @@ def _profile(table: Runs, updates: int | None, methods: list[str], draws: int) -
     return {"updates": updates, "thresholds": grid, "methods": shares}
 
 
-def _trials(runs: Sequence[StoredRun], single: Sequence[Runs]) -> list[Board]:
-    """What random search would find with how many trials, for each budget that has a pool."""
-    found = []
-    for table in single:
-        (updates,) = table.budgets
-        pools = _pools([run for run in runs if run.updates == updates])
-        if not pools:
-            continue
-        size = min(len(valid) for valid, _ in pools.values())
-        curves = {
-            task: search.expected_bests(valid, test)[:size] for task, (valid, test) in pools.items()
-        }
-        mean = np.mean(list(curves.values()), axis=0)
-        powers = [2**power for power in range(size.bit_length()) if 2**power < size]
-        found.append(
-            {
-                "updates": updates,
-                "pool": POOL,
-                "size": size,
-                "tasks": list(curves),
-                "expected": [[k, mean[k - 1]] for k in [*powers, size]],
-                "to_match": {
-                    method: _to_match(table, number, curves)
-                    for number, method in enumerate(table.methods)
-                    if not np.isnan(table.scores[number]).all()
-                },
-            }
-        )
-    return found
-
-
-def _to_match(table: Runs, method: int, curves: dict[str, np.ndarray]) -> Board:
-    """How many trials a method's mean over tasks is worth, on the tasks that have both."""
-    means = {task: _mean(table.scores[method, at]) for at, task in enumerate(table.tasks)}
-    shared = [task for task in curves if means[task] is not None]
-    if not shared:
-        return {"value": None, "at_least": False, "at_most": False, "tasks": 0}
-    expected = np.mean([curves[task] for task in shared], axis=0)
-    match = search.trials_to_match(expected, float(np.mean([means[task] for task in shared])))
-    return match._asdict() | {"tasks": len(shared)}
-
-
-def _pools(runs: Iterable[StoredRun]) -> dict[str, tuple[list[float], list[float]]]:
-    """Validation and test scores of all trials of the largest random search, by task.
-
-    The seeds of a search are pooled. Trials that were stopped early are left out; one that never
-    had finite weights is as good as the best constant predictor.
-    """
-    trials: dict[str, dict[str, list[Trial]]] = defaultdict(lambda: defaultdict(list))
-    for run in runs:
-        if POOLED.fullmatch(run.method):
-            trials[run.method][run.task] += [trial for trial in run.trials if not trial.stopped]
-    if not trials:
-        return {}
-    largest = max(trials, key=lambda method: max(map(len, trials[method].values())))
-    return {
-        task: (
-            [_finite(trial.valid_score) for trial in pool],
-            [_finite(trial.test_score) for trial in pool],
-        )
-        for task, pool in trials[largest].items()
-        if pool
-    }
-
-
-def _finite(score: float | None) -> float:
-    return CONSTANT_SCORE if score is None or not math.isfinite(score) else score
-
-
 def _sorted(rows: Iterable[Board], methods: list[str]) -> list[Board]:
     """Rows with the best method first within what they share (task and budget)."""
     place = {method: number for number, method in enumerate(methods)}
@@ -458,19 +326,6 @@ def _sorted(rows: Iterable[Board], methods: list[str]) -> list[Board]:
 
 def _interval(interval: Interval) -> Board:
     return interval._asdict()
-
-
-def _ratio(part: float | None, whole: float | None) -> float:
-    return math.nan if part is None or not whole else part / whole
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _mean(values: np.ndarray) -> float | None:
-    there = values[np.isfinite(values)]
-    return float(there.mean()) if there.size else None
 
 
 def _sum(values: np.ndarray) -> float | None:

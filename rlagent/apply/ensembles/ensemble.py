@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from rlagent.apply.model import FORMAT_VERSION, Model, log_softmax, pack_model, unpack_model
+from rlagent.apply.model import Model, log_softmax
+from rlagent.apply.model_file import FORMAT_VERSION, pack_model, unpack_model
 from rlagent_envs.forms import Form
 from rlagent_envs.models import Rung
 from rlagent_envs.tasks.preprocessing import Preprocessing
