@@ -73,6 +73,7 @@ def main() -> None:
         "--learning-rate", type=float, help="of the controlled run, at its start"
     )
     args = arguments.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     task = load_task(args.data, batch_size=CONTROLLED_BATCH)
     told = classic(task, args) if args.which == "classic" else controlled(task, args)
     told |= {"machine": machine(), "seed": args.seed}
