@@ -60,7 +60,7 @@ def _backward(
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = given
     turned = jnp.flip(kernel, range(kernel.ndim - 2)).swapaxes(-2, -1)
-    of_x = in_one_form(gradient, _as_it_is(turned))
+    of_x = in_one_form(gradient, turned)
     if x.ndim == 3:
         return of_x, _of_kernel(x[:, None], gradient[:, None], (1, len(kernel)))[0]
     return of_x, _of_kernel(x, gradient, kernel.shape[:2])
@@ -90,8 +90,8 @@ def _of_kernel(x: jax.Array, gradient: jax.Array, sides: tuple[int, ...]) -> jax
         """Adds a piece's share: of its channels as examples and of its examples as channels."""
         images, gradients = piece
         made = jax.lax.conv_general_dilated(
-            _as_it_is(images.transpose(3, 1, 2, 0)),
-            _as_it_is(gradients.transpose(1, 2, 0, 3)),
+            images.transpose(3, 1, 2, 0),
+            gradients.transpose(1, 2, 0, 3),
             (1, 1),
             [(side // 2, side // 2) for side in sides],
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -101,9 +101,3 @@ def _of_kernel(x: jax.Array, gradient: jax.Array, sides: tuple[int, ...]) -> jax
     zero = jnp.zeros((x.shape[3], *sides, gradient.shape[3]), x.dtype)
     total, _ = jax.lax.scan(more, zero, (split(x), split(gradient)))
     return total.transpose(1, 2, 0, 3)
-
-
-def _as_it_is(moved: jax.Array) -> jax.Array:
-    """Keeps XLA from taking back that axes were moved, which would give it another form."""
-    still: jax.Array = jax.lax.optimization_barrier(moved)  # type: ignore[no-untyped-call]
-    return still
