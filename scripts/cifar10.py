@@ -3,6 +3,7 @@
     python -m scripts.cifar10 classic cifar10.npz --out runs/classic
     python -m scripts.cifar10 controlled cifar10.npz --out runs/controlled --seed 0
     python -m scripts.cifar10 controlled cifar10.npz --out runs/controlled-4 --share 4
+    python -m scripts.cifar10 controlled cifar10.npz --out runs/cosine --method cosine
 
 The file has `x_train, y_train, x_test, y_test`, images `[rows, 32, 32, 3]` as uint8. Either run
 goes on where it was when the command is given again. Both train on the same rows, select on the
@@ -25,9 +26,10 @@ import numpy as np
 import optax
 
 import rlagent
-from rlagent.apply.request import parse_rung
+from rlagent.apply.request import parse_rung, parse_settings
 from rlagent.storage import read_arrays, write_arrays, write_json
-from rlagent_envs.models import CNN, ShapeClass
+from rlagent_envs.books import RungFacts
+from rlagent_envs.models import ShapeClass
 from rlagent_envs.models.ladder import Rung
 from rlagent_envs.tasks import load_task
 from rlagent_envs.tasks.task import Split, Task
@@ -67,11 +69,13 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, required=True, help="a folder")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--share", type=float, default=1.0, help="FLOPs, in those of 100 epochs")
-    arguments.add_argument("--rung", default="64x3", help="of the controlled run")
-    arguments.add_argument("--controller", default="default")
-    arguments.add_argument(
-        "--learning-rate", type=float, help="of the controlled run, at its start"
-    )
+    start = arguments.add_argument_group("the start of the controlled run")
+    start.add_argument("--rung", default="32x1")
+    start.add_argument("--controller", default="default")
+    start.add_argument("--method", default="controller", help="a schedule in the place of it")
+    start.add_argument("--optimizer", default="muon")
+    start.add_argument("--learning-rate", type=float, default=0.02)
+    start.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     args = arguments.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     task = load_task(args.data, batch_size=CONTROLLED_BATCH)
@@ -193,8 +197,11 @@ def classic(task: Task, args: argparse.Namespace) -> dict[str, Any]:
 # --- the controlled run
 
 
-def updates_within(task: Task, rung: Rung, flops: float) -> int:
-    """How many updates of a rung of the convolutional family the FLOPs pay for."""
+def updates_within(task: Task, rung: Rung, optimizer: str, flops: float) -> int:
+    """How many updates of a rung of the convolutional family the FLOPs pay for, optimizer included.
+
+    Evaluations are paid for out of the same budget, by fewer updates.
+    """
     shape = ShapeClass(
         "cnn",
         rung,
@@ -202,25 +209,31 @@ def updates_within(task: Task, rung: Rung, flops: float) -> int:
         task.features,
         task.outputs,
         task.batch_size,
+        optimizer,
         input_shape=task.input_shape,
     )
-    _, both = CNN.flops(shape)
-    return int(flops / (both * task.batch_size))
+    return int(flops / RungFacts.of(shape).update_flops)
 
 
 def controlled(task: Task, args: argparse.Namespace) -> dict[str, Any]:
     """One run by a controller; evaluation and optimizer are billed to it as well."""
     run = args.out / "run"
+    settings = parse_settings(args.settings)
     begin = partial(
         rlagent.tune,
         args.data,
-        controller=args.controller,
+        method=args.method,
+        controller=args.controller if args.method == "controller" else None,
+        optimizer=args.optimizer,
+        settings=settings,
         family="cnn",
         rung=args.rung,
         batch_size=CONTROLLED_BATCH,
         learning_rate=args.learning_rate,
         mirrored=True,
-        updates=updates_within(task, parse_rung(args.rung), args.share * budget(task)),
+        updates=updates_within(
+            task, parse_rung(args.rung), args.optimizer, args.share * budget(task)
+        ),
         seed=args.seed,
         out=run,
     )
@@ -229,7 +242,10 @@ def controlled(task: Task, args: argparse.Namespace) -> dict[str, Any]:
     return {
         "share": args.share,
         "flops_of_100_epochs": budget(task),
+        "method": args.method,
         "controller": args.controller,
+        "optimizer": args.optimizer,
+        "start": {"rung": args.rung, "learning_rate": args.learning_rate} | settings,
         **{name: result.summary[name] for name in names},
     }
 

@@ -56,27 +56,48 @@ class TorchBlock(nn.Module):
         return x + self.second(torch.relu(self.norm(self.first(x))))
 
 
+class TorchStage(nn.Module):
+    """A convolution and its blocks."""
+
+    def __init__(self, channels: int, width: int, depth: int, halvings: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.norm = nn.GroupNorm(width // residual.GROUP, width)
+        self.halvings = halvings
+        self.blocks = nn.Sequential(*[TorchBlock(width) for _ in range(depth)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The images after the stage."""
+        x = torch.relu(self.norm(self.enter(x)))
+        for _ in range(self.halvings):
+            x = nn.functional.avg_pool2d(x, 2)
+        made: torch.Tensor = self.blocks(x)
+        return made
+
+
 class TorchNetwork(nn.Module):
     """The network of the family."""
 
     def __init__(self, input_shape: tuple[int, int, int], rung: Rung) -> None:
         super().__init__()
-        width = rung.width
-        self.stem = nn.Conv2d(input_shape[2], width, 3, padding=1, bias=False)
-        self.stem_norm = nn.GroupNorm(width // residual.GROUP, width)
-        self.blocks = nn.ModuleList([TorchBlock(width) for _ in range(rung.depth)])
-        self.norm = nn.GroupNorm(width // residual.GROUP, width)
-        self.last = nn.Linear(width, CLASSES)
+        *sizes, channels = input_shape
+        halvings = 0
+        while min(sizes) >> halvings > LARGEST_BLOCK:
+            halvings += 1
+        stages: list[nn.Module] = []
+        for number in range(len(residual.stage_sizes(tuple(size >> halvings for size in sizes)))):
+            width = residual.stage_width(rung.width, number)
+            if number:
+                stages.append(nn.AvgPool2d(2))
+            stages.append(TorchStage(channels, width, rung.depth, 0 if number else halvings))
+            channels = width
+        self.stages = nn.Sequential(*stages)
+        self.norm = nn.GroupNorm(channels // residual.GROUP, channels)
+        self.last = nn.Linear(channels, CLASSES)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The logits."""
-        x = torch.relu(self.stem_norm(self.stem(x)))
-        while min(x.shape[2:]) > LARGEST_BLOCK:
-            x = nn.functional.avg_pool2d(x, 2)
-        for number, block in enumerate(self.blocks):
-            x = block(x)
-            if number == 0 and min(x.shape[2:]) >= residual.LEAST_HALVED:
-                x = nn.functional.avg_pool2d(x, 2)
+        x = self.stages(x)
         logits: torch.Tensor = self.last(torch.relu(self.norm(x)).mean((2, 3)))
         return logits
 

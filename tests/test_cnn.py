@@ -125,14 +125,16 @@ def plain_network(
     params: Layers, x: jax.Array, input_shape: tuple[int, ...], activation: Any = jax.nn.relu
 ) -> jax.Array:
     x = x.reshape(-1, *input_shape)
-    x = activation(plain_norm(plain_convolution(x, params.stem), *params.stem_norm))
-    while min(x.shape[1:3]) > 16:
-        x = plain_pool(x)
-    for number, block in enumerate(params.blocks):
-        inner = activation(plain_norm(plain_convolution(x, block.first), *block.norm))
-        x = x + plain_convolution(inner, block.second)
-        if number == 0 and min(x.shape[1:3]) >= 8:
+    for number, stage in enumerate(params.stages):
+        if number:
             x = plain_pool(x)
+        x = activation(plain_norm(plain_convolution(x, stage.enter), *stage.norm))
+        while number == 0 and min(x.shape[1:3]) > 16:
+            x = plain_pool(x)
+        for block in stage.blocks:
+            inner = activation(plain_norm(plain_convolution(x, block.first), *block.norm))
+            x = x + plain_convolution(inner, block.second)
+    assert number == 2 or min(x.shape[1:3]) < 6
     x = activation(plain_norm(x, *params.norm)).mean(axis=(1, 2))
     return x @ params.last.kernel + params.last.bias[None]
 
@@ -229,21 +231,25 @@ def check_outputs(shape: ShapeClass) -> None:
 
 
 def test_operations_are_counted_one_by_one() -> None:
-    for rung, input_shape in ((Rung(1, 8), (4, 5, 3)), (Rung(3, 16), (33, 20, 1))):
+    for rung, input_shape, stages in (
+        (Rung(1, 8), (4, 5, 3), 1),
+        (Rung(3, 16), (33, 20, 1), 2),
+        (Rung(1, 16), (24, 25, 1), 3),
+    ):
         shape = shape_of(rung, input_shape)
         params = make_params(shape)
-        images, pixels = inputs(shape, 1).reshape(1, *input_shape), []
-        for kernel in (params.stem, *(k for block in params.blocks for k in block[::2])):
-            pixels.append((images.shape[1] * images.shape[2], kernel.size))
-            images = np.zeros((*images.shape[:3], rung.width))
-            while len(pixels) == 1 and min(images.shape[1:3]) > 16:
-                images = images[:, 1::2, 1::2]
-            if len(pixels) == 3 and min(images.shape[1:3]) >= 8:
-                images = images[:, 1::2, 1::2]
-        count = sum(size * each for size, each in pixels)
-        assert len(pixels) == 1 + 2 * rung.depth
-        count += params.last.kernel.size
-        first = pixels[0][0] * params.stem.size
+        height, width, _ = input_shape
+        first = height * width * params.stages[0].enter.size
+        count = first + params.last.kernel.size
+        while min(height, width) > 16:
+            height, width = height // 2, width // 2
+        for number, stage in enumerate(params.stages):
+            if number:
+                height, width = height // 2, width // 2
+                count += height * width * stage.enter.size
+            for block in stage.blocks:
+                count += height * width * (block.first.size + block.second.size)
+        assert [len(stage.blocks) for stage in params.stages] == stages * [rung.depth]
         assert CNN.flops(shape) == (2.0 * count, 6.0 * count - 2.0 * first)
     kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
     assert RungFacts.of(shape).weights == sum(leaf.size for leaf in kernels)
@@ -282,7 +288,7 @@ def test_training_is_a_plain_loop_of_optax(data: tuple[Task, Bank]) -> None:
 def test_dropout_is_before_the_last_layer() -> None:
     shape = shape_of(Rung(1, 64))
     params = make_params(shape)._replace()
-    last = params.last._replace(kernel=np.ones((64, 3), np.float32), bias=np.zeros(3, np.float32))
+    last = params.last._replace(kernel=np.ones((128, 3), np.float32), bias=np.zeros(3, np.float32))
     params = params._replace(last=last)
     x = jnp.asarray(np.repeat(inputs(shape, 1), 2000, axis=0))
     share = jnp.float32(0.3)
@@ -301,21 +307,23 @@ def test_dropout_is_before_the_last_layer() -> None:
 def test_blocks_are_skipped_in_proportion_to_their_depth() -> None:
     depth, rows, share = 2, 4000, 0.5
     shape = shape_of(Rung(depth, 8), (4, 4, 1))
-    params = make_params(shape)
+    whole = make_params(shape)
+    (stage,) = whole.stages
     x = jnp.asarray(np.repeat(inputs(shape, 1), rows, axis=0))
     zero = jnp.float32(0.0)
 
     def outputs(start: Any, share: Any) -> np.ndarray:
-        return np.asarray(CNN.apply(shape, params, (), x, zero, start, None, share)[0])
+        return np.asarray(CNN.apply(shape, whole, (), x, zero, start, None, share)[0])
 
     def expected(first: bool, second: bool) -> np.ndarray:
         """With what is kept divided by its probability, 3/4 and 1/2."""
         kept = (first / 0.75, second / 0.5)
         blocks = tuple(
             block._replace(second=block.second * np.float32(factor))
-            for block, factor in zip(params.blocks, kept, strict=True)
+            for block, factor in zip(stage.blocks, kept, strict=True)
         )
-        plain = plain_network(params._replace(blocks=blocks), jnp.asarray(x[:1]), (4, 4, 1))
+        params = whole._replace(stages=(stage._replace(blocks=blocks),))
+        plain = plain_network(params, jnp.asarray(x[:1]), (4, 4, 1))
         return np.asarray(plain)[0]
 
     skipped = outputs(jnp.uint32(3), jnp.float32(share))
@@ -331,9 +339,9 @@ def test_blocks_are_skipped_in_proportion_to_their_depth() -> None:
         assert abs(same.mean() - probability) < 4 * deviation
         total += int(same.sum())
     assert total == rows
-    whole = outputs(None, jnp.float32(share))  # in evaluation
-    np.testing.assert_array_equal(whole, outputs(None, None))
-    np.testing.assert_allclose(outputs(jnp.uint32(3), zero), whole, rtol=1e-5, atol=1e-5)
+    judged = outputs(None, jnp.float32(share))  # in evaluation
+    np.testing.assert_array_equal(judged, outputs(None, None))
+    np.testing.assert_allclose(outputs(jnp.uint32(3), zero), judged, rtol=1e-5, atol=1e-5)
 
 
 def test_stochastic_depth_is_for_residual_blocks(data: tuple[Task, Bank]) -> None:
@@ -418,19 +426,20 @@ def test_an_edit_knows_what_is_new() -> None:
     live = make_live(shape)
     for rung in (Rung(2, 16), Rung(3, 8)):
         grown = grow(np.random.default_rng(0), shape, live, rung)
-        old = (slice(None), slice(None), slice(8), slice(8))
-        for before, after in zip(live.params.blocks, grown.params.blocks[:2], strict=True):
-            for name in ("first", "second"):
-                np.testing.assert_array_equal(getattr(after, name)[old], getattr(before, name))
-        first = grown.optimizer.first
-        kernel = first.blocks[-1].second.copy()
-        if rung.depth == 2:
-            kernel[old] = 0.0
-        assert not kernel.any()  # of what is new, no first moment
+        for number, stage in enumerate(live.params.stages):
+            wide = grown.params.stages[number]
+            width = 8 << number
+            old = (slice(None), slice(None), slice(width), slice(width))
+            for before, after in zip(stage.blocks, wide.blocks[:2], strict=True):
+                for name in ("first", "second"):
+                    np.testing.assert_array_equal(getattr(after, name)[old], getattr(before, name))
+            kernel = grown.optimizer.first.stages[number].blocks[-1].second.copy()
+            if rung.depth == 2:
+                kernel[old] = 0.0
+                assert np.std(wide.enter[..., width:]) > 0.05
+                assert np.std(wide.blocks[0].first[:, :, :width, width:]) > 0.05
+            assert not kernel.any()  # of what is new, no first moment
         assert all((leaf > 0).all() for leaf in jax.tree.leaves(grown.optimizer.second))
-        if rung.width == 16:
-            assert np.std(grown.params.stem[..., 8:]) > 0.1
-            assert np.std(grown.params.blocks[0].first[:, :, :8, 8:]) > 0.05
     with pytest.raises(ValueError, match=r"^width must be at least the present width 8, got 4$"):
         CNN.widen(None, live.params, 4)
 
@@ -445,8 +454,8 @@ def test_growth_is_paid_for_and_trains_on(data: tuple[Task, Bank], level: int) -
     billed = report.updates * facts.update_flops + int(books.pieces) * facts.piece_flops
     assert report.spent * float(books.base_flops) == pytest.approx(billed, rel=1e-4)
     assert np.isfinite(observation).all()
-    new = episode.run.live.params.blocks[-1].second
-    assert np.mean(np.asarray(new) != 0.0) > 0.9
+    for stage in episode.run.live.params.stages:
+        assert np.mean(np.asarray(stage.blocks[-1].second) != 0.0) > 0.9
 
 
 # --- optimizers and levers
@@ -479,7 +488,8 @@ def test_penalties_are_of_kernels_alone() -> None:
     params = make_params(shape_of(SMALL))
     zeros = jax.tree.map(jnp.zeros_like, params)
     added = penalized(zeros, params, DEFAULT._replace(l2=0.5))
-    np.testing.assert_allclose(added.blocks[0].first, 0.5 * params.blocks[0].first)
+    for before, after in zip(params.stages, added.stages, strict=True):
+        np.testing.assert_allclose(after.enter, 0.5 * before.enter)
     assert not np.any(added.norm.scale)
 
 

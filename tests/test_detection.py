@@ -246,13 +246,13 @@ def test_any_way_up_the_ladder_keeps_the_outputs(way: str) -> None:
 def test_operations_are_counted_one_by_one() -> None:
     shape = shape_of(Rung(3, 16))
     params = make_params(shape)
-    sizes = [params.blocks[0], *params.blocks[1:]]
-    of_blocks = [block.first.size + block.second.size for block in sizes]
-    count = 256 * params.stem.size + 64 * of_blocks[0] + 16 * sum(of_blocks[1:])
+    (stage,) = params.stages
+    of_blocks = [block.first.size + block.second.size for block in stage.blocks]
+    count = 256 * stage.enter.size + 64 * of_blocks[0] + 16 * sum(of_blocks[1:])
     count += 16 * params.last.kernel.size
     forward, both = DETECTION.flops(shape)
     assert forward == 2.0 * count
-    assert both == 6.0 * count - 2.0 * 256 * params.stem.size
+    assert both == 6.0 * count - 2.0 * 256 * stage.enter.size
 
 
 # --- tasks

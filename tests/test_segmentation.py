@@ -143,9 +143,10 @@ def plain_enlarged(x: Any, height: int, width: int) -> Any:
 
 
 def plain_network(xp: Any, params: Layers, x: Any, input_shape: Any, activation: Any) -> Any:
+    (stage,) = params.stages
     x = x.reshape(-1, *input_shape)
-    x = activation(plain_norm(xp, plain_convolution(xp, x, params.stem), *params.stem_norm))
-    whole, blocks = x, list(params.blocks)
+    x = activation(plain_norm(xp, plain_convolution(xp, x, stage.enter), *stage.norm))
+    whole, blocks = x, list(stage.blocks)
     if min(input_shape[:2]) >= 16:
         on_the_way_down, half_up, whole_up, *smallest = blocks
         half = plain_block(xp, plain_pool(whole), on_the_way_down, activation)
@@ -196,16 +197,17 @@ def test_operations_are_counted_one_by_one() -> None:
     for rung, input_shape in ((Rung(1, 8), (4, 5, 3)), (Rung(3, 16), (19, 20, 1))):
         shape = shape_of(rung, input_shape)
         params = make_params(shape)
+        (stage,) = params.stages
         height, width, _ = input_shape
         whole, half, quarter = (
             (height // n) * (width // n) for n in (1, 2, 4)
         )  # here, halving twice drops as much as a quarter does
         places = [half, half, whole] if height >= 16 else [whole]
         places += [quarter if height >= 16 else half] * rung.depth
-        count = whole * (params.stem.size + params.last.kernel.size)
-        for pixels, block in zip(places, params.blocks, strict=True):
+        count = whole * (stage.enter.size + params.last.kernel.size)
+        for pixels, block in zip(places, stage.blocks, strict=True):
             count += pixels * (block.first.size + block.second.size)
-        first = whole * params.stem.size
+        first = whole * stage.enter.size
         assert SEGMENTATION.flops(shape) == (2.0 * count, 6.0 * count - 2.0 * first)
         kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
         assert RungFacts.of(shape).weights == sum(leaf.size for leaf in kernels)
@@ -263,10 +265,13 @@ def test_channels_are_dropped_and_examples_skip_the_deepest_blocks() -> None:
     expected = np.where(kept[:, None, None], whole / (1 - share), 0.0)
     np.testing.assert_allclose(dropped[..., there], expected[..., there], rtol=1e-4, atol=1e-5)
     skipped = outputs_of(shape, params, x, ZERO, jnp.uint32(3), None, jnp.float32(share))
-    up, deepest = params.blocks
+    (stage,) = params.stages
+    up, deepest = stage.blocks
     stronger = deepest._replace(second=deepest.second / np.float32(1 - share))
     for blocks, probability in (((up,), share), ((up, stronger), 1 - share)):
-        alone = expected_of(params._replace(blocks=blocks), x[:1], (4, 4, 1))
+        alone = expected_of(
+            params._replace(stages=(stage._replace(blocks=blocks),)), x[:1], (4, 4, 1)
+        )
         same = np.all(np.abs(skipped - alone) < 1e-3, axis=(1, 2, 3))
         assert abs(same.mean() - probability) < 4 * np.sqrt(share * (1 - share) / rows)
     np.testing.assert_array_equal(

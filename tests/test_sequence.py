@@ -90,13 +90,15 @@ def plain_pieces(x: np.ndarray, steps: int, channels: int) -> np.ndarray:
 def plain_network(params: Layers, x: np.ndarray, input_shape: tuple[int, ...]) -> np.ndarray:
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
     made = plain_pieces(x.astype(np.float64), *input_shape)
-    made = np.maximum(plain_norm(plain_convolution(made, params.stem), params.stem_norm), 0.0)
-    for number, block in enumerate(params.blocks):
-        inner = np.maximum(plain_norm(plain_convolution(made, block.first), block.norm), 0.0)
-        made = made + plain_convolution(inner, block.second)
-        if number == 0 and made.shape[1] >= 8:
+    for number, stage in enumerate(params.stages):
+        if number:
             even = made[:, : made.shape[1] // 2 * 2]
             made = (even[:, ::2] + even[:, 1::2]) / 2.0
+        made = np.maximum(plain_norm(plain_convolution(made, stage.enter), stage.norm), 0.0)
+        for block in stage.blocks:
+            inner = np.maximum(plain_norm(plain_convolution(made, block.first), block.norm), 0.0)
+            made = made + plain_convolution(inner, block.second)
+    assert number == 2 or made.shape[1] < 6
     means = np.maximum(plain_norm(made, params.norm), 0.0).mean(axis=1)
     return means @ params.last.kernel + params.last.bias
 
@@ -157,11 +159,11 @@ def test_operations_are_counted_one_by_one() -> None:
         shape = shape_of(rung, input_shape)
         params = make_params(shape)
         pieces = plain_pieces(inputs(shape, 1), *input_shape).shape[1]
-        halved = pieces // 2 if pieces >= 8 else pieces
-        first = pieces * params.stem.size
-        count = first + params.last.kernel.size
-        for number, block in enumerate(params.blocks):
-            count += (pieces if number == 0 else halved) * (block.first.size + block.second.size)
+        first = pieces * params.stages[0].enter.size
+        count = params.last.kernel.size
+        for number, stage in enumerate(params.stages):
+            kernels = [stage.enter, *(k for block in stage.blocks for k in block[::2])]
+            count += (pieces >> number) * sum(kernel.size for kernel in kernels)
         assert SEQUENCE.flops(shape) == (2.0 * count, 6.0 * count - 2.0 * first)
     kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
     assert RungFacts.of(shape).weights == sum(leaf.size for leaf in kernels)
@@ -230,7 +232,7 @@ def test_narrowing_undoes_widening() -> None:
     shape = shape_of(Rung(2, 16))
     live = make_live(shape)
     grown = grow(np.random.default_rng(1), shape, live, Rung(2, 32))
-    assert np.std(grown.params.stem[..., 16:]) > 0.1  # not zeros, which would stay twins
+    assert np.std(grown.params.stages[0].enter[..., 16:]) > 0.1  # not zeros, which would stay twins
     back = shrink(replace(shape, rung=Rung(2, 32)), grown, shape.rung)
     jax.tree.map(np.testing.assert_array_equal, back.params, live.params)
     jax.tree.map(np.testing.assert_array_equal, back.optimizer.second, live.optimizer.second)
@@ -240,8 +242,9 @@ def test_what_is_new_has_no_first_moment() -> None:
     shape = shape_of(SMALL)
     live = make_live(shape)
     deeper = grow(np.random.default_rng(0), shape, live, Rung(2, 16)).optimizer.first
-    assert not any(leaf.any() for leaf in jax.tree.leaves(deeper.blocks[1]))
-    jax.tree.map(np.testing.assert_array_equal, deeper.blocks[0], live.optimizer.first.blocks[0])
+    for stage, before in zip(deeper.stages, live.optimizer.first.stages, strict=True):
+        assert not any(leaf.any() for leaf in jax.tree.leaves(stage.blocks[1]))
+        jax.tree.map(np.testing.assert_array_equal, stage.blocks[0], before.blocks[0])
 
 
 # --- which network a task gets

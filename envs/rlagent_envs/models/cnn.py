@@ -1,7 +1,7 @@
 """A residual convolutional network: 4 depths x 4 widths, for images of any size from 4 x 4 up.
 
-What residual.py describes, over the rows and columns of an image. Images become smaller at two
-places that do not depend on the rung: before the first block, and behind it.
+What residual.py describes, over the rows and columns of an image. Images of more than 16 pixels are
+halved before the first block.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ def init(
         shape: the shapes.
         features: columns of the input; images are never padded.
     """
-    channels = shape.input_shape[2]
-    return residual.init(generator, 2, channels, shape.rung, shape.outputs), ()
+    *sizes, channels = shape.input_shape
+    halvings = _halvings(shape.input_shape)
+    stages = len(residual.stage_sizes(tuple(size >> halvings for size in sizes)))
+    return residual.init(generator, 2, channels, shape.rung, shape.outputs, stages), ()
 
 
 def apply(
@@ -79,7 +81,7 @@ CNN = Family(
     name="cnn",
     depths=(1, 2, 3, 4),
     widths=(8, 16, 32, 64),
-    default=Rung(2, 16),
+    default=Rung(1, 16),
     reads=("image",),
     residual=True,
     roomy=True,

@@ -81,10 +81,11 @@ def apply(
     images = x.reshape(len(x), *shape.input_shape)
     room = [(0, whole - side) for whole, side in zip(_whole(shape), images.shape[1:3], strict=True)]
     images = jnp.pad(images, ((0, 0), *room, (0, 0)), mode="edge")
-    images = activate(normalised(convolution(images, params.stem), params.stem_norm))
+    (stage,) = params.stages
+    images = activate(normalised(convolution(images, stage.enter), stage.norm))
     images = halved(images)
-    images = halved(images + added(images, params.blocks[0], activate))
-    images = through(images, params.blocks[1:], activate, start, stochastic_depth)
+    images = halved(images + added(images, stage.blocks[0], activate))
+    images = through(images, stage.blocks[1:], activate, start, stochastic_depth)
     images = activate(normalised(images, params.norm))
     images = without_some(images, dropout, start)
     made = at_each(params.last, images)

@@ -1,8 +1,10 @@
 """Residual convolutional networks over any number of axes: what images and sequences share.
 
-A convolution, blocks, the mean over all positions, and a linear layer. A block adds convolution,
-normalisation, activation and convolution to what it is given. Behind the first block, whatever the
-rung, positions become fewer. Examples come first and channels last, as in convolution.py.
+Stages, the mean over all positions, and a linear layer. A stage enters by a convolution, and then
+adds its blocks: convolution, normalisation, activation and convolution. From stage to stage there
+are half as many positions along each axis and twice as many channels. How many stages there are
+depends on the size of the examples, and not on the rung, whose depth is the number of blocks in
+each of them. Examples come first and channels last, as in convolution.py.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from rlagent_envs.models.mlp import Dense
 # their own and leave the old ones as they are.
 GROUP = 8
 SIDE = 3  # of a kernel
-LEAST_HALVED = 8  # shortest axis that is halved behind the first block
+LEAST_HALVED = 6  # shortest axis that is halved behind a stage
+MOST_STAGES = 3
 EPSILON = 1e-5
 
 
@@ -45,18 +48,29 @@ class Block(NamedTuple):
     second: Any  # the same
 
 
+class Stage(NamedTuple):
+    """Blocks that have as many positions and channels as each other."""
+
+    enter: Any  # [3, ..., channels before, width of the stage], float32
+    norm: Norm
+    blocks: tuple[Block, ...]
+
+
 class Layers(NamedTuple):
     """The network."""
 
-    stem: Any  # [3, ..., channels of the input, width], float32
-    stem_norm: Norm
-    blocks: tuple[Block, ...]
+    stages: tuple[Stage, ...]
     norm: Norm  # before the mean over the positions
     last: Dense
 
 
 def init(
-    generator: np.random.Generator, axes: int, channels: int, rung: Rung, outputs: int
+    generator: np.random.Generator,
+    axes: int,
+    channels: int,
+    rung: Rung,
+    outputs: int,
+    stages: int = 1,
 ) -> Layers:
     """New weights: He before activations, LeCun elsewhere.
 
@@ -64,22 +78,40 @@ def init(
         generator: draws the weights.
         axes: along which the network convolves.
         channels: of the input.
-        rung: blocks, and channels of each.
+        rung: blocks of each stage, and channels of the first.
         outputs: of the network.
+        stages: each has twice the channels of the one before.
 
     Source: He et al. 2016 (arXiv:1512.03385), section 3; Wu and He 2018, "Group Normalization"
     (arXiv:1803.08494).
     """
-    width = rung.width
     kernel_of = partial(draw_kernel, generator, axes)
-    stem = kernel_of(channels, width, 2.0)
-    blocks = tuple(
-        Block(kernel_of(width, width, 2.0), fresh_norm(width), kernel_of(width, width, 1.0))
-        for _ in range(rung.depth)
-    )
-    kernel = generator.standard_normal((width, outputs), np.float32)
-    last = Dense(kernel / np.float32(np.sqrt(width)), np.zeros(outputs, np.float32))
-    return Layers(stem, fresh_norm(width), blocks, fresh_norm(width), last)
+    made = []
+    for number in range(stages):
+        width = stage_width(rung.width, number)
+        enter = kernel_of(channels, width, 2.0)
+        blocks = tuple(
+            Block(kernel_of(width, width, 2.0), fresh_norm(width), kernel_of(width, width, 1.0))
+            for _ in range(rung.depth)
+        )
+        made.append(Stage(enter, fresh_norm(width), blocks))
+        channels = width
+    kernel = generator.standard_normal((channels, outputs), np.float32)
+    last = Dense(kernel / np.float32(np.sqrt(channels)), np.zeros(outputs, np.float32))
+    return Layers(tuple(made), fresh_norm(channels), last)
+
+
+def stage_width(width: int, number: int) -> int:
+    """The channels of a stage, of which the first is number 0 and has `width` of them."""
+    return width << number
+
+
+def stage_sizes(sizes: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The positions along each axis of every stage, of which the first has `sizes`."""
+    stages = [sizes]
+    while len(stages) < MOST_STAGES and min(stages[-1]) >= LEAST_HALVED:
+        stages.append(tuple(size // 2 for size in stages[-1]))
+    return stages
 
 
 def forward(
@@ -109,19 +141,17 @@ def forward(
     product in evaluation. Drawn anew for each example, not for each batch.
     """
     activate = relu if activation is None else partial(chosen, activation)
-    x = activate(normalised(convolution(x, params.stem), params.stem_norm))
-    for _ in range(halvings):
-        x = halved(x)
-    depth = len(params.blocks)
-    for number, block in enumerate(params.blocks, 1):
-        factors = None
-        if start is not None and stochastic_depth is not None:
-            factors = survival(
-                len(x), stochastic_depth * (number / depth), start + np.uint32(number)
-            )
-        x = x + added(x, block, activate, factors)
-        if number == 1 and min(x.shape[1:-1]) >= LEAST_HALVED:
+    total = sum(len(stage.blocks) for stage in params.stages)
+    done = 0
+    for stage in params.stages:
+        if done:
             x = halved(x)
+        x = activate(normalised(convolution(x, stage.enter), stage.norm))
+        if not done:
+            for _ in range(halvings):
+                x = halved(x)
+        x = through(x, stage.blocks, activate, start, stochastic_depth, done, total)
+        done += len(stage.blocks)
     means = jnp.mean(activate(normalised(x, params.norm)), axis=_positions(x))
     if start is not None:
         kept = draws.uniform(draws.mix(start), means.shape) >= dropout
@@ -205,6 +235,8 @@ def through(
     activate: Callable[[jax.Array], jax.Array],
     start: jax.Array | None,
     stochastic_depth: jax.Array | None,
+    before: int = 0,
+    total: int | None = None,
 ) -> jax.Array:
     """The positions `[batch, ..., channels]` after blocks that leave their number as it is.
 
@@ -215,11 +247,14 @@ def through(
         start: of the random numbers, `[]`, uint32; None: no block is skipped.
         stochastic_depth: share of the examples for which the last block is skipped, `[]`; of the
             others in proportion to their depth. None: none is.
+        before: blocks of the network before these.
+        total: blocks of the network; None: these are all.
     """
-    for number, block in enumerate(blocks, 1):
+    total = len(blocks) if total is None else total
+    for number, block in enumerate(blocks, before + 1):
         factors = None
         if start is not None and stochastic_depth is not None:
-            skipped = stochastic_depth * (number / len(blocks))
+            skipped = stochastic_depth * (number / total)
             factors = survival(len(x), skipped, start + np.uint32(number))
         x = x + added(x, block, activate, factors)
     return x
@@ -267,18 +302,18 @@ def flops(
         sizes: of the axes of the input.
         channels: of the input.
         halvings: how often positions are halved before the first block.
-        rung: blocks, and channels of each.
+        rung: blocks of each stage, and channels of the first.
         outputs: of the network.
     """
-    units, side = rung.width, SIDE ** len(sizes)
-    first = side * channels * units * int(np.prod(sizes))
-    sizes = tuple(size >> halvings for size in sizes)
+    side = SIDE ** len(sizes)
+    first = side * channels * rung.width * int(np.prod(sizes))
     products = first
-    for number in range(rung.depth):
-        products += 2 * side * units * units * int(np.prod(sizes))
-        if number == 0 and min(sizes) >= LEAST_HALVED:
-            sizes = tuple(size // 2 for size in sizes)
-    products += units * outputs
+    stages = stage_sizes(tuple(size >> halvings for size in sizes))
+    for number, positions in enumerate(map(np.prod, stages)):
+        width = stage_width(rung.width, number)
+        entering = width // 2 if number else 0  # the first is counted already
+        products += side * (entering + 2 * rung.depth * width) * width * int(positions)
+    products += stage_width(rung.width, len(stages) - 1) * outputs
     return 2.0 * products, 6.0 * products - 2.0 * first
 
 

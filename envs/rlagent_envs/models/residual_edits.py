@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from rlagent_envs.models.ladder import new_part, with_block
+from rlagent_envs.models.ladder import new_part
 from rlagent_envs.models.mlp import Dense
 from rlagent_envs.models.residual import (
     GROUP,
@@ -17,15 +16,17 @@ from rlagent_envs.models.residual import (
     Block,
     Layers,
     Norm,
+    Stage,
     draw_kernel,
     fresh_norm,
+    stage_width,
 )
 
 
 def widen(
     generator: np.random.Generator | None, params: Layers, width: int
 ) -> tuple[Layers, Layers]:
-    """Gives the positions and each block `width` channels without changing the outputs.
+    """Gives the first stage `width` channels, and the others in proportion, with equal outputs.
 
     New channels get random incoming and zero outgoing weights. They are normalised in groups of
     their own.
@@ -33,7 +34,7 @@ def widen(
     Args:
         generator: draws the incoming weights; None: they are zero, as for a tree of moments.
         params: the layers.
-        width: channels after the edit.
+        width: channels of the first stage after the edit.
 
     Returns:
         The layers, and the same form of booleans: True where a number is new.
@@ -41,7 +42,7 @@ def widen(
     Raises:
         ValueError: if `width` is below the present width.
     """
-    present = params.last.kernel.shape[0]
+    present = _width(params)
     if width < present:
         raise ValueError(f"width must be at least the present width {present}, got {width}")
 
@@ -55,42 +56,59 @@ def widen(
             )
         return kernel
 
-    more = width - present
-    norm = partial(_longer, more)
-    blocks = tuple(
-        Block(
-            enlarged(block.first, more, more, 2.0),
-            norm(block.norm),
-            enlarged(block.second, more, more, 1.0),
+    stages, more_in, more = [], 0, 0
+    for number, stage in enumerate(params.stages):
+        more = stage_width(width - present, number)
+        blocks = tuple(
+            Block(
+                enlarged(block.first, more, more, 2.0),
+                _longer(more, block.norm),
+                enlarged(block.second, more, more, 1.0),
+            )
+            for block in stage.blocks
         )
-        for block in params.blocks
-    )
+        enter = enlarged(stage.enter, more_in, more, 2.0)
+        stages.append(Stage(enter, _longer(more, stage.norm), blocks))
+        more_in = more
     kernel = np.concatenate(
         [params.last.kernel, np.zeros((more, params.last.kernel.shape[1]), np.float32)]
     )
     wide = Layers(
-        enlarged(params.stem, 0, more, 2.0),
-        norm(params.stem_norm),
-        blocks,
-        norm(params.norm),
-        Dense(kernel, np.asarray(params.last.bias)),
+        tuple(stages), _longer(more, params.norm), Dense(kernel, np.asarray(params.last.bias))
     )
     return wide, jax.tree.map(new_part, params, wide)
 
 
 def deepen(params: Layers) -> tuple[Layers, Layers]:
-    """Adds a block behind the last one whose second convolution is zero, so that it adds nothing.
+    """Adds a block behind the last one of each stage whose second convolution is zero.
 
-    Its first convolution is the identity, as a new layer of the MLP is.
+    So it adds nothing. Its first convolution is the identity, as a new layer of the MLP is.
 
     Returns:
         The layers, and the same form of booleans: True where a number is new.
     """
-    width = params.last.kernel.shape[0]
-    identity = np.zeros((*np.shape(params.stem)[:-2], width, width), np.float32)
-    identity[(SIDE // 2,) * (identity.ndim - 2)] = np.eye(width, dtype=np.float32)
-    added = Block(identity, fresh_norm(width), np.zeros_like(identity))
-    return with_block(params, added)
+    stages, new = [], []
+    for stage in params.stages:
+        width = np.shape(stage.enter)[-1]
+        identity = np.zeros((*np.shape(stage.enter)[:-2], width, width), np.float32)
+        identity[(SIDE // 2,) * (identity.ndim - 2)] = np.eye(width, dtype=np.float32)
+        added = Block(identity, fresh_norm(width), np.zeros_like(identity))
+        stages.append(stage._replace(blocks=(*stage.blocks, added)))
+        is_new = jax.tree.map(lambda leaf: np.ones(np.shape(leaf), bool), added)
+        old = _of_old(stage)
+        new.append(old._replace(blocks=(*old.blocks, is_new)))
+    deep = params._replace(stages=tuple(stages))
+    return deep, _of_old(params)._replace(stages=tuple(new))
+
+
+def _of_old(layers: Any) -> Any:
+    """The same form of booleans that say that no number is new."""
+    return jax.tree.map(lambda leaf: np.zeros(np.shape(leaf), bool), layers)
+
+
+def _width(params: Layers) -> int:
+    """The channels of the first stage."""
+    return int(np.shape(params.stages[0].enter)[-1])
 
 
 def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
@@ -110,7 +128,7 @@ def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
     Raises:
         ValueError: if `width` is above the present width.
     """
-    present = params.last.kernel.shape[0]
+    present = _width(params)
     if width > present:
         raise ValueError(f"width must be at most the present width {present}, got {width}")
 
@@ -120,35 +138,46 @@ def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
         )
         return np.sqrt(np.square(kernel).sum(axis=others))
 
-    def kept(use: np.ndarray) -> np.ndarray:
+    def kept(use: np.ndarray, number: int) -> np.ndarray:
         of_groups = use.reshape(-1, GROUP).sum(axis=1)
-        groups = np.sort(np.argsort(-of_groups, kind="stable")[: width // GROUP])
+        count = stage_width(width, number) // GROUP
+        groups = np.sort(np.argsort(-of_groups, kind="stable")[:count])
         return (groups[:, None] * GROUP + np.arange(GROUP)).reshape(-1)
 
-    coming = norms(params.stem, -1) + sum(norms(block.second, -1) for block in params.blocks)
-    going = norms(params.last.kernel, 0) + sum(norms(block.first, -2) for block in params.blocks)
-    stream = kept(coming * going)
-    inside = [kept(norms(block.first, -1) * norms(block.second, -2)) for block in params.blocks]
+    def stream(number: int) -> np.ndarray:
+        """The channels of a stage, between its blocks, that stay."""
+        stage, rest = params.stages[number], params.stages[number + 1 :]
+        follows = norms(rest[0].enter, -2) if rest else norms(params.last.kernel, 0)
+        coming = norms(stage.enter, -1) + sum(norms(block.second, -1) for block in stage.blocks)
+        going = follows + sum(norms(block.first, -2) for block in stage.blocks)
+        return kept(coming * going, number)
+
+    streams = [stream(number) for number in range(len(params.stages))]
+    inside = [
+        [kept(norms(block.first, -1) * norms(block.second, -2), number) for block in stage.blocks]
+        for number, stage in enumerate(params.stages)
+    ]
 
     def norm(layer: Norm, channels: np.ndarray) -> Norm:
         return Norm(layer.scale[channels], layer.bias[channels])
 
     def pick(layers: Layers) -> Layers:
-        blocks = tuple(
-            Block(
-                block.first[..., stream, :][..., own],
-                norm(block.norm, own),
-                block.second[..., own, :][..., stream],
+        stages = []
+        before = np.arange(np.shape(layers.stages[0].enter)[-2])
+        for stage, chosen, owns in zip(layers.stages, streams, inside, strict=True):
+            blocks = tuple(
+                Block(
+                    block.first[..., chosen, :][..., own],
+                    norm(block.norm, own),
+                    block.second[..., own, :][..., chosen],
+                )
+                for block, own in zip(stage.blocks, owns, strict=True)
             )
-            for block, own in zip(layers.blocks, inside, strict=True)
-        )
-        return Layers(
-            layers.stem[..., stream],
-            norm(layers.stem_norm, stream),
-            blocks,
-            norm(layers.norm, stream),
-            Dense(layers.last.kernel[stream], layers.last.bias),
-        )
+            enter = stage.enter[..., before, :][..., chosen]
+            stages.append(Stage(enter, norm(stage.norm, chosen), blocks))
+            before = chosen
+        last = Dense(layers.last.kernel[before], layers.last.bias)
+        return Layers(tuple(stages), norm(layers.norm, before), last)
 
     return pick
 

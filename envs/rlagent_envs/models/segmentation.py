@@ -81,16 +81,17 @@ def apply(
     """
     activate = relu if activation is None else partial(chosen, activation)
     levels = _halvings(shape.input_shape)
-    down, up = params.blocks[: levels - 1], params.blocks[levels - 1 : 2 * levels - 1]
+    (stage,) = params.stages
+    down, up = stage.blocks[: levels - 1], stage.blocks[levels - 1 : 2 * levels - 1]
     images = x.reshape(len(x), *shape.input_shape)
-    images = activate(normalised(convolution(images, params.stem), params.stem_norm))
+    images = activate(normalised(convolution(images, stage.enter), stage.norm))
     larger = []
     for number in range(levels):
         larger.append(images)
         images = halved(images)
         if number < len(down):
             images = images + added(images, down[number], activate)
-    deepest = params.blocks[2 * levels - 1 :]
+    deepest = stage.blocks[2 * levels - 1 :]
     images = through(images, deepest, activate, start, stochastic_depth)
     for block, before in zip(up, reversed(larger), strict=True):
         images = before + _enlarged(images, before.shape[1], before.shape[2])

@@ -32,8 +32,9 @@ def init(
         shape: the shapes.
         features: columns of the input; sequences are never padded.
     """
-    _, channels = _pieces(shape.input_shape)
-    return residual.init(generator, 1, channels, shape.rung, shape.outputs), ()
+    count, channels = _pieces(shape.input_shape)
+    stages = len(residual.stage_sizes((count,)))
+    return residual.init(generator, 1, channels, shape.rung, shape.outputs, stages), ()
 
 
 def apply(
