@@ -595,6 +595,35 @@ def test_a_setting_that_makes_no_sense_is_named(changes: dict[str, Any], message
         make_plan(Request(**changes), make_task()[0], ())
 
 
+@pytest.mark.parametrize(
+    ("family", "method", "changes", "optimizer", "rate"),
+    [
+        ("mlp", "controller", {}, "adamw", 1e-3),
+        ("mlp", "cosine", {}, "adamw", 1e-2),
+        ("mlp", "cosine", {"optimizer": "sgd"}, "sgd", 0.1),
+        ("cnn", "controller", {}, "muon", 0.02),
+        ("cnn", "cosine", {"learning_rate": 0.1}, "muon", 0.1),
+        ("cnn", "cosine", {"optimizer": "adamw"}, "adamw", 1e-2),
+    ],
+)
+def test_where_nothing_is_asked_optimizer_and_rate_suit_the_family(
+    family: str, method: str, changes: dict[str, Any], optimizer: str, rate: float
+) -> None:
+    plan = make_plan(Request(method=method, **changes), replace(make_task()[0], family=family), ())
+    assert (plan.optimizer, plan.settings["learning_rate"]) == (optimizer, rate)
+
+
+def test_an_episode_draws_its_optimizer_and_nothing_else_by_it() -> None:
+    both = [episodes.draw(EnvConfig(optimizers=("adamw", "muon")), seed) for seed in range(40)]
+    assert {one.optimizer for one in both} == {"adamw", "muon"}
+    plain = [episodes.draw(EnvConfig(), seed) for seed in range(40)]
+    assert [replace(one, optimizer="adamw") for one in both] == plain
+    with pytest.raises(ValueError, match=r"^unknown optimizer 'dog'; there are: adamw, sgd, li"):
+        EnvConfig(optimizers=("dog",))
+    with pytest.raises(ValueError, match=r"^optimizers must name at least one, got none$"):
+        EnvConfig(optimizers=())
+
+
 def test_a_start_outside_of_its_range_is_named() -> None:
     with pytest.raises(ValueError, match=r"^l2 must be a range within 0 to 1, got \(0.5, 2.0\)$"):
         EnvConfig(starts=(("l2", 0.5, 2.0),))

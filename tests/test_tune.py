@@ -68,6 +68,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
     return rlagent.tune("iris", controller=SETTINGS_ONLY, **SMALL, out=tmp_path_factory.mktemp("a"))
 
 
+def test_a_held_knob_stays_as_it_is(finished: Result) -> None:
+    held = rlagent.tune("iris", controller=SETTINGS_ONLY, hold=["momentum"], **SMALL, out="held")
+    for result, moved in ((finished, True), (held, False)):
+        assert (len({row["settings"]["momentum"] for row in result.history}) > 1) is moved
+        assert len({row["settings"]["learning_rate"] for row in result.history}) > 1
+    again = rlagent.tune(resume="held")
+    assert again.summary["valid_loss"] == held.summary["valid_loss"]
+
+
 def test_a_controller_brings_the_schedule_that_it_has_learned_with() -> None:
     """One without an opinion holds all, so that its run is that of its schedule alone."""
     still = random_controller(0, ("dropout",))
@@ -531,6 +540,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"device": "abacus"}, "unknown device 'abacus'; there are: cpu, gpu, tpu"),
     ({"controller": "x"}, "controller is for the method controller, not for cosine"),
+    ({"hold": ["momentum"]}, "hold is for the method controller, not for cosine"),
+    (
+        {"method": "controller", "controller": "basic", "hold": "mixup"},
+        "the controller has no knob 'mixup'; it has: learning_rate, weight_decay, dropout, "
+        "label_smoothing, momentum, growth, restore",
+    ),
     ({"y": [1, 2]}, "y and valid rows in memory go with x in memory, but x is 'iris'"),
     ({"x": [[1.0], [2.0]]}, "y is missing: give the targets, or target, a column of a DataFrame"),
     ({"x": None}, "give a task, a file or data"),

@@ -22,6 +22,8 @@ LIMITS = {
 # Of procedural tasks; see tasks/domains.py.
 DOMAINS = ("tables", "texts", "sequences", "ratings", "language", "segmentation", "detection")
 
+TUNABLE = ("adamw", "sgd", "lion", "muon")  # optimizers whose settings can be moved
+
 SCHEDULES = ("constant", "cosine", "one-cycle", "step", "exponential", "warmup-cosine")
 
 # What each range of a config has to lie within.
@@ -50,6 +52,7 @@ class EnvConfig:
     task: str = "digits"  # a task's name, or "procedural": a new random task for each episode
     knobs: tuple[str, ...] = BASIC_KNOBS  # the open ones; the others are held
     schedule: str = "constant"  # of SCHEDULES: what the learning rate does while it is held
+    optimizers: tuple[str, ...] = ("adamw",)  # of TUNABLE, any of them
     decisions: tuple[int, int] = (2, 128)  # decisions in an episode, log-uniform
     updates_per_decision: tuple[float, float] = (8.0, 64.0)  # of the base rung, log-uniform
     learning_rate: tuple[float, float] = (1e-5, 1e-1)  # at the start, log-uniform
@@ -76,7 +79,7 @@ class EnvConfig:
         """Raises ValueError, naming the field and its value, if a setting makes no sense."""
         for name, bounds in RANGES.items():
             _check_range(name, getattr(self, name), bounds)
-        for name in ("depths", "widths", "knobs"):
+        for name in ("depths", "widths", "knobs", "optimizers"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must name at least one, got none")
         _check_knobs(self.knobs)
@@ -86,6 +89,9 @@ class EnvConfig:
             raise ValueError(
                 f"unknown schedule {self.schedule!r}; there are: {', '.join(SCHEDULES)}"
             )
+        for name in self.optimizers:
+            if name not in TUNABLE:
+                raise ValueError(f"unknown optimizer {name!r}; there are: {', '.join(TUNABLE)}")
         for name, highest in LIMITS.items():
             if not 0.0 <= getattr(self, name) <= highest:
                 raise ValueError(f"{name} must be from 0 to {highest:g}, got {getattr(self, name)}")

@@ -119,6 +119,7 @@ def draw(config: EnvConfig, seed: int) -> Start:
     rung = Rung(int(generator.choice(config.depths)), int(generator.choice(config.widths)))
     absent = tuple(group for group in GROUPS if generator.random() < config.group_dropout)
     edits = others.random() < config.architecture_share
+    optimizer = config.optimizers[int(others.integers(len(config.optimizers)))]
     return Start(
         seed=seed,
         settings=settings,
@@ -126,6 +127,7 @@ def draw(config: EnvConfig, seed: int) -> Start:
         budget=decisions * log_uniform(config.updates_per_decision),
         decisions=decisions,
         schedule=config.schedule,
+        optimizer=optimizer,
         robust_epsilon=robust_epsilon,
         absent=absent,
         held=() if edits else ARCHITECTURE,

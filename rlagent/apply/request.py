@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlagent.apply.ensembles import kinds
-from rlagent_envs.config import SCHEDULES
+from rlagent_envs.config import SCHEDULES, TUNABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rlagent_envs.episode import Start
-    from rlagent_envs.models import Rung
+    from rlagent_envs.models import Family, Rung
     from rlagent_envs.settings import Settings
     from rlagent_envs.tasks.task import Task
     from rlagent_envs.training.adversarial import Norm
@@ -32,6 +32,7 @@ class Request:
 
     method: str = "controller"
     controller: str | None = None  # a name or a path
+    hold: tuple[str, ...] = ()  # knobs that the controller leaves alone
     learning_rate: float | None = None
     weight_decay: float | None = None
     settings: dict[str, float | str] | None = None  # of all others at the start, by name
@@ -70,11 +71,7 @@ class Request:
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the option and its value, if one makes no sense by itself."""
-        methods = ("controller", *SCHEDULES)
-        if self.method not in methods:
-            raise ValueError(f"unknown method {self.method!r}; there are: {', '.join(methods)}")
-        if self.controller is not None and self.method != "controller":
-            raise ValueError(f"controller is for the method controller, not for {self.method}")
+        self._check_method()
         if self.group is not None and self.folds is not None:
             raise ValueError("folds cannot keep the rows of a group together: give group or folds")
         if self.updates is not None and self.minutes is not None:
@@ -90,6 +87,14 @@ class Request:
         if self.decisions is not None and self.updates is not None:
             _check_decisions(self.decisions, self.updates)
         kinds.check_request(self)
+
+    def _check_method(self) -> None:
+        methods = ("controller", *SCHEDULES)
+        if self.method not in methods:
+            raise ValueError(f"unknown method {self.method!r}; there are: {', '.join(methods)}")
+        for name in ("controller", "hold"):
+            if getattr(self, name) and self.method != "controller":
+                raise ValueError(f"{name} is for the method controller, not for {self.method}")
 
 
 @dataclass(frozen=True)
@@ -171,24 +176,23 @@ def make_plan(
     Args:
         request: what was asked for.
         task: the data.
-        knobs: those that the controller may move; none for the other methods.
+        knobs: those that the controller has learned to move; none for the other methods.
         schedule: the one that the controller has learned with; None for the other methods.
 
     Raises:
         ValueError: naming the option and its value, if one does not suit the task.
     """
     from rlagent.apply.scores import check_score, score_shape
-    from rlagent.baselines.frozen import learning_rate
     from rlagent_envs.models import FAMILIES
     from rlagent_envs.training.adversarial import NORMS, norm_named
 
     family = FAMILIES[task.family]
     rung = family.default if request.rung is None else parse_rung(request.rung)
     family.check(rung)
+    optimizer = _optimizer(request, family)
     rate = request.learning_rate
     if rate is None:
-        learned = request.method == "controller"
-        rate = CONTROLLER_LEARNING_RATE if learned else learning_rate(request.method)
+        rate = start_rate(request.method, optimizer)
     settings = _settings(request.settings or {}, task)._replace(learning_rate=float(rate))
     if request.weight_decay is not None:
         settings = settings._replace(weight_decay=float(request.weight_decay))
@@ -206,11 +210,11 @@ def make_plan(
         depth=rung.depth,
         width=rung.width,
         settings=settings._asdict(),
-        optimizer=_optimizer(request),
+        optimizer=optimizer,
         norm=norm_named(request.norm or NORMS[0]),
         patience=request.patience,
         schedule=schedule or request.method,
-        knobs=knobs,
+        knobs=_open(knobs, request.hold),
         score=check_score(request.score, task.kind, task.form, score_shape(task)),
         seed=int(request.seed),
         deadline=None if request.minutes is None else 60.0 * request.minutes,
@@ -277,10 +281,29 @@ def _without_meaning(name: str, task: Task) -> str:
     return f"{task.name}, which has no continuous inputs that an attack could move"
 
 
-def _optimizer(request: Request) -> str:
-    from rlagent_envs.training.optimizer import ADAMW, TUNABLE
+def start_rate(method: str, optimizer: str) -> float:
+    """The learning rate at the start of a run for which none was asked.
 
-    name = request.optimizer or ADAMW
+    That of a method was chosen for AdamW; other optimizers begin at what their papers advise.
+    """
+    from rlagent.baselines.frozen import learning_rate
+    from rlagent_envs.training.optimizer import ADAMW, ADVISED_RATES
+
+    if optimizer != ADAMW:
+        return ADVISED_RATES[optimizer]
+    return CONTROLLER_LEARNING_RATE if method == "controller" else learning_rate(method)
+
+
+def _open(knobs: tuple[str, ...], hold: tuple[str, ...]) -> tuple[str, ...]:
+    """The controller's knobs without those that are held."""
+    for name in hold:
+        if name not in knobs:
+            raise ValueError(f"the controller has no knob {name!r}; it has: {', '.join(knobs)}")
+    return tuple(name for name in knobs if name not in hold)
+
+
+def _optimizer(request: Request, family: Family) -> str:
+    name = request.optimizer or family.optimizer
     if name not in TUNABLE:
         raise ValueError(f"unknown optimizer {name!r}; there are: {', '.join(TUNABLE)}")
     return name

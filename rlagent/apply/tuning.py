@@ -72,6 +72,7 @@ def tune(
     *,
     method: str = "controller",
     controller: str | Path | Controller | None = None,
+    hold: str | Sequence[str] = (),
     learning_rate: float | None = None,
     weight_decay: float | None = None,
     settings: Mapping[str, float | str] | None = None,
@@ -122,12 +123,13 @@ def tune(
         method: controller (a learned policy changes the settings as it goes), or a schedule of
             the learning rate: constant, cosine, one-cycle, step, exponential or warmup-cosine.
         controller: the name of one that ships, a file, or one in memory; "default" where None.
-        learning_rate: at the start, 1e-8 to 1; where None 1e-3 for a controller, else that of the
-            reference.
+        hold: knobs that the controller leaves as they are, such as ["weight_decay"].
+        learning_rate: at the start, 1e-8 to 1; where None, with AdamW 1e-3 for a controller and
+            that of the reference for a schedule, else what the optimizer's paper begins with.
         weight_decay: at the start, 1e-6 to 1; 1e-4 where None.
         settings: others at the start by name, such as {"mixup": 0.2, "activation": "gelu"}; see
             docs/levers.md. A controller moves those that it has learned to move.
-        optimizer: adamw (where None), sgd, lion or muon.
+        optimizer: adamw, sgd, lion or muon; where None, muon for cnn and adamw for the others.
         norm: of attacks: linf (where None) or l2.
         robust_epsilon: judge and select by validation rows as they are and, to an equal share,
             attacked within this distance, in standard deviations of the inputs; and tell how the
@@ -135,8 +137,8 @@ def tune(
         patience: end the run after so many decisions without improvement; never where None.
         family: of networks, such as cnn for images: arrays `[rows, height, width]`, or with 1, 3
             or 4 channels behind. Where None, the first that docs/tasks.md names for the data.
-        rung: width x depth at the start; a controller may grow it. 64x2 where None, 16x2 (channels
-            x blocks) for cnn.
+        rung: width x depth at the start; a controller may grow it. Where None, that of the family:
+            64x2 of an MLP, 16x1 (channels x blocks of a stage) of cnn.
         updates: the budget, in updates of that rung; a larger rung gets fewer. Where None,
             `default_updates` of the number of rows.
         minutes: in the place of `updates`: as many as fit into the time, by a short calibration.
@@ -203,6 +205,7 @@ def tune(
         weight_decay=weight_decay,
         settings=None if settings is None else dict(settings),
         optimizer=optimizer,
+        hold=(hold,) if isinstance(hold, str) else tuple(hold),
         norm=norm,
         robust_epsilon=robust_epsilon,
         patience=patience,

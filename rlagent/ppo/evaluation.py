@@ -26,12 +26,12 @@ def evaluate(act: Act, config: EvaluationConfig, environment: EnvConfig) -> dict
     Args:
         act: chooses the actions.
         config: which runs.
-        environment: what `act` has learned in: which knobs are open, and the schedule.
+        environment: what `act` has learned in: open knobs, schedule, and the first optimizer.
     """
     differences = {}
     for name in config.tasks:
         task, bank = fixed_task(name)
-        finished = play(task, bank, _starts(config, environment.schedule), act, environment.knobs)
+        finished = play(task, bank, _starts(config, environment), act, environment.knobs)
         scores = np.array([one.reports[-1].best_score for one in finished])
         differences[name] = float(np.mean(scores - _reference_scores(name, config)))
     return {**differences, "mean": float(np.mean(list(differences.values())))}
@@ -46,10 +46,11 @@ def _reference_scores(name: str, config: EvaluationConfig) -> np.ndarray:
     return np.array([one.reports[-1].best_score for one in play(task, bank, starts)])
 
 
-def _starts(config: EvaluationConfig, schedule: str) -> list[Start]:
+def _starts(config: EvaluationConfig, environment: EnvConfig) -> list[Start]:
     """Random initial settings on the reference's rung, budget and number of decisions."""
     ranges = EnvConfig(
-        schedule=schedule,
+        schedule=environment.schedule,
+        optimizers=environment.optimizers[:1],
         decisions=(config.run_decisions, config.run_decisions),
         updates_per_decision=(config.updates / config.run_decisions,) * 2,
         depths=(2,),

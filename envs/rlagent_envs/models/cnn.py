@@ -84,6 +84,7 @@ CNN = Family(
     default=Rung(1, 16),
     reads=("image",),
     residual=True,
+    optimizer="muon",
     roomy=True,
     init=init,
     apply=apply,

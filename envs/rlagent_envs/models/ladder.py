@@ -94,6 +94,7 @@ class Family:
     reads: tuple[Form, ...] = ("table",)  # what its examples may be made of
     target_axes: tuple[int, ...] = (0,)  # how many axes an example's targets may have
     residual: bool = False  # it has residual blocks, which stochastic depth can skip
+    optimizer: str = "adamw"  # of a run that names none
     roomy: bool = False  # it keeps a layer for each pixel or step of an example
 
     def narrower(self, rung: Rung) -> Rung | None:

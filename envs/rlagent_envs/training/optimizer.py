@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from optax import contrib
 
+from rlagent_envs.config import TUNABLE
 from rlagent_envs.settings import Settings
 from rlagent_envs.training import adamw, momentum
 
@@ -119,7 +120,8 @@ def _none(state: Any, params: Any) -> tuple[Any, Any]:
 
 
 ADAMW = "adamw"
-TUNABLE = (ADAMW, "sgd", "lion", "muon")
+# Of each that can be chosen besides AdamW, the learning rate that its paper begins with.
+ADVISED_RATES = {"sgd": 0.1, "lion": 3e-4, "muon": 0.02}
 OPTIMIZERS = (*TUNABLE, *TUNING_FREE)
 
 
