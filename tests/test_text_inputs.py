@@ -146,16 +146,6 @@ def test_repeated_texts_are_free_text_where_there_is_nothing_else() -> None:
     ("given", "message"),
     [
         (
-            table(id=np.arange(60)),
-            "column 'text' holds texts, but there is 'id' beside it; a network reads texts or a "
-            "table, not both, so drop the one or the other",
-        ),
-        (
-            table(id=[f"user-{number}" for number in range(60)], size=np.arange(60.0)),
-            "column 'text' holds texts, but there are 'id', 'size' beside it; a network reads "
-            "texts or a table, not both, so drop the one or the other",
-        ),
-        (
             pd.DataFrame({"id": [f"user-{number}" for number in range(60)]}),
             "column 'id' has 60 different texts in 60 rows; identifiers cannot be used, so drop it",
         ),

@@ -19,7 +19,6 @@ from rlagent_envs.tasks.columns import (
     is_table,
     numbered_texts,
 )
-from rlagent_envs.tasks.targets import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,33 +149,24 @@ def read_texts(given: Any) -> pd.Series | None:
     return values if (are_texts | values.isna()).all() and are_texts.any() else None
 
 
-def text_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of free text; none where the table has nothing but numbers and categories.
+def text_columns(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The columns of free text, and those beside them that vary.
 
     A column holds free text if most of its first values have several words, and if it has more than
-    20 different values, more than half of all. The latter is not asked for where no other column
-    varies. Columns that never vary do not count.
-
-    Raises:
-        ValueError: if there are columns of free text and others beside them.
+    20 different values, more than half of those that are not missing. The latter is not asked for
+    where no other column varies. Columns that never vary do not count.
     """
     places = column_names(table)
     columns = {name: table.iloc[:, place] for name, place in places.items()}
     worded = [name for name, column in columns.items() if _has_words(column)]
-    if not worded:
-        return table.iloc[:, :0]
-    different = {name: _different(name, column) for name, column in columns.items()}
+    different = {name: _different(name, column) for name, column in columns.items() if worded}
     varying = [name for name, count in different.items() if count > 1]
-    share = 0 if len(varying) == 1 else len(table) // 2
-    texts = [name for name in worded if different[name] > max(MOST_TEXTS, share)]
-    others = [repr(name) for name in varying if name not in texts]
-    if texts and others:
-        raise ValueError(
-            f"column {texts[0]!r} holds texts, but there {'are' if len(others) > 1 else 'is'} "
-            f"{shortened(others)} beside it; a network reads texts or a table, not both, so drop "
-            f"the one or the other"
-        )
-    return table.iloc[:, [places[name] for name in texts]]
+    least = {name: 0 if len(varying) == 1 else columns[name].count() // 2 for name in worded}
+    texts = [name for name in worded if different[name] > max(MOST_TEXTS, least[name])]
+    if not texts:
+        return table.iloc[:, :0], table
+    others = [places[name] for name in varying if name not in texts]
+    return table.iloc[:, [places[name] for name in texts]], table.iloc[:, others]
 
 
 def _has_words(column: pd.Series) -> bool:
