@@ -65,6 +65,7 @@ def load_file(
     seed: int = 0,
     user: str | None = None,
     item: str | None = None,
+    vocabulary: int | None = None,
     embed: bool = True,
 ) -> Task:
     """Makes a task of a file or a folder.
@@ -119,6 +120,7 @@ def load_file(
         seed: divides the rows.
         user: of a table of ratings, the column of users.
         item: of a table of ratings, the column of items.
+        vocabulary: of texts in a table, how many tokens there are at most, see `from_arrays`.
         embed: of a table, see `from_arrays`.
 
     Raises:
@@ -140,6 +142,7 @@ def load_file(
         seed=seed,
         user=user,
         item=item,
+        vocabulary=vocabulary,
         embed=embed,
     )
     return load_path(Path(path), options)
@@ -236,7 +239,8 @@ def _load_table(path: Path, options: Options) -> Task:
         return load_ratings(path, columns, second, options)
     if options.time is not None:
         return load_forecast(path, options)
-    options.allow(f"{path} is a table", "target", "split_column", "group", "valid", "kind")
+    own = ("target", "split_column", "group", "valid", "kind", "vocabulary")
+    options.allow(f"{path} is a table", *own)
     second = None if options.valid is None else check_file(options.valid, path.suffix.lower())
     parts = read_table_parts(path, options.target, options.split_column, options.group, second)
     _refuse_torn_groups(parts)

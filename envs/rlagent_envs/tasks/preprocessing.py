@@ -60,6 +60,7 @@ class Preprocessing(Stored):
         *,
         ids: Collection[str] = (),
         embed: bool = True,
+        vocabulary: int | None = None,
     ) -> Preprocessing:
         """Learns from training rows alone.
 
@@ -71,11 +72,12 @@ class Preprocessing(Stored):
             form: of the examples in an array; found by its shape where None.
             ids: of a DataFrame, the columns that hold identifiers.
             embed: of a DataFrame, number the categories of columns that have more than 64.
+            vocabulary: of texts, how many tokens there are at most, see `TextInput.fit`.
 
         Raises:
             ValueError: naming the column or value that cannot be used.
         """
-        inputs = _fit_inputs(x, form, ids, embed)
+        inputs = _fit_inputs(x, form, ids, embed, vocabulary)
         if np.ndim(y) == 3 and np.asarray(y).dtype.kind == "f":
             return cls(inputs=inputs, target=BoxTarget.fit(y, inputs.input_shape))
         if np.ndim(y) == 3:
@@ -155,12 +157,16 @@ class Preprocessing(Stored):
 
 
 def _fit_inputs(
-    x: Any, form: ArrayForm | None, ids: Collection[str], embed: bool
+    x: Any, form: ArrayForm | None, ids: Collection[str], embed: bool, vocabulary: int | None
 ) -> ArrayInput | TableInput | TextInput | RecordInput:
     if is_table(x):
         texts, others = (x.iloc[:, :0], x) if ids else text_columns(x)
-        if not texts.shape[1]:
-            return TableInput.fit(x, ids, embed)
-        return RecordInput.fit(texts, others, embed) if others.shape[1] else TextInput.fit(texts)
-    texts = read_texts(x)
-    return ArrayInput.fit(x, form) if texts is None else TextInput.fit(texts.to_frame())
+        if texts.shape[1] and others.shape[1]:
+            return RecordInput.fit(texts, others, embed, vocabulary)
+        if texts.shape[1]:
+            return TextInput.fit(texts, vocabulary)
+    elif (listed := read_texts(x)) is not None:
+        return TextInput.fit(listed.to_frame(), vocabulary)
+    if vocabulary is not None:
+        raise ValueError("vocabulary is for texts, but there is no column of free text")
+    return TableInput.fit(x, ids, embed) if is_table(x) else ArrayInput.fit(x, form)

@@ -24,17 +24,25 @@ class RecordInput(Stored):
     table: TableInput
 
     @classmethod
-    def fit(cls, texts: pd.DataFrame, others: pd.DataFrame, embed: bool = True) -> RecordInput:
+    def fit(
+        cls,
+        texts: pd.DataFrame,
+        others: pd.DataFrame,
+        embed: bool = True,
+        vocabulary: int | None = None,
+    ) -> RecordInput:
         """Learns from the training rows: their columns of free text, and the others that vary.
 
         Args:
             texts: see `TextInput.fit`.
             others: see `TableInput.fit`; columns that number the rows are refused.
             embed: the same.
+            vocabulary: of the texts.
         """
         for name, place in column_names(others).items():
             _refuse_row_numbers(name, others.iloc[:, place])
-        return cls(text=TextInput.fit(texts), table=TableInput.fit(others, embed=embed))
+        text = TextInput.fit(texts, vocabulary)
+        return cls(text=text, table=TableInput.fit(others, embed=embed))
 
     @property
     def features(self) -> int:

@@ -23,7 +23,10 @@ from rlagent_envs.tasks.columns import (
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_TOKENS = 8000  # of a vocabulary: each has a vector, and an update moves all of them
+# Of a vocabulary nobody asked for: each token has a vector, and an update moves all of them. Larger
+# ones were not better on AG News and SST-2, see docs/tasks_text.md.
+USUAL_TOKENS = 8000
+FEWEST_TOKENS, MOST_TOKENS = 3, 2**24  # that can be asked for; float32 tells no more apart
 MANY_ROWS = 1000  # from so many texts on, words that occur only once are left out
 LONGEST, SHORTEST = 128, 4  # tokens that are read of a text
 READ_TO_END = 0.95  # share of the training texts
@@ -48,11 +51,16 @@ class TextInput(Stored):
     length: Annotated[int, Field(ge=1)]  # tokens that are read of a text
 
     @classmethod
-    def fit(cls, texts: pd.DataFrame) -> TextInput:
+    def fit(cls, texts: pd.DataFrame, vocabulary: int | None = None) -> TextInput:
         """Learns the vocabulary and the length from the training rows, columns of texts alone.
 
         The vocabulary is the most frequent words, the length the least that lets 95 % of the texts
         be read to their end.
+
+        Args:
+            texts: the training rows.
+            vocabulary: how many tokens there are at most, the one for no token and the one for
+                unknown words among them; 8,000 where None.
 
         Raises:
             ValueError: if there are no words.
@@ -69,7 +77,7 @@ class TextInput(Stored):
         length = float(np.quantile([len(row) for row in tokens], READ_TO_END))
         return cls(
             columns=columns,
-            words=tuple(known[: MOST_TOKENS - UNKNOWN - 1]),
+            words=tuple(known[: (vocabulary or USUAL_TOKENS) - UNKNOWN - 1]),
             length=int(np.clip(-(-length // STEP) * STEP, SHORTEST, LONGEST)),
         )
 
@@ -120,6 +128,14 @@ class TextInput(Stored):
             what = "a table, as in training" if len(self.columns) > 1 else "texts, or a table"
             raise ValueError(f"the input must be {what}, not an array")
         return texts.rename(self.columns[0]).to_frame()
+
+
+def check_vocabulary(vocabulary: int | None) -> None:
+    """Raises ValueError for a size that no vocabulary can have."""
+    if vocabulary is not None and not FEWEST_TOKENS <= vocabulary <= MOST_TOKENS:
+        raise ValueError(
+            f"vocabulary must be from {FEWEST_TOKENS} to {MOST_TOKENS} tokens, got {vocabulary}"
+        )
 
 
 def words_of(text: str) -> Iterator[str]:
