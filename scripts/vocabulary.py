@@ -1,6 +1,6 @@
 """What a larger vocabulary of texts costs, as a ratio to the usual one, and what it brings.
 
-`python scripts/vocabulary.py` times updates with vocabularies of several sizes. With
+`python -m scripts.vocabulary` times updates with vocabularies of several sizes. With
 `--file reviews.csv --target label` it also trains on the file with each size, for each seed, and
 tells the scores on the rows to validate on.
 """
