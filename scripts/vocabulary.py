@@ -1,6 +1,6 @@
 """What a larger vocabulary of texts costs, as a ratio to the usual one, and what it brings.
 
-`python -m scripts.vocabulary` times updates with vocabularies of several sizes. With
+`python scripts/vocabulary.py` times updates with vocabularies of several sizes. With
 `--file reviews.csv --target label` it also trains on the file with each size, for each seed, and
 tells the scores on the rows to validate on.
 """
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rlagent
+from rlagent.apply.model import Model
 from rlagent_envs import episode as episodes
 from rlagent_envs.episode import Start
 from rlagent_envs.models import TEXT
@@ -84,7 +85,12 @@ def scores(file: Path, target: str, seeds: int) -> None:
                     seed=seed,
                     out=Path(folder) / "run",
                 )
-            told = {"file": file.name, "seed": seed, "tokens": result.model.vocabularies[0]}
+            assert isinstance(result.model, Model)
+            told: dict[str, Any] = {
+                "file": file.name,
+                "seed": seed,
+                "tokens": result.model.vocabularies[0],
+            }
             told |= {name: result.summary[name] for name in ("valid_score", "valid_loss")}
             print(json.dumps(told), flush=True)
 

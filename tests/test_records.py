@@ -27,7 +27,7 @@ from rlagent_envs.growth import grow, shrink
 from rlagent_envs.models import RECORD, TEXT, Rung, ShapeClass
 from rlagent_envs.models.record import Layers
 from rlagent_envs.settings import DEFAULT
-from rlagent_envs.tasks import Preprocessing, from_arrays
+from rlagent_envs.tasks import Preprocessing, from_arrays, read_features
 from rlagent_envs.tasks.record_input import RecordInput
 from rlagent_envs.tasks.table_input import TableInput
 from rlagent_envs.tasks.texts import TextInput
@@ -426,3 +426,40 @@ def test_what_needs_text_and_table_is_learned_and_predicted() -> None:
     # An attack moves prices, and neither words nor kinds.
     attacked = result.robust_score(new[3:], bought[1203:], 0.3)
     assert 0.5 < attacked < result.score(new[3:], bought[1203:])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--family", "mlp"],
+            "mlp reads table or image or sequence, but sales is of the form record; there are for "
+            "it: record",
+        ),
+        (["--set", "mixup=0.2"], "mixup has no meaning for inputs of the form record"),
+        (
+            ["--rung", "8x1"],
+            "record has no rung 8x1; widths are 16, 32, 64, 128 and depths 1, 2, 3, 4",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, bought = sales(60)
+    table.assign(bought=bought).to_csv("sales.csv", index=False)
+    assert main(["tune", "sales.csv", "--target", "bought", *options, "--method", "constant"]) == 2
+    assert capsys.readouterr().err == f"rlagent: {message}\n"
+
+
+@pytest.mark.parametrize("lacking", ["review", "price", "kind"])
+def test_what_a_file_to_predict_for_lacks_is_named(lacking: str) -> None:
+    table, bought = sales(60)
+    fitted = Preprocessing.fit(table, bought, "classification")
+    table.drop(columns=lacking).to_csv("new.csv", index=False)
+    with pytest.raises(ValueError, match=f"^new.csv lacks the column '{lacking}'$"):
+        read_features("new.csv", fitted)
+    with pytest.raises(ValueError, match=f"^the input lacks the column '{lacking}'$"):
+        fitted.transform(table.drop(columns=lacking))
+    with pytest.raises(ValueError, match=r"^the input must be a table, as in training, not an arr"):
+        fitted.transform(["a fine film"])

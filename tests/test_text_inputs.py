@@ -110,7 +110,7 @@ def test_a_vocabulary_may_be_smaller_or_larger(most: int) -> None:
 def test_a_vocabulary_is_for_texts(tmp_path: Path) -> None:
     numbers = pd.DataFrame({"size": np.arange(60.0)})
     for given in (numbers, np.eye(60)):
-        with pytest.raises(ValueError, match=r"^vocabulary is for texts, but there is no column of"):
+        with pytest.raises(ValueError, match=r"^vocabulary is for texts, but there is no column"):
             from_arrays(given, labels(), vocabulary=100)
     with pytest.raises(ValueError, match=r"^vocabulary must be from 3 to 16777216 tokens, got 2$"):
         from_arrays(sentences(), labels(), vocabulary=2)

@@ -83,8 +83,8 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
         raise ValueError("give a task, a file or data")
     if isinstance(x, Task):
         others = ("valid", "target", "split_column", "group", "kind", "batch_size", "streamed")
-        others += ("form", *SERIES, *OF_FILES, "user", "item", "vocabulary")
-        _refuse(request, "a Task", *others)
+        of_some = ("form", *SERIES, *OF_FILES, "user", "item", "vocabulary")
+        _refuse(request, "a Task", *others, *of_some)
         if y is not None or valid is not None:
             raise ValueError("a Task holds its targets and validation rows already")
         return x, IN_MEMORY
