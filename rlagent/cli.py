@@ -108,6 +108,7 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
     add.add_argument("--time", metavar="COLUMN", help="forecast: orders the rows of a table")
     add.add_argument("--horizon", type=int, metavar="N", help="rows ahead of a forecast (1)")
     add.add_argument("--window", type=int, metavar="N", help="past rows of a forecast (32)")
+    add.add_argument("--vocabulary", type=int, metavar="N", help="of texts: most tokens (8000)")
     add.add_argument("--score", metavar="NAME", help="accuracy, r2 or another; judges the end")
     add.add_argument("--seed", type=int, metavar="N", help="divides, draws weights and batches")
     add.add_argument("--ensemble", metavar="KIND", help="snapshot, bagging, boosting or seeds")

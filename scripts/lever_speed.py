@@ -30,9 +30,10 @@ FEATURES, SIDE = 64, 8  # the inputs are images of 8 x 8 where a lever needs ima
 
 
 @partial(jax.jit, static_argnums=0)
-def _slice(
+def sliced(
     shape: ShapeClass, bank: Bank, live: Live, settings: Settings, updates: jax.Array
 ) -> tuple[Live, Trace]:
+    """So many updates, and what telemetry saw of them."""
     zero = jnp.zeros(())
     plan = Slice(
         key=jnp.array([1, 2], jnp.uint32),
@@ -62,7 +63,7 @@ def _variant(
     episode = episodes.on_device(episodes.begin(task, bank, start, ()))
     shape = replace(episode.shape, levers=levers)
     numbers = jax.device_put(Settings(*chosen.pack()))
-    return lambda: _slice(shape, bank, episode.run.live, numbers, jnp.int32(UPDATES))
+    return lambda: sliced(shape, bank, episode.run.live, numbers, jnp.int32(UPDATES))
 
 
 # Of each lever: what it contains, and the settings that use it.

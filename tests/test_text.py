@@ -575,6 +575,8 @@ def test_a_run_of_texts_starts_where_it_should(data: tuple[Task, Bank]) -> None:
             ["--rung", "8x1"],
             "text has no rung 8x1; widths are 16, 32, 64, 128 and depths 1, 2, 3, 4",
         ),
+        (["--vocabulary", "2"], "vocabulary must be from 3 to 16777216 tokens, got 2"),
+        (["--vocabulary", "0"], "vocabulary must be a whole number from 1 up, got 0"),
         (
             ["--score", "f1"],
             "unknown score 'f1' for classification; there are: accuracy, balanced_accuracy, "

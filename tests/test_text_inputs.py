@@ -94,6 +94,32 @@ def test_the_most_frequent_words_have_a_number() -> None:
     assert inputs.length == 100
 
 
+@pytest.mark.parametrize("most", [3, 5, 11])
+def test_a_vocabulary_may_be_smaller_or_larger(most: int) -> None:
+    whole = text_input(sentences())
+    for given in (sentences(), table(size=[1.5, 2.5] * 30)):
+        task = from_arrays(given, labels(), x_valid=given, y_valid=labels(), vocabulary=most)
+        assert task.vocabularies == (most,)
+        known = np.where(whole.transform(sentences()) < most, whole.transform(sentences()), 1)
+        np.testing.assert_array_equal(task.train.x[:, : whole.length], known)
+    larger = [" ".join(f"w{word}" for word in range(row, row + 100)) for row in range(0, 9900, 33)]
+    task = from_arrays(larger, labels(300), vocabulary=30_000)
+    assert task.vocabularies[0] > 8000
+
+
+def test_a_vocabulary_is_for_texts(tmp_path: Path) -> None:
+    numbers = pd.DataFrame({"size": np.arange(60.0)})
+    for given in (numbers, np.eye(60)):
+        with pytest.raises(ValueError, match=r"^vocabulary is for texts, but there is no column"):
+            from_arrays(given, labels(), vocabulary=100)
+    with pytest.raises(ValueError, match=r"^vocabulary must be from 3 to 16777216 tokens, got 2$"):
+        from_arrays(sentences(), labels(), vocabulary=2)
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.eye(60), y=labels())
+    with pytest.raises(ValueError, match=r"^vocabulary is for texts in tables, but .*a.npz is a"):
+        load_file(path, vocabulary=100)
+
+
 @pytest.mark.parametrize(
     ("lengths", "length"),
     [([3] * 100, 4), ([4] * 95 + [50] * 5, 8), ([4] * 96 + [50] * 4, 4), ([900] * 40, 128)],
@@ -145,16 +171,6 @@ def test_repeated_texts_are_free_text_where_there_is_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (
-            table(id=np.arange(60)),
-            "column 'text' holds texts, but there is 'id' beside it; a network reads texts or a "
-            "table, not both, so drop the one or the other",
-        ),
-        (
-            table(id=[f"user-{number}" for number in range(60)], size=np.arange(60.0)),
-            "column 'text' holds texts, but there are 'id', 'size' beside it; a network reads "
-            "texts or a table, not both, so drop the one or the other",
-        ),
         (
             pd.DataFrame({"id": [f"user-{number}" for number in range(60)]}),
             "column 'id' has 60 different texts in 60 rows; identifiers cannot be used, so drop it",

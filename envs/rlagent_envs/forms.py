@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-Form = Literal["table", "image", "sequence", "tokens", "pair", "mixed", "choice"]
+Form = Literal["table", "image", "sequence", "tokens", "record", "pair", "mixed", "choice"]
 
 BOX_CELL = 4  # pixels, both ways, of what answers for the objects whose centres are in it
 BOX_CHOICES = 5  # a class, and how far the edges left, top, right and bottom are
@@ -18,15 +18,15 @@ def form_of(input_shape: tuple[int, ...], vocabularies: tuple[int, ...], feature
     """The form of examples.
 
     A row of a table whose last columns are whole numbers is mixed; a pair, if there are two of
-    them and nothing else.
+    them and nothing else. A record is tokens, and behind them such a row or one without numbers.
 
     Args:
         input_shape: of an example: (height, width, channels) of an image, (steps, channels) of a
-            sequence, (length,) of tokens, (items,) of a user and items to choose from; () for a
-            row of a table or a pair.
+            sequence, (length,) of tokens, (length, columns) of a record, (items,) of a user and
+            items to choose from; () for a row of a table or a pair.
         vocabularies: where an example holds whole numbers from 0: how many there are, one for all
             tokens, one for the user and one for all items of a choice, or one for each of the last
-            columns; () where it is made of quantities.
+            columns, of a record behind the one for its tokens; () where it is made of quantities.
         features: columns of a row.
 
     Raises:
@@ -34,6 +34,8 @@ def form_of(input_shape: tuple[int, ...], vocabularies: tuple[int, ...], feature
     """
     if not input_shape and 0 < len(vocabularies) <= features:
         return "pair" if features == len(vocabularies) == 2 else "mixed"
+    if len(input_shape) == 2 and 0 < len(vocabularies) <= 1 + input_shape[1]:
+        return "record"
     forms: dict[tuple[int, int], Form] = {
         (0, 0): "table",
         (2, 0): "sequence",
@@ -54,7 +56,8 @@ def check_features(
 ) -> None:
     """Raises ValueError if a row of so many numbers is no example of the form."""
     form = form_of(input_shape, vocabularies, features)
-    if input_shape and features != math.prod(input_shape) + (form == "choice"):
+    expected = sum(input_shape) if form == "record" else math.prod(input_shape)
+    if input_shape and features != expected + (form == "choice"):
         raise ValueError(f"its {features} features are no {form} of the shape {input_shape}")
 
 
@@ -71,7 +74,11 @@ def check_numbers(
     """
     numbers = x if input_shape else x[:, -len(vocabularies) :]
     limits = np.array(vocabularies)
-    if len(vocabularies) == 2 and input_shape:  # of a choice
+    if len(input_shape) == 2:  # of a record: its tokens and its last columns
+        length, numbered = input_shape[0], len(vocabularies) - 1
+        numbers = np.delete(x, slice(length, x.shape[1] - numbered), axis=1)
+        limits = np.repeat(limits, [length, *[1] * numbered])
+    elif len(vocabularies) == 2 and input_shape:  # of a choice
         limits = np.repeat(limits, (1, *input_shape))
     known = (numbers >= 0) & (numbers < limits) & (numbers % 1 == 0)
     if not known.all():

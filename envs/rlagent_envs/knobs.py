@@ -128,6 +128,7 @@ _CLOSED = {
     "table": ("cutmix",),
     "sequence": ("cutmix",),
     "tokens": ("mixup", "cutmix"),
+    "record": ("mixup", "cutmix"),
     "pair": ("mixup", "cutmix", "augmentation"),
     "mixed": ("mixup", "cutmix"),
     "choice": ("mixup", "cutmix", "augmentation"),

@@ -21,7 +21,8 @@ from rlagent_envs.tasks.choices import ChoiceInput
 from rlagent_envs.tasks.folders import skipped
 from rlagent_envs.tasks.image_folders import image_files
 from rlagent_envs.tasks.image_input import ImageInput
-from rlagent_envs.tasks.preprocessing import TableInput
+from rlagent_envs.tasks.record_input import RecordInput
+from rlagent_envs.tasks.table_input import TableInput
 from rlagent_envs.tasks.texts import TextInput
 from rlagent_envs.tasks.window_input import WindowInput
 
@@ -83,7 +84,7 @@ def what_to_predict_for(preprocessing: Preprocessing | None) -> str:
     if preprocessing is not None and preprocessing.target_shape:
         out = "boxes.npz" if isinstance(preprocessing.target, BoxTarget) else "masks.npz"
     given = "FOLDER" if isinstance(inputs, ImageInput) else "FILE.npz"
-    if isinstance(inputs, TableInput | TextInput | WindowInput | ChoiceInput):
+    if isinstance(inputs, TableInput | TextInput | RecordInput | WindowInput | ChoiceInput):
         given = "FILE.csv"
     if isinstance(inputs, AudioInput):
         given = "FILE.wav"

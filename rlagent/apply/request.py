@@ -61,6 +61,7 @@ class Request:
     time: str | None = None  # column that orders the rows of a time series
     horizon: int | None = None  # how many rows ahead its target is
     window: int | None = None  # how many past rows are looked at
+    vocabulary: int | None = None  # of texts: most tokens, each of which has a vector
     score: str | None = None
     seed: int = 0
     device: str | None = None
@@ -76,7 +77,8 @@ class Request:
             raise ValueError("folds cannot keep the rows of a group together: give group or folds")
         if self.updates is not None and self.minutes is not None:
             raise ValueError("give updates or minutes, not both")
-        for name in ("updates", "decisions", "batch_size", "patience", "horizon", "window"):
+        whole = ("updates", "decisions", "batch_size", "patience", "horizon", "window")
+        for name in (*whole, "vocabulary"):
             value = getattr(self, name)
             if value is not None and (value != int(value) or value < 1):
                 raise ValueError(f"{name} must be a whole number from 1 up, got {value}")

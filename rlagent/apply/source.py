@@ -83,7 +83,8 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
         raise ValueError("give a task, a file or data")
     if isinstance(x, Task):
         others = ("valid", "target", "split_column", "group", "kind", "batch_size", "streamed")
-        _refuse(request, "a Task", *others, "form", *SERIES, *OF_FILES, "user", "item")
+        of_some = ("form", *SERIES, *OF_FILES, "user", "item", "vocabulary")
+        _refuse(request, "a Task", *others, *of_some)
         if y is not None or valid is not None:
             raise ValueError("a Task holds its targets and validation rows already")
         return x, IN_MEMORY
@@ -109,6 +110,7 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
         seed=request.seed,
         user=request.user,
         item=request.item,
+        vocabulary=request.vocabulary,
         embed=_embeds(request.family),
     )
     return task, str(x) if is_name(str(x)) else str(Path(x).resolve())
@@ -169,6 +171,7 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
         streamed=request.streamed,
         seed=request.seed,
         embed=_embeds(request.family),
+        vocabulary=request.vocabulary,
     )
 
 
@@ -191,7 +194,7 @@ def _forecast(x: Any, y: Any, request: Request, valid: Any) -> Task:
     from rlagent_envs.tasks.forecasting import forecast_task
     from rlagent_envs.tasks.loading import Options
 
-    _refuse(request, "a time series", "streamed")
+    _refuse(request, "a time series", "streamed", "vocabulary")
     if not is_table(x) or y is not None or valid is not None:
         raise ValueError(
             "time is for a DataFrame alone: the target is one of its columns, and its latest rows "
@@ -217,7 +220,7 @@ def _ratings(x: Any, y: Any, request: Request, valid: Any) -> Task:
     from rlagent_envs.tasks.ratings import RANKING, check_columns, from_ratings
 
     user, item = check_columns(request.user, request.item)
-    _refuse(request, "ratings", "group", "streamed", "form", "horizon", "window")
+    _refuse(request, "ratings", "group", "streamed", "form", "horizon", "window", "vocabulary")
     if request.kind != RANKING:
         x, y = _with_target(x, y, request.target, "x")
     elif y is not None or request.target is not None:

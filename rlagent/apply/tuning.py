@@ -101,6 +101,7 @@ def tune(
     time: str | None = None,
     horizon: int | None = None,
     window: int | None = None,
+    vocabulary: int | None = None,
     score: str | None = None,
     seed: int = 0,
     ensemble: str | None = None,
@@ -169,6 +170,8 @@ def tune(
             the column by which those of each user are divided, `timestamp` where None.
         horizon: with `time`, how many rows ahead the target is; 1 where None.
         window: with `time`, how many past rows are looked at; at most 32 where None.
+        vocabulary: of texts, how many tokens there are at most, each with a vector that every
+            update moves; 8,000 where None.
         score: by what the model is judged at the end; accuracy or r2 where None.
         seed: divides the rows, and draws weights and batches.
         ensemble: several networks that predict together: snapshot (of one run), bagging, boosting
@@ -230,6 +233,7 @@ def tune(
         time=time,
         horizon=horizon,
         window=window,
+        vocabulary=vocabulary,
         score=score,
         seed=seed,
         device=device,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlagent_envs.tasks.box_target import BoxTarget
+from rlagent_envs.tasks.record_input import RecordInput
+from rlagent_envs.tasks.targets import shortened
 
 if TYPE_CHECKING:
     from rlagent.apply.request import Plan
@@ -104,9 +106,22 @@ def task_in_words(task: Task) -> str:
 def _inputs_in_words(task: Task) -> str:
     if not task.input_shape:
         return f"{task.features} features"
-    if task.form == "tokens":
-        return f"at most {task.features} tokens of {task.vocabularies[0]} that there are"
+    if task.form in ("tokens", "record"):
+        tokens = f"at most {task.input_shape[0]} tokens of {task.vocabularies[0]} that there are"
+        return f"{tokens}{_beside_in_words(task)}"
     return f"{task.form} inputs of {'x'.join(map(str, task.input_shape))}"
+
+
+def _beside_in_words(task: Task) -> str:
+    """Of a record, which columns are read as texts, and what else there is; else nothing."""
+    if task.form != "record":
+        return ""
+    inputs = None if task.preprocessing is None else task.preprocessing.inputs
+    beside = f" and {task.input_shape[1]} features"
+    if not isinstance(inputs, RecordInput):
+        return beside
+    texts = shortened([repr(name) for name in inputs.text.columns])
+    return f" in {texts}{beside} of {shortened([repr(c.name) for c in inputs.table.columns])}"
 
 
 def _classes_in_words(task: Task) -> str:

@@ -40,6 +40,7 @@ OPTIONS = (
     "time",
     "horizon",
     "window",
+    "vocabulary",
     "batch_size",
 )
 

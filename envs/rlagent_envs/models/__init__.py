@@ -7,6 +7,7 @@ from rlagent_envs.models.embedding_mlp import EMBEDDING_MLP
 from rlagent_envs.models.factorization import FACTORIZATION
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
 from rlagent_envs.models.mlp import MLP
+from rlagent_envs.models.record import RECORD
 from rlagent_envs.models.segmentation import SEGMENTATION
 from rlagent_envs.models.sequence import SEQUENCE
 from rlagent_envs.models.text import TEXT
@@ -19,6 +20,7 @@ FAMILIES: dict[str, Family] = {
     "mlp": MLP,
     "cnn": CNN,
     "text": TEXT,
+    "record": RECORD,
     "factorization": FACTORIZATION,
     "embedding_mlp": EMBEDDING_MLP,
     "transformer": TRANSFORMER,
@@ -43,6 +45,7 @@ __all__ = [
     "FACTORIZATION",
     "FAMILIES",
     "MLP",
+    "RECORD",
     "SEGMENTATION",
     "SEQUENCE",
     "TEXT",

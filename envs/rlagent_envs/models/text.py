@@ -104,6 +104,28 @@ def apply(
     Source: Kim 2014, "Convolutional Neural Networks for Sentence Classification" (arXiv:1408.5882),
     section 2: the largest value over the words, dropout and the linear layer.
     """
+    pooled = read(params, x, dropout, start, activation, stochastic_depth)
+    return told(params, pooled), model_state
+
+
+def told(params: Layers, pooled: jax.Array) -> jax.Array:
+    """The outputs `[batch, outputs]` of the last layer, for what is pooled `[batch, 2 width]`."""
+    kernel = params.last.kernel.reshape(pooled.shape[1], -1)
+    return pooled @ kernel + params.last.bias[None, :]
+
+
+def read(
+    params: Layers,
+    x: jax.Array,
+    dropout: jax.Array,
+    start: jax.Array | None,
+    activation: jax.Array | None = None,
+    stochastic_depth: jax.Array | None = None,
+) -> jax.Array:
+    """What is pooled of the tokens, the largest values and the means, `[batch, 2 width]`.
+
+    Of the random numbers it takes those from `start` to `start` + depth + 1. Args: as of `apply`.
+    """
     activate = relu if activation is None else partial(chosen, activation)
     real = (x > 0)[:, :, None]
     vectors = jnp.where(real, params.embedding[x.astype(jnp.int32)], 0.0)
@@ -119,10 +141,7 @@ def apply(
             added = added * jnp.where(kept, 1.0 / (1.0 - skipped), 0.0)[:, None, None]
         vectors = jnp.where(real, vectors + added, 0.0)
     pooled = _pooled(vectors, real)
-    if start is not None:
-        pooled = _thinned(pooled, dropout, start)
-    kernel = params.last.kernel.reshape(pooled.shape[1], -1)
-    return pooled @ kernel + params.last.bias[None, :], model_state
+    return pooled if start is None else _thinned(pooled, dropout, start)
 
 
 def _thinned(x: jax.Array, share: jax.Array, start: jax.Array) -> jax.Array:
@@ -215,11 +234,7 @@ def deepen(params: Layers) -> tuple[Layers, Layers]:
 
 
 def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
-    """Chooses the channels that are used the most.
-
-    The use of a channel is the product of the norms of its incoming and its outgoing weights. What
-    blocks are given and add to has the same channels everywhere, inside each block chooses for
-    itself.
+    """Chooses the channels that are used the most, see `most_used`.
 
     Args:
         params: the layers, which decide.
@@ -231,6 +246,30 @@ def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
     Raises:
         ValueError: if `width` is above the present width.
     """
+    stream, inside = most_used(params, width)
+    return partial(picked, stream=stream, inside=inside)
+
+
+def most_used(
+    params: Layers, width: int, heard: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The channels that are used the most: of what blocks add to, and inside of each.
+
+    The use of a channel is the product of the norms of its incoming and its outgoing weights. What
+    blocks are given and add to has the same channels everywhere, inside each block chooses for
+    itself.
+
+    Args:
+        params: the layers.
+        width: how many channels to choose, at most the present number.
+        heard: what other outgoing weights than those of the layers add to the norms, `[width]`.
+
+    Returns:
+        The numbers of the channels, sorted.
+
+    Raises:
+        ValueError: if `width` is above the present width.
+    """
     present = params.embedding.shape[1]
     if width > present:
         raise ValueError(f"width must be at most the present width {present}, got {width}")
@@ -238,26 +277,25 @@ def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
     def kept(coming: np.ndarray, going: np.ndarray) -> np.ndarray:
         return np.sort(np.argsort(-coming * going, kind="stable")[:width])
 
-    coming = _norms(params.embedding, 1) + sum(_norms(one.second, 2) for one in params.blocks)
-    going = _norms(params.last.kernel, 1) + sum(_norms(one.first, 1) for one in params.blocks)
-    stream = kept(coming, going)
+    coming = norms(params.embedding, 1) + sum(norms(one.second, 2) for one in params.blocks)
+    going = norms(params.last.kernel, 1) + sum(norms(one.first, 1) for one in params.blocks)
     inside = [
-        kept(np.hypot(_norms(one.first, 2), one.bias), _norms(one.second, 1))
-        for one in params.blocks
+        kept(np.hypot(norms(one.first, 2), one.bias), norms(one.second, 1)) for one in params.blocks
     ]
-
-    def pick(layers: Layers) -> Layers:
-        blocks = tuple(
-            Block(one.first[:, stream][:, :, own], one.bias[own], one.second[:, own][:, :, stream])
-            for one, own in zip(layers.blocks, inside, strict=True)
-        )
-        last = Dense(layers.last.kernel[:, stream], layers.last.bias)
-        return Layers(layers.embedding[:, stream], blocks, last)
-
-    return pick
+    return kept(coming, going + heard), inside
 
 
-def _norms(kernel: Any, axis: int) -> np.ndarray:
+def picked(layers: Layers, stream: np.ndarray, inside: list[np.ndarray]) -> Layers:
+    """The layers with these channels alone; see `most_used`."""
+    blocks = tuple(
+        Block(one.first[:, stream][:, :, own], one.bias[own], one.second[:, own][:, :, stream])
+        for one, own in zip(layers.blocks, inside, strict=True)
+    )
+    last = Dense(layers.last.kernel[:, stream], layers.last.bias)
+    return Layers(layers.embedding[:, stream], blocks, last)
+
+
+def norms(kernel: Any, axis: int) -> np.ndarray:
     """The norm of the weights of each channel, which are along an axis."""
     others = tuple(number for number in range(np.ndim(kernel)) if number != axis)
     return np.sqrt(np.square(kernel).sum(axis=others))

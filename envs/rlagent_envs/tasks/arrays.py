@@ -24,7 +24,7 @@ from rlagent_envs.tasks.splits import (
 from rlagent_envs.tasks.streamed import OnDisk, Streamed, on_disk
 from rlagent_envs.tasks.targets import infer_kind, read_array, read_target
 from rlagent_envs.tasks.task import Kind, Split, Task, default_batch_size, stand_in
-from rlagent_envs.tasks.texts import read_texts
+from rlagent_envs.tasks.texts import check_vocabulary, read_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +61,7 @@ def from_arrays(
     seed: int = 0,
     ids: Collection[str] = (),
     embed: bool = True,
+    vocabulary: int | None = None,
 ) -> Task:
     """Makes a task of data in memory, preprocessed by the statistics of its training rows.
 
@@ -92,10 +93,13 @@ def from_arrays(
         ids: of a DataFrame, the columns that hold identifiers, be they numbers or texts.
         embed: of a DataFrame, number the categories of columns that have more than 64, for a
             network that embeds them; else the less frequent ones share one feature.
+        vocabulary: of texts, how many tokens there are at most, those for no and for unknown words
+            among them; 8,000 where None.
 
     Raises:
         ValueError: one sentence that names what cannot be used.
     """
+    check_vocabulary(vocabulary)
     stays = on_disk(x, streamed=streamed)
     given = {"train": read_part("", x if stays is None else stays, y)}
     for part, part_x, part_y in (("valid", x_valid, y_valid), ("test", x_test, y_test)):
@@ -109,7 +113,9 @@ def from_arrays(
         raise ValueError(f"form {asked!r} is for arrays of numbers, but x holds others")
     parts = _complete(given, chosen, numbers, seed)
     train = parts["train"]
-    preprocessing = Preprocessing.fit(train.x, train.y, chosen, asked, ids=ids, embed=embed)
+    preprocessing = Preprocessing.fit(
+        train.x, train.y, chosen, asked, ids=ids, embed=embed, vocabulary=vocabulary
+    )
     return _make_task(name, chosen, parts, preprocessing, batch_size)
 
 

@@ -31,9 +31,11 @@ from rlagent_envs.tasks.mask_folders import holds_masks, load_mask_folder
 from rlagent_envs.tasks.npy import read_npy, read_npy_parts
 from rlagent_envs.tasks.npz import read_npz_inputs, read_npz_parts
 from rlagent_envs.tasks.pictures import SUFFIXES as IMAGES
-from rlagent_envs.tasks.preprocessing import Preprocessing, TableInput
+from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.rating_files import U_DATA, find_columns, load_ratings, read_u_data
+from rlagent_envs.tasks.record_input import RecordInput
 from rlagent_envs.tasks.series_files import is_series, name_of, read_series, read_series_parts
+from rlagent_envs.tasks.table_input import TableInput
 from rlagent_envs.tasks.tables import READERS, TablePart, read_table, read_table_parts
 from rlagent_envs.tasks.texts import TextInput
 from rlagent_envs.tasks.wav import SUFFIX as AUDIO
@@ -63,6 +65,7 @@ def load_file(
     seed: int = 0,
     user: str | None = None,
     item: str | None = None,
+    vocabulary: int | None = None,
     embed: bool = True,
 ) -> Task:
     """Makes a task of a file or a folder.
@@ -71,7 +74,7 @@ def load_file(
     records, one a line (.jsonl, .ndjson, .json) or in a list. In .csv a column of which all values
     are numbers is numeric and any other one a category, an empty cell is a missing value, and
     cells are separated by commas, semicolons or tabs; in others the types are those of the file.
-    Columns of free text make a task of texts, see `text_columns`.
+    Columns of free text make a task of texts, alone or beside others, see `text_columns`.
 
     A table of ratings has columns of users and of items; see `from_ratings` for what is made of
     them. The files of MovieLens are known as such: `u.data`, or any .data file, without a header
@@ -117,6 +120,7 @@ def load_file(
         seed: divides the rows.
         user: of a table of ratings, the column of users.
         item: of a table of ratings, the column of items.
+        vocabulary: of texts in a table, how many tokens there are at most, see `from_arrays`.
         embed: of a table, see `from_arrays`.
 
     Raises:
@@ -138,6 +142,7 @@ def load_file(
         seed=seed,
         user=user,
         item=item,
+        vocabulary=vocabulary,
         embed=embed,
     )
     return load_path(Path(path), options)
@@ -177,8 +182,10 @@ def read_features(
         ValueError: if the file cannot be read, lacks a column, or is of another form.
     """
     path, inputs = Path(path), preprocessing.inputs
-    if isinstance(inputs, TableInput | ChoiceInput):
-        names = {column.name: column.kind != "numeric" for column in inputs.columns}
+    if isinstance(inputs, TableInput | RecordInput):
+        return _read_columns(check_file(path, *READERS, U_DATA), inputs.are_texts)
+    if isinstance(inputs, ChoiceInput):
+        names = dict.fromkeys([column.name for column in inputs.columns], True)
         return _read_columns(check_file(path, *READERS, U_DATA), names)
     if isinstance(inputs, WindowInput):
         names = dict.fromkeys([inputs.time, *inputs.columns], False)
@@ -232,7 +239,8 @@ def _load_table(path: Path, options: Options) -> Task:
         return load_ratings(path, columns, second, options)
     if options.time is not None:
         return load_forecast(path, options)
-    options.allow(f"{path} is a table", "target", "split_column", "group", "valid", "kind")
+    own = ("target", "split_column", "group", "valid", "kind", "vocabulary")
+    options.allow(f"{path} is a table", *own)
     second = None if options.valid is None else check_file(options.valid, path.suffix.lower())
     parts = read_table_parts(path, options.target, options.split_column, options.group, second)
     _refuse_torn_groups(parts)

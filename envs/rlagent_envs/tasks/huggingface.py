@@ -41,7 +41,8 @@ def load_huggingface(name: str, options: Options) -> Task:
     Raises:
         ValueError: if the library is not installed, there is no such data set, or no network.
     """
-    options.allow(f"{name} is a data set of Hugging Face", "target", "image_size", "kind")
+    own = ("target", "image_size", "kind", "vocabulary")
+    options.allow(f"{name} is a data set of Hugging Face", *own)
     parts = _labelled_parts(name, _fetched(name), options.target)
     title = name.removeprefix(PREFIX).split("/")[-1].replace(":", "-")
     features = parts["train"].rows.features

@@ -23,6 +23,7 @@ PURPOSES = {
     "image_size": "images",
     "skip_bad": "folders",
     "kind": "files",
+    "vocabulary": "texts in tables",
     "user": "ratings in tables",
     "item": "ratings in tables",
 }
@@ -47,6 +48,7 @@ class Options:
     seed: int = 0
     user: str | None = None
     item: str | None = None
+    vocabulary: int | None = None
     embed: bool = True  # number the categories of columns of tables that have more than 64
 
     def allow(self, what: str, *names: str) -> None:
@@ -68,7 +70,7 @@ def task_of_parts(
     Args:
         parts: inputs and targets of train and, where they are known, of valid and test.
         name: of the task.
-        options: kind, form, batch size and seed are looked at.
+        options: kind, form, batch size, seed, embed and vocabulary are looked at.
         groups: of the rows of train, see `from_arrays`.
         notes: what there is to say of the data; see `Task`.
     """
@@ -89,5 +91,6 @@ def task_of_parts(
         batch_size=options.batch_size,
         seed=options.seed,
         embed=options.embed,
+        vocabulary=options.vocabulary,
     )
     return replace(task, notes=(*task.notes, *notes))

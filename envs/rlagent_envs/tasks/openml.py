@@ -29,7 +29,7 @@ def load_openml(name: str, options: Options) -> Task:
     Raises:
         ValueError: if there is no such data set, or no network to get it.
     """
-    options.allow(f"{name} is a data set of OpenML", "target", "group", "kind")
+    options.allow(f"{name} is a data set of OpenML", "target", "group", "kind", "vocabulary")
     found = _fetched(name, options.target)
     table: pd.DataFrame = found.data
     groups = None

@@ -14,93 +14,20 @@ from rlagent_envs.tasks.audio_input import AudioInput
 from rlagent_envs.tasks.box_target import BoxTarget
 from rlagent_envs.tasks.characters import CharacterInput, CharacterTarget
 from rlagent_envs.tasks.choices import ChoiceInput
-from rlagent_envs.tasks.columns import (
-    CategoryColumn,
-    NumericColumn,
-    Stored,
-    column_names,
-    features_of,
-    fit_column,
-    is_table,
-)
-from rlagent_envs.tasks.id_column import MOST_IDS, IdColumn
+from rlagent_envs.tasks.columns import Stored, is_table
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.mask_target import MaskTarget, read_masks
+from rlagent_envs.tasks.record_input import RecordInput
+from rlagent_envs.tasks.table_input import TableInput
 from rlagent_envs.tasks.targets import ClassTarget, RegressionTarget, read_target
 from rlagent_envs.tasks.texts import TextInput, read_texts, text_columns
 from rlagent_envs.tasks.window_input import WindowInput
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rlagent_envs.tasks.task import Kind
 
 
 Made = ImageInput | AudioInput | WindowInput  # what arrays are made of
-AnyColumn = NumericColumn | CategoryColumn | IdColumn
-
-
-class TableInput(Stored):
-    """The columns of a table, in the order of training, but those that are numbered at the end."""
-
-    kind: Literal["table"] = "table"
-    columns: Annotated[
-        tuple[Annotated[AnyColumn, Field(discriminator="kind")], ...], Field(min_length=1)
-    ]
-
-    @classmethod
-    def fit(cls, table: pd.DataFrame, ids: Collection[str] = (), embed: bool = True) -> TableInput:
-        """Learns from the training rows; columns that never vary in them are dropped.
-
-        Args:
-            table: the training rows.
-            ids: names of the columns that hold identifiers, be they numbers or texts.
-            embed: number the categories of columns that have more than 64.
-        """
-        columns: list[AnyColumn] = []
-        for name, place in column_names(table).items():
-            column = table.iloc[:, place]
-            fitted = IdColumn.fit(name, column) if name in ids else fit_column(name, column)
-            if embed and isinstance(fitted, CategoryColumn) and fitted.has_other:
-                fitted = IdColumn.fit(name, column, MOST_IDS)
-            if fitted is not None:
-                columns.append(fitted)
-        if not columns:
-            raise ValueError("no column of the table varies in the training rows")
-        columns.sort(key=lambda column: isinstance(column, IdColumn))
-        return cls(columns=tuple(columns))
-
-    @property
-    def features(self) -> int:
-        """Features that `transform` makes."""
-        return sum(column.features for column in self.columns)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """None: rows are flat."""
-        return ()
-
-    @property
-    def vocabularies(self) -> tuple[int, ...]:
-        """How many numbers there are in each of the last columns, where categories have some."""
-        return tuple(c.vocabulary for c in self.columns if isinstance(c, IdColumn))
-
-    @property
-    def continuous(self) -> list[bool]:
-        """For each feature whether it is a quantity, that a little more or less of makes sense."""
-        return [one for column in self.columns for one in column.continuous]
-
-    def check(self) -> None:
-        """Raises ValueError if two columns have one name."""
-        if len({column.name for column in self.columns}) < len(self.columns):
-            raise ValueError("it has two columns of one name")
-        numbered = [isinstance(column, IdColumn) for column in self.columns]
-        if numbered != sorted(numbered):
-            raise ValueError("its numbered columns are not the last ones")
-
-    def transform(self, given: Any) -> np.ndarray:
-        """A DataFrame, in which other columns do not matter, to float32 `[rows, features]`."""
-        return features_of(self.columns, given)
 
 
 class Preprocessing(Stored):
@@ -110,12 +37,12 @@ class Preprocessing(Stored):
     training had any; categories and booleans become one feature for each category, or, where there
     are more than 64, its number. Arrays are standardised, images by one mean and scale, sequences
     by those of each channel. Standardised inputs are clipped to [-10, 10]. Free text becomes the
-    numbers of its words.
+    numbers of its words, before the other columns of its table.
     """
 
     version: Literal[1] = 1
     inputs: Annotated[
-        ArrayInput | CharacterInput | TableInput | TextInput | ChoiceInput | Made,
+        ArrayInput | CharacterInput | TableInput | TextInput | RecordInput | ChoiceInput | Made,
         Field(discriminator="kind"),
     ]
     target: Annotated[
@@ -133,6 +60,7 @@ class Preprocessing(Stored):
         *,
         ids: Collection[str] = (),
         embed: bool = True,
+        vocabulary: int | None = None,
     ) -> Preprocessing:
         """Learns from training rows alone.
 
@@ -144,11 +72,12 @@ class Preprocessing(Stored):
             form: of the examples in an array; found by its shape where None.
             ids: of a DataFrame, the columns that hold identifiers.
             embed: of a DataFrame, number the categories of columns that have more than 64.
+            vocabulary: of texts, how many tokens there are at most, see `TextInput.fit`.
 
         Raises:
             ValueError: naming the column or value that cannot be used.
         """
-        inputs = _fit_inputs(x, form, ids, embed)
+        inputs = _fit_inputs(x, form, ids, embed, vocabulary)
         if np.ndim(y) == 3 and np.asarray(y).dtype.kind == "f":
             return cls(inputs=inputs, target=BoxTarget.fit(y, inputs.input_shape))
         if np.ndim(y) == 3:
@@ -228,10 +157,16 @@ class Preprocessing(Stored):
 
 
 def _fit_inputs(
-    x: Any, form: ArrayForm | None, ids: Collection[str], embed: bool
-) -> ArrayInput | TableInput | TextInput:
+    x: Any, form: ArrayForm | None, ids: Collection[str], embed: bool, vocabulary: int | None
+) -> ArrayInput | TableInput | TextInput | RecordInput:
     if is_table(x):
-        columns = x.iloc[:, :0] if ids else text_columns(x)
-        return TextInput.fit(columns) if columns.shape[1] else TableInput.fit(x, ids, embed)
-    texts = read_texts(x)
-    return ArrayInput.fit(x, form) if texts is None else TextInput.fit(texts.to_frame())
+        texts, others = (x.iloc[:, :0], x) if ids else text_columns(x)
+        if texts.shape[1] and others.shape[1]:
+            return RecordInput.fit(texts, others, embed, vocabulary)
+        if texts.shape[1]:
+            return TextInput.fit(texts, vocabulary)
+    elif (listed := read_texts(x)) is not None:
+        return TextInput.fit(listed.to_frame(), vocabulary)
+    if vocabulary is not None:
+        raise ValueError("vocabulary is for texts, but there is no column of free text")
+    return TableInput.fit(x, ids, embed) if is_table(x) else ArrayInput.fit(x, form)

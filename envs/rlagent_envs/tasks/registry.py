@@ -45,6 +45,7 @@ def load_task(
     seed: int = 0,
     user: str | None = None,
     item: str | None = None,
+    vocabulary: int | None = None,
     embed: bool = True,
 ) -> Task:
     """Loads a bundled task by its name, a data set to download, or a file or folder by its path.
@@ -67,6 +68,7 @@ def load_task(
         seed: divides the rows; the division of bundled tasks never changes.
         user: column of users, of a table of ratings.
         item: column of items, the same.
+        vocabulary: of texts in tables, how many tokens there are at most.
         embed: of tables, number the categories of columns that have more than 64.
 
     Raises:
@@ -88,6 +90,7 @@ def load_task(
         seed=seed,
         user=user,
         item=item,
+        vocabulary=vocabulary,
         embed=embed,
     )
     name = str(name_or_path)

@@ -19,12 +19,14 @@ from rlagent_envs.tasks.columns import (
     is_table,
     numbered_texts,
 )
-from rlagent_envs.tasks.targets import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_TOKENS = 8000  # of a vocabulary: each has a vector, and an update moves all of them
+# Of a vocabulary nobody asked for: each token has a vector, and an update moves all of them. Larger
+# ones were not better on AG News and SST-2, see docs/tasks_text.md.
+USUAL_TOKENS = 8000
+FEWEST_TOKENS, MOST_TOKENS = 3, 2**24  # that can be asked for; float32 tells no more apart
 MANY_ROWS = 1000  # from so many texts on, words that occur only once are left out
 LONGEST, SHORTEST = 128, 4  # tokens that are read of a text
 READ_TO_END = 0.95  # share of the training texts
@@ -49,11 +51,16 @@ class TextInput(Stored):
     length: Annotated[int, Field(ge=1)]  # tokens that are read of a text
 
     @classmethod
-    def fit(cls, texts: pd.DataFrame) -> TextInput:
+    def fit(cls, texts: pd.DataFrame, vocabulary: int | None = None) -> TextInput:
         """Learns the vocabulary and the length from the training rows, columns of texts alone.
 
         The vocabulary is the most frequent words, the length the least that lets 95 % of the texts
         be read to their end.
+
+        Args:
+            texts: the training rows.
+            vocabulary: how many tokens there are at most, the one for no token and the one for
+                unknown words among them; 8,000 where None.
 
         Raises:
             ValueError: if there are no words.
@@ -70,7 +77,7 @@ class TextInput(Stored):
         length = float(np.quantile([len(row) for row in tokens], READ_TO_END))
         return cls(
             columns=columns,
-            words=tuple(known[: MOST_TOKENS - UNKNOWN - 1]),
+            words=tuple(known[: (vocabulary or USUAL_TOKENS) - UNKNOWN - 1]),
             length=int(np.clip(-(-length // STEP) * STEP, SHORTEST, LONGEST)),
         )
 
@@ -123,6 +130,14 @@ class TextInput(Stored):
         return texts.rename(self.columns[0]).to_frame()
 
 
+def check_vocabulary(vocabulary: int | None) -> None:
+    """Raises ValueError for a size that no vocabulary can have."""
+    if vocabulary is not None and not FEWEST_TOKENS <= vocabulary <= MOST_TOKENS:
+        raise ValueError(
+            f"vocabulary must be from {FEWEST_TOKENS} to {MOST_TOKENS} tokens, got {vocabulary}"
+        )
+
+
 def words_of(text: str) -> Iterator[str]:
     """The words and signs of a text in their order, in lower case."""
     return (found.group() for found in _TOKEN.finditer(text.lower()))
@@ -150,33 +165,24 @@ def read_texts(given: Any) -> pd.Series | None:
     return values if (are_texts | values.isna()).all() and are_texts.any() else None
 
 
-def text_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of free text; none where the table has nothing but numbers and categories.
+def text_columns(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The columns of free text, and those beside them that vary.
 
     A column holds free text if most of its first values have several words, and if it has more than
-    20 different values, more than half of all. The latter is not asked for where no other column
-    varies. Columns that never vary do not count.
-
-    Raises:
-        ValueError: if there are columns of free text and others beside them.
+    20 different values, more than half of those that are not missing. The latter is not asked for
+    where no other column varies. Columns that never vary do not count.
     """
     places = column_names(table)
     columns = {name: table.iloc[:, place] for name, place in places.items()}
     worded = [name for name, column in columns.items() if _has_words(column)]
-    if not worded:
-        return table.iloc[:, :0]
-    different = {name: _different(name, column) for name, column in columns.items()}
+    different = {name: _different(name, column) for name, column in columns.items() if worded}
     varying = [name for name, count in different.items() if count > 1]
-    share = 0 if len(varying) == 1 else len(table) // 2
-    texts = [name for name in worded if different[name] > max(MOST_TEXTS, share)]
-    others = [repr(name) for name in varying if name not in texts]
-    if texts and others:
-        raise ValueError(
-            f"column {texts[0]!r} holds texts, but there {'are' if len(others) > 1 else 'is'} "
-            f"{shortened(others)} beside it; a network reads texts or a table, not both, so drop "
-            f"the one or the other"
-        )
-    return table.iloc[:, [places[name] for name in texts]]
+    least = {name: 0 if len(varying) == 1 else columns[name].count() // 2 for name in worded}
+    texts = [name for name in worded if different[name] > max(MOST_TEXTS, least[name])]
+    if not texts:
+        return table.iloc[:, :0], table
+    others = [places[name] for name in varying if name not in texts]
+    return table.iloc[:, [places[name] for name in texts]], table.iloc[:, others]
 
 
 def _has_words(column: pd.Series) -> bool:

@@ -43,9 +43,9 @@ def augment(
     Images are rotated, moved, zoomed, made brighter or darker and stronger or weaker in contrast,
     and lose a square. Rows of a table get noise, lose columns (which become the mean), and take
     columns from another row of the batch; numbered categories get no noise, and become unknown
-    where they are lost. Sequences: see `augment_sequences`. Some tokens are hidden. Images are
-    mirrored only where the user says that it keeps the target; where each pixel has a target, only
-    their light changes.
+    where they are lost. Sequences: see `augment_sequences`. Some tokens are hidden; columns behind
+    them are changed as a row. Images are mirrored only where the user says that it keeps the
+    target; where each pixel has a target, only their light changes.
 
     Args:
         x: standardised, `[batch, features]`.
@@ -71,6 +71,12 @@ def augment(
             return augment_sequences(sequences, magnitude, start).reshape(x.shape)
         if shape.form == "tokens":
             return _hide_tokens(x, magnitude, start)
+        if shape.form == "record":
+            length, columns = shape.input_shape
+            tokens = _hide_tokens(x[:, :length], magnitude, start)
+            numbered, after = len(shape.vocabularies) - 1, start + np.uint32(1)
+            row = _augment_rows(x[:, length:], magnitude, after, jnp.int32(columns), numbered)
+            return jnp.concatenate([tokens, row], axis=1)
         return _augment_rows(x, magnitude, start, features, len(shape.vocabularies))
 
     # It costs as much as the rest of an update: nothing of it where it is off.
