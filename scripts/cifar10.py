@@ -75,6 +75,7 @@ def main() -> None:
     start.add_argument("--method", default="controller", help="a schedule in the place of it")
     start.add_argument("--optimizer", default="muon")
     start.add_argument("--learning-rate", type=float, default=0.02)
+    start.add_argument("--hold", action="append", default=[], metavar="KNOB")
     start.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     args = arguments.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -224,6 +225,7 @@ def controlled(task: Task, args: argparse.Namespace) -> dict[str, Any]:
         args.data,
         method=args.method,
         controller=args.controller if args.method == "controller" else None,
+        hold=args.hold,
         optimizer=args.optimizer,
         settings=settings,
         family="cnn",
@@ -244,6 +246,7 @@ def controlled(task: Task, args: argparse.Namespace) -> dict[str, Any]:
         "flops_of_100_epochs": budget(task),
         "method": args.method,
         "controller": args.controller,
+        "hold": args.hold,
         "optimizer": args.optimizer,
         "start": {"rung": args.rung, "learning_rate": args.learning_rate} | settings,
         **{name: result.summary[name] for name in names},
