@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from rlagent_envs.models import CNN, Rung, ShapeClass, residual
-from rlagent_envs.models.cnn import LARGEST_BLOCK
+from rlagent_envs.models.cnn import LARGEST_BLOCK, stage_sizes
 from rlagent_envs.models.convolution import by_lax, in_one_form
 from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.training import adamw
@@ -85,7 +85,7 @@ class TorchNetwork(nn.Module):
         while min(sizes) >> halvings > LARGEST_BLOCK:
             halvings += 1
         stages: list[nn.Module] = []
-        for number in range(len(residual.stage_sizes(tuple(size >> halvings for size in sizes)))):
+        for number in range(len(stage_sizes(input_shape))):
             width = residual.stage_width(rung.width, number)
             if number:
                 stages.append(nn.AvgPool2d(2))

@@ -1,18 +1,24 @@
 """A residual convolutional network: 4 depths x 4 widths, for images of any size from 4 x 4 up.
 
 What residual.py describes, over the rows and columns of an image. Images of more than 16 pixels are
-halved before the first block.
+halved before the first block. Then come up to three stages, each with half the pixels along a side
+of the one before, so that all cost about the same.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import jax
 import numpy as np
 
 from rlagent_envs.models import residual, residual_edits
+from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
-from rlagent_envs.models.residual import Layers
+from rlagent_envs.models.residual import SIDE, Layers, entered, halved, judged, through
 
+LEAST_HALVED = 6  # shortest side that is halved behind a stage
+MOST_STAGES = 3
 LARGEST_BLOCK = 16  # images are halved until their shorter side is at most that
 
 
@@ -26,9 +32,8 @@ def init(
         shape: the shapes.
         features: columns of the input; images are never padded.
     """
-    *sizes, channels = shape.input_shape
-    halvings = _halvings(shape.input_shape)
-    stages = len(residual.stage_sizes(tuple(size >> halvings for size in sizes)))
+    stages = len(stage_sizes(shape.input_shape))
+    channels = shape.input_shape[2]
     return residual.init(generator, 2, channels, shape.rung, shape.outputs, stages), ()
 
 
@@ -42,7 +47,7 @@ def apply(
     activation: jax.Array | None = None,
     stochastic_depth: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[()]]:
-    """The outputs `[batch, outputs]` for inputs `[batch, features]`; see `residual.forward`.
+    """The outputs `[batch, outputs]` for inputs `[batch, features]`.
 
     Args:
         shape: the shapes.
@@ -52,14 +57,31 @@ def apply(
         dropout: share of the means over the pixels to drop, `[]`.
         start: of the random numbers; None: as in evaluation, there are none.
         activation: number of the activation, `[]`; None: ReLU.
-        stochastic_depth: share of the examples for which the last block is skipped, `[]`.
+        stochastic_depth: share of the examples for which the last block is skipped, `[]`; see
+            `residual.through`.
     """
     images = x.reshape(len(x), *shape.input_shape)
     halvings = _halvings(shape.input_shape)
-    outputs = residual.forward(
-        params, images, halvings, dropout, start, activation, stochastic_depth
-    )
-    return outputs, model_state
+    activate = relu if activation is None else partial(chosen, activation)
+    total, done = shape.rung.depth * len(params.stages), 0
+    for number, stage in enumerate(params.stages):
+        if number:
+            images = halved(images)
+        images = entered(images, stage, activate)
+        for _ in range(0 if number else halvings):
+            images = halved(images)
+        images = through(images, stage.blocks, activate, start, stochastic_depth, done, total)
+        done += len(stage.blocks)
+    return judged(params, images, activate, dropout, start), model_state
+
+
+def stage_sizes(input_shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Height and width of the images in every stage."""
+    halvings = _halvings(input_shape)
+    sizes = [(input_shape[0] >> halvings, input_shape[1] >> halvings)]
+    while len(sizes) < MOST_STAGES and min(sizes[-1]) >= LEAST_HALVED:
+        sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
+    return sizes
 
 
 def _halvings(input_shape: tuple[int, ...]) -> int:
@@ -71,10 +93,20 @@ def _halvings(input_shape: tuple[int, ...]) -> int:
 
 
 def flops(shape: ShapeClass) -> tuple[float, float]:
-    """Floating-point operations for one example: forward, and forward with backward."""
-    *sizes, channels = shape.input_shape
-    halvings = _halvings(shape.input_shape)
-    return residual.flops(tuple(sizes), channels, halvings, shape.rung, shape.outputs)
+    """Floating-point operations for one example: forward, and forward with backward.
+
+    A multiplication and an addition for each weight at each pixel forward, zeros around the image
+    included, twice that backward, except that the gradient of the input is not needed.
+    """
+    height, width, channels = shape.input_shape
+    units, side = shape.rung.width, SIDE * SIDE
+    first = side * channels * units * height * width
+    products, before = first, 0  # the first stage has been entered
+    for rows, columns in stage_sizes(shape.input_shape):
+        products += side * (before + 2 * shape.rung.depth * units) * units * rows * columns
+        before, units = units, 2 * units
+    products += before * shape.outputs
+    return 2.0 * products, 6.0 * products - 2.0 * first
 
 
 CNN = Family(

@@ -1,10 +1,9 @@
 """Residual convolutional networks over any number of axes: what images and sequences share.
 
 Stages, the mean over all positions, and a linear layer. A stage enters by a convolution, and then
-adds its blocks: convolution, normalisation, activation and convolution. From stage to stage there
-are half as many positions along each axis and twice as many channels. How many stages there are
-depends on the size of the examples, and not on the rung, whose depth is the number of blocks in
-each of them. Examples come first and channels last, as in convolution.py.
+adds its blocks: convolution, normalisation, activation and convolution. How many stages there are
+does not depend on the rung, whose depth is the number of blocks in each of them; each has twice the
+channels of the one before. Examples come first and channels last, as in convolution.py.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlagent_envs import draws
-from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.convolution import convolution
 from rlagent_envs.models.ladder import Rung
 from rlagent_envs.models.mlp import Dense
@@ -27,8 +25,6 @@ from rlagent_envs.models.mlp import Dense
 # their own and leave the old ones as they are.
 GROUP = 8
 SIDE = 3  # of a kernel
-LEAST_HALVED = 6  # shortest axis that is halved behind a stage
-MOST_STAGES = 3
 EPSILON = 1e-5
 
 
@@ -106,52 +102,27 @@ def stage_width(width: int, number: int) -> int:
     return width << number
 
 
-def stage_sizes(sizes: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The positions along each axis of every stage, of which the first has `sizes`."""
-    stages = [sizes]
-    while len(stages) < MOST_STAGES and min(stages[-1]) >= LEAST_HALVED:
-        stages.append(tuple(size // 2 for size in stages[-1]))
-    return stages
+def entered(x: jax.Array, stage: Stage, activate: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """The positions `[batch, ..., channels of the stage]` before its blocks."""
+    return activate(normalised(convolution(x, stage.enter), stage.norm))
 
 
-def forward(
+def judged(
     params: Layers,
     x: jax.Array,
-    halvings: int,
+    activate: Callable[[jax.Array], jax.Array],
     dropout: jax.Array,
     start: jax.Array | None,
-    activation: jax.Array | None,
-    stochastic_depth: jax.Array | None,
 ) -> jax.Array:
-    """The outputs `[batch, outputs]`.
+    """The outputs `[batch, outputs]` of what the last stage gives.
 
     Args:
         params: the layers.
-        x: `[batch, ..., channels]`.
-        halvings: how often positions are halved before the first block.
+        x: `[batch, ..., channels of the last stage]`.
+        activate: the activation.
         dropout: share of the means over the positions to drop, `[]`.
-        start: of the random numbers that choose what is dropped or skipped, `[]`, uint32; None: as
-            in evaluation, nothing is.
-        activation: number of the activation, `[]`; None: ReLU.
-        stochastic_depth: share of the examples for which the last block is skipped, `[]`; of the
-            others in proportion to their depth. None: none is.
-
-    Source: stochastic depth: Huang et al. 2016 (arXiv:1603.09382), section 3, with the linear rule;
-    as for dropout, what is kept is divided by its probability in training, in the place of a
-    product in evaluation. Drawn anew for each example, not for each batch.
+        start: of the random numbers that choose what is dropped, `[]`, uint32; None: nothing is.
     """
-    activate = relu if activation is None else partial(chosen, activation)
-    total = sum(len(stage.blocks) for stage in params.stages)
-    done = 0
-    for stage in params.stages:
-        if done:
-            x = halved(x)
-        x = activate(normalised(convolution(x, stage.enter), stage.norm))
-        if not done:
-            for _ in range(halvings):
-                x = halved(x)
-        x = through(x, stage.blocks, activate, start, stochastic_depth, done, total)
-        done += len(stage.blocks)
     means = jnp.mean(activate(normalised(x, params.norm)), axis=_positions(x))
     if start is not None:
         kept = draws.uniform(draws.mix(start), means.shape) >= dropout
@@ -240,6 +211,10 @@ def through(
 ) -> jax.Array:
     """The positions `[batch, ..., channels]` after blocks that leave their number as it is.
 
+    Source: stochastic depth: Huang et al. 2016 (arXiv:1603.09382), section 3, with the linear rule;
+    as for dropout, what is kept is divided by its probability in training, in the place of a
+    product in evaluation. Drawn anew for each example, not for each batch.
+
     Args:
         x: the positions.
         blocks: in their order.
@@ -288,33 +263,6 @@ def at_each(last: Dense, images: jax.Array) -> jax.Array:
     batch, height, width, channels = images.shape
     outputs = images.reshape(batch * height * width, channels) @ last.kernel
     return (outputs + last.bias[None, :]).reshape(batch, height, width, -1)
-
-
-def flops(
-    sizes: tuple[int, ...], channels: int, halvings: int, rung: Rung, outputs: int
-) -> tuple[float, float]:
-    """Floating-point operations for one example: forward, and forward with backward.
-
-    A multiplication and an addition for each weight at each position forward, zeros around the
-    input included, twice that backward, except that the gradient of the input is not needed.
-
-    Args:
-        sizes: of the axes of the input.
-        channels: of the input.
-        halvings: how often positions are halved before the first block.
-        rung: blocks of each stage, and channels of the first.
-        outputs: of the network.
-    """
-    side = SIDE ** len(sizes)
-    first = side * channels * rung.width * int(np.prod(sizes))
-    products = first
-    stages = stage_sizes(tuple(size >> halvings for size in sizes))
-    for number, positions in enumerate(map(np.prod, stages)):
-        width = stage_width(rung.width, number)
-        entering = width // 2 if number else 0  # the first is counted already
-        products += side * (entering + 2 * rung.depth * width) * width * int(positions)
-    products += stage_width(rung.width, len(stages) - 1) * outputs
-    return 2.0 * products, 6.0 * products - 2.0 * first
 
 
 def draw_kernel(

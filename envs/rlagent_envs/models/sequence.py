@@ -3,19 +3,24 @@
 What residual.py describes, over pieces of a sequence: short ones come step by step, long ones are
 cut into at most 64 pieces of some steps each, all of which the first convolution sees at once. So
 the blocks cost the same however long a sequence is, and nothing of it is averaged away before them.
+There is one stage, and behind its first block, whatever the rung, half as many pieces.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rlagent_envs.models import residual, residual_edits
+from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
-from rlagent_envs.models.residual import Layers
+from rlagent_envs.models.residual import SIDE, Layers, entered, halved, judged, through
 
 MOST_PIECES = 64
+LEAST_HALVED = 8  # fewest pieces that are halved
 # Given to the network beside the sequence: a one, and the place from -1 to 1. The normalisation of
 # a layer takes away how high and how strong a sequence is as a whole, unless it can be compared
 # with something that never changes; the mean at the end takes away where in time something was.
@@ -32,9 +37,8 @@ def init(
         shape: the shapes.
         features: columns of the input; sequences are never padded.
     """
-    count, channels = _pieces(shape.input_shape)
-    stages = len(residual.stage_sizes((count,)))
-    return residual.init(generator, 1, channels, shape.rung, shape.outputs, stages), ()
+    _, channels = _pieces(shape.input_shape)
+    return residual.init(generator, 1, channels, shape.rung, shape.outputs), ()
 
 
 def apply(
@@ -47,7 +51,7 @@ def apply(
     activation: jax.Array | None = None,
     stochastic_depth: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[()]]:
-    """The outputs `[batch, outputs]` for inputs `[batch, features]`; see `residual.forward`.
+    """The outputs `[batch, outputs]` for inputs `[batch, features]`.
 
     Args:
         shape: the shapes.
@@ -57,7 +61,8 @@ def apply(
         dropout: share of the means over time to drop, `[]`.
         start: of the random numbers; None: as in evaluation, there are none.
         activation: number of the activation, `[]`; None: ReLU.
-        stochastic_depth: share of the examples for which the last block is skipped, `[]`.
+        stochastic_depth: share of the examples for which the last block is skipped, `[]`; see
+            `residual.through`.
 
     Source: marks of places: Liu et al. 2018, "CoordConv" (arXiv:1807.03247), section 3.
     """
@@ -69,8 +74,14 @@ def apply(
     marks = np.stack([np.ones(count), np.linspace(-1.0, 1.0, count)], axis=1).astype(np.float32)
     marks = np.broadcast_to(marks, (len(x), count, MARKS))
     marked = jnp.concatenate([pieces, marks], axis=2)
-    outputs = residual.forward(params, marked, 0, dropout, start, activation, stochastic_depth)
-    return outputs, model_state
+    activate = relu if activation is None else partial(chosen, activation)
+    (stage,) = params.stages
+    made, total = entered(marked, stage, activate), shape.rung.depth
+    made = through(made, stage.blocks[:1], activate, start, stochastic_depth, 0, total)
+    if count >= LEAST_HALVED:
+        made = halved(made)
+    made = through(made, stage.blocks[1:], activate, start, stochastic_depth, 1, total)
+    return judged(params, made, activate, dropout, start), model_state
 
 
 def _pieces(input_shape: tuple[int, ...]) -> tuple[int, int]:
@@ -81,9 +92,18 @@ def _pieces(input_shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def flops(shape: ShapeClass) -> tuple[float, float]:
-    """Floating-point operations for one example: forward, and forward with backward."""
+    """Floating-point operations for one example: forward, and forward with backward.
+
+    A multiplication and an addition for each weight at each piece forward, zeros around the
+    sequence included, twice that backward, except that the gradient of the input is not needed.
+    """
     count, channels = _pieces(shape.input_shape)
-    return residual.flops((count,), channels, 0, shape.rung, shape.outputs)
+    depth, units = shape.rung
+    later = count // 2 if count >= LEAST_HALVED else count
+    first = SIDE * channels * units * count
+    products = first + 2 * SIDE * units * units * (count + (depth - 1) * later)
+    products += units * shape.outputs
+    return 2.0 * products, 6.0 * products - 2.0 * first
 
 
 SEQUENCE = Family(
@@ -93,6 +113,7 @@ SEQUENCE = Family(
     default=Rung(2, 32),
     reads=("sequence",),
     residual=True,
+    optimizer="muon",
     roomy=True,
     init=init,
     apply=apply,
