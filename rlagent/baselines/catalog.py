@@ -92,11 +92,12 @@ def make(text: str) -> Method:
         case "transferred":
             return Transferred(asked.text, int(asked.times))
         case name if name in RULES:
-            return Reactive(asked.text, rate or learning_rate(name), name)
+            return Reactive(asked.text, rate or learning_rate(name), name, asked=rate is not None)
         case name if name in TUNING_FREE:
             return Scheduled(asked.text, rate or learning_rate(name), optimizer=name)
     schedule = "cosine" if asked.name == REFERENCE else asked.name
-    return Scheduled(asked.text, rate or learning_rate(schedule), schedule=schedule)
+    own = rate or learning_rate(schedule)
+    return Scheduled(asked.text, own, schedule=schedule, asked=rate is not None)
 
 
 def budgeted(text: str, problem: Problem) -> Problem:

@@ -26,6 +26,7 @@ from rlagent_envs.models import FAMILIES
 from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank
+from rlagent_envs.training.optimizer import ADVISED_RATES
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,22 @@ class Problem:
         object.__setattr__(self, "task", replace(self.task, test=None))
 
     def start(self, settings: Settings, **changes: Any) -> Start:
-        """The start of a run of the whole budget, from the default rung if no other is named."""
-        rung = FAMILIES[self.task.family].default
-        plain = Start(self.seed, settings, rung, float(self.updates), self.decisions, base=rung)
+        """The start of a run of the whole budget, as the family has it where nothing is named."""
+        family = FAMILIES[self.task.family]
+        plain = Start(
+            seed=self.seed,
+            settings=settings,
+            rung=family.default,
+            budget=float(self.updates),
+            decisions=self.decisions,
+            optimizer=family.optimizer,
+            base=family.default,
+        )
         return replace(plain, **changes)
+
+    def learning_rate(self, under_adamw: float) -> float:
+        """What a method begins with that has this one under AdamW."""
+        return ADVISED_RATES.get(FAMILIES[self.task.family].optimizer, under_adamw)
 
     @cached_property
     def flops(self) -> float:

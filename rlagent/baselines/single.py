@@ -17,26 +17,26 @@ from rlagent.controller.deciding import decide_by
 from rlagent.controller.file import Controller
 from rlagent_envs import episode as episodes
 from rlagent_envs.settings import DEFAULT, HIGH, LOW
-from rlagent_envs.training.optimizer import ADAMW
 
 
 @dataclass(frozen=True)
 class Scheduled:
-    """AdamW under a schedule of the learning rate, or an optimizer that needs no tuning."""
+    """A schedule of the learning rate, or an optimizer that needs no tuning."""
 
     name: str
     learning_rate: float
     schedule: str = "constant"
-    optimizer: str = ADAMW
+    optimizer: str | None = None  # None: that of the task's family
+    asked: bool = False  # the learning rate was asked for, and is for any optimizer
 
     def steps(self, problem: Problem) -> Steps:
         """Trains one network, changing nothing on the way."""
-        start = problem.start(
-            DEFAULT._replace(learning_rate=self.learning_rate),
-            schedule=self.schedule,
-            optimizer=self.optimizer,
-        )
-        training = begin(problem, start)
+        rate, changes = self.learning_rate, {"schedule": self.schedule}
+        if self.optimizer is not None:
+            changes["optimizer"] = self.optimizer
+        elif not self.asked:
+            rate = problem.learning_rate(rate)
+        training = begin(problem, problem.start(DEFAULT._replace(learning_rate=rate), **changes))
         yield from finish([training])
         return one_by_one([training])
 
@@ -119,11 +119,13 @@ class Reactive:
     learning_rate: float
     rule: str  # of RULES
     numbers: tuple[tuple[str, float], ...] = ()  # of the rule; the frozen ones where empty
+    asked: bool = False  # as of `Scheduled`
 
     def steps(self, problem: Problem) -> Steps:
         """Trains one network; the rule is asked after each evaluation."""
         rule = RULES[self.rule](**self._numbers())
-        training = begin(problem, problem.start(DEFAULT._replace(learning_rate=self.learning_rate)))
+        rate = self.learning_rate if self.asked else problem.learning_rate(self.learning_rate)
+        training = begin(problem, problem.start(DEFAULT._replace(learning_rate=rate)))
         while not training.ended:
             yield from advance([training])
             _react(rule, training)
@@ -135,6 +137,7 @@ class Reactive:
             "name": self.name,
             "learning_rate": self.learning_rate,
             "rule": self.rule,
+            "asked": self.asked,
             **self._numbers(),
         }
 
@@ -164,8 +167,9 @@ class Controlled:
 
     def steps(self, problem: Problem) -> Steps:
         """Trains one network; the controller is asked before each slice."""
-        rate = self.learning_rate
-        if rate is None:
+        if self.learning_rate is not None:
+            rate = problem.learning_rate(self.learning_rate)
+        else:
             rate = float(10.0 ** np.random.default_rng([problem.seed, 6]).uniform(-5.0, -1.0))
         start = problem.start(
             DEFAULT._replace(learning_rate=rate), schedule=self.controller.schedule

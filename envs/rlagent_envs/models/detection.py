@@ -122,6 +122,7 @@ DETECTION = Family(
     reads=("image",),
     target_axes=(3,),
     residual=True,
+    optimizer="muon",
     roomy=True,
     init=init,
     apply=apply,

@@ -140,6 +140,7 @@ SEGMENTATION = Family(
     reads=("image",),
     target_axes=(2,),
     residual=True,
+    optimizer="muon",
     roomy=True,
     init=init,
     apply=apply,
