@@ -618,7 +618,7 @@ def test_a_model_whose_images_do_not_fit_is_damaged(
 
 def test_a_rung_is_chosen_where_none_is_named(data: tuple[Task, Bank]) -> None:
     plan = make_plan(Request(), data[0], ())
-    assert (plan.width, plan.depth) == (16, 2)
+    assert (plan.width, plan.depth) == (16, 1)
     plan = make_plan(Request(), replace(data[0], family="mlp"), ())
     assert (plan.width, plan.depth) == (64, 2)
 
