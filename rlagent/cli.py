@@ -103,7 +103,7 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
     )
     add.add_argument("--user", metavar="COLUMN", help="of users, where rows are ratings")
     add.add_argument("--item", metavar="COLUMN", help="of items, the same")
-    add.add_argument("--kind", help="classification or regression; found out if not given")
+    add.add_argument("--kind", help="regression, detection or another; found out if not given")
     add.add_argument("--form", help="of arrays: image or sequence; by their shape if not given")
     add.add_argument("--time", metavar="COLUMN", help="forecast: orders the rows of a table")
     add.add_argument("--horizon", type=int, metavar="N", help="rows ahead of a forecast (1)")

@@ -313,7 +313,7 @@ def test_data_that_boxes_do_not_fit_is_named() -> None:
     ):
         with pytest.raises(ValueError, match=f"^{message}"):
             from_arrays(images, y)
-    with pytest.raises(ValueError, match=r"^kind is regression, but y has boxes, which hold"):
+    with pytest.raises(ValueError, match=r"^kind is regression, but y has boxes, which are for"):
         from_arrays(x, boxes, kind="regression")
     with pytest.raises(ValueError, match=r"^the test part has classes that the train part lacks"):
         from_arrays(x, boxes, x_test=x, y_test=np.where(boxes == 7, 8, boxes))

@@ -401,7 +401,7 @@ def test_parts_have_masks_of_one_form() -> None:
         ValueError, match=r"^the valid part has classes that the train part lacks: 1$"
     ):
         from_arrays(x, y, x_valid=x, y_valid=np.where(y == 7, 1, y))
-    with pytest.raises(ValueError, match=r"^kind is regression, but y has masks, which hold"):
+    with pytest.raises(ValueError, match=r"^kind is regression, but y has masks, which are for"):
         from_arrays(x, y, kind="regression")
     task = from_arrays(x, y > 0, x_test=x[:5], y_test=y[:5] > 0)
     stored = task.preprocessing

@@ -177,7 +177,10 @@ X, Y = rows_and_labels()
             {"y": Y.astype(str), "kind": "regression"},
             "regression needs a target of numbers, got '0'",
         ),
-        ({"kind": "order"}, "kind must be classification or regression, got 'order'"),
+        (
+            {"kind": "order"},
+            "kind must be classification, regression, segmentation or detection, got 'order'",
+        ),
         (
             {"y": [f"name {n}" for n in range(60)]},
             "60 rows are too few to divide into train and valid and test",

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlagent_envs.tasks.box_target import BoxTarget
+
 if TYPE_CHECKING:
-    from rlagent_envs.tasks.box_target import BoxTarget
+    from rlagent_envs.tasks.preprocessing import Preprocessing
 
 LEAST_CONFIDENCE = 0.05  # below it nothing is said
 MOST_OVERLAP = 0.5  # of two boxes of a class: more, and they are of one object
@@ -42,6 +44,14 @@ def detections(values: np.ndarray, target: BoxTarget) -> list[np.ndarray]:
         )
         found.append(_alone(made[np.argsort(-made[:, 5], kind="stable")]))
     return found
+
+
+def class_names(preprocessing: Preprocessing | None) -> dict[str, str]:
+    """The names of the classes of boxes by their numbers, as texts; {} if there are none."""
+    target = None if preprocessing is None else preprocessing.target
+    if not isinstance(target, BoxTarget) or not target.names:
+        return {}
+    return {str(label): name for label, name in zip(target.classes, target.names, strict=True)}
 
 
 def _alone(boxes: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from rlagent.apply import run_folder, scores
+from rlagent.apply.boxes import class_names
 from rlagent.apply.driver import checkpoint_of
 from rlagent.apply.ensembles.conclusion import conclude
 from rlagent.apply.ensembles.kinds import SNAPSHOT
@@ -88,6 +89,7 @@ def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[st
         "learning_rate": plan.settings["learning_rate"],
         "optimizer": plan.optimizer,
         "kind": task.kind,
+        **({"class_names": names} if (names := class_names(task.preprocessing)) else {}),
         "train_rows": len(task.train.x),
         "valid_rows": len(task.valid.x),
         "test_rows": 0 if task.test is None else len(task.test.x),

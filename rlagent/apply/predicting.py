@@ -82,7 +82,9 @@ def what_to_predict_for(preprocessing: Preprocessing | None) -> str:
         return "PROMPT.txt --characters 200"
     out = "predictions.csv"
     if preprocessing is not None and preprocessing.target_shape:
-        out = "boxes.npz" if isinstance(preprocessing.target, BoxTarget) else "masks.npz"
+        out = "masks.npz"
+        if isinstance(preprocessing.target, BoxTarget):
+            out = "boxes.json" if isinstance(inputs, ImageInput) else "boxes.npz"
     given = "FOLDER" if isinstance(inputs, ImageInput) else "FILE.npz"
     if isinstance(inputs, TableInput | TextInput | RecordInput | WindowInput | ChoiceInput):
         given = "FILE.csv"

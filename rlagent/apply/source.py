@@ -13,7 +13,7 @@ from rlagent_envs.tasks.grain_data import is_grain, read_grain
 
 if TYPE_CHECKING:
     from rlagent.apply.request import Request
-    from rlagent_envs.tasks.task import Kind, Task
+    from rlagent_envs.tasks.task import AskedKind, Task
 
 IN_MEMORY = "data in memory"
 SERIES = ("time", "horizon", "window")  # options that are for a time series
@@ -158,7 +158,7 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
     if request.group is not None:
         x, groups = _taken_out(x, "group", request.group, "to group by", "x")
     x_valid, y_valid = _validating(valid, request.target)
-    kind: Kind | None = request.kind  # type: ignore[assignment]  # from_arrays checks it
+    kind: AskedKind | None = request.kind  # type: ignore[assignment]  # from_arrays checks it
     return from_arrays(
         x,
         y,
@@ -200,7 +200,7 @@ def _forecast(x: Any, y: Any, request: Request, valid: Any) -> Task:
             "time is for a DataFrame alone: the target is one of its columns, and its latest rows "
             "validate and test"
         )
-    kind: Kind | None = request.kind  # type: ignore[assignment]  # forecast_task checks it
+    kind: AskedKind | None = request.kind  # type: ignore[assignment]  # forecast_task checks it
     options = Options(
         target=request.target,
         group=request.group,

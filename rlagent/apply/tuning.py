@@ -163,7 +163,8 @@ def tune(
         user: of ratings, the column of users in a table or a DataFrame; needs `item`. The files of
             MovieLens, `u.data` and `ratings.csv`, need neither. See docs/tasks_pairs.md.
         item: of ratings, the column of items.
-        kind: classification or regression; by the target where None. Of what users took: ranking.
+        kind: classification, regression, segmentation (masks) or detection (boxes); by the data
+            where None. Of what users took: ranking.
         form: of arrays: image or sequence; by the shape of a row where None, see `from_arrays`.
         time: the column of times, where the rows of a table or DataFrame are one time series: the
             target is forecast, as a regression, and the latest rows validate and test. Of ratings

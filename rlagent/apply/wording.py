@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,7 +101,12 @@ def task_in_words(task: Task) -> str:
     """What is known of a task before a run begins: kind, rows, inputs, and classes with shares."""
     tests = 0 if task.test is None else len(task.test.y)
     rows = f"{len(task.train.y)} rows to train, {len(task.valid.y)} to validate, {tests} to test"
-    return f"{task.kind}, {rows}, {_inputs_in_words(task)}{_classes_in_words(task)}"
+    kind = {"masks": "segmentation", "boxes": "detection"}.get(_target_kind(task), task.kind)
+    return f"{kind}, {rows}, {_inputs_in_words(task)}{_classes_in_words(task)}"
+
+
+def _target_kind(task: Task) -> str:
+    return "" if task.preprocessing is None else task.preprocessing.target.kind
 
 
 def _inputs_in_words(task: Task) -> str:
@@ -130,14 +136,15 @@ def _classes_in_words(task: Task) -> str:
         return ""
     stored = task.preprocessing
     known = None if stored is None else stored.classes
-    labels = known or range(task.outputs)
+    labels: Sequence[Any] = known or range(task.outputs)
     numbers, objects = task.train.y, ""
     if stored is not None and isinstance(stored.target, BoxTarget):
+        labels = stored.target.names or labels
         numbers = numbers[..., 0][numbers[..., 0] > 0] - 1
         objects = f", {len(numbers)} objects"
     counts = np.bincount(numbers.reshape(-1), minlength=len(labels))
     largest, smallest = (
-        f"{labels[place]} {100 * counts[place] / counts.sum():.2g} %"
+        f"{labels[int(place)]} {100 * counts[place] / counts.sum():.2g} %"
         for place in (counts.argmax(), counts.argmin())
     )
     there = f"{len(labels)} classes, the largest {largest}, the smallest {smallest}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -23,7 +23,7 @@ from rlagent_envs.tasks.splits import (
 )
 from rlagent_envs.tasks.streamed import OnDisk, Streamed, on_disk
 from rlagent_envs.tasks.targets import infer_kind, read_array, read_target
-from rlagent_envs.tasks.task import Kind, Split, Task, default_batch_size, stand_in
+from rlagent_envs.tasks.task import AskedKind, Kind, Split, Task, default_batch_size, stand_in
 from rlagent_envs.tasks.texts import check_vocabulary, read_texts
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def from_arrays(
     y_test: Any = None,
     groups: Any = None,
     name: str = "data",
-    kind: Kind | None = None,
+    kind: AskedKind | None = None,
     form: str | None = None,
     batch_size: int | None = None,
     streamed: bool | None = None,
@@ -81,7 +81,8 @@ def from_arrays(
         groups: `[rows]`, names or numbers that say whose rows those of `x` are: where they are
             divided, all rows of a group come into one part. None where each row is for itself.
         name: of the task.
-        kind: inferred by `infer_kind` where None.
+        kind: inferred by `infer_kind` where None. Where arrays could be masks as well as boxes,
+            segmentation or detection says which.
         form: image, for arrays `[rows, height, width]` or with 1, 3 or 4 channels behind, or
             sequence, for `[rows, steps, channels]` or `[rows, steps]`. Where None, rows with two
             axes are a sequence if they have at least 8 steps, and 4 times as many as channels;
@@ -101,12 +102,13 @@ def from_arrays(
     """
     check_vocabulary(vocabulary)
     stays = on_disk(x, streamed=streamed)
-    given = {"train": read_part("", x if stays is None else stays, y)}
+    checked = check_kind(kind)
+    given = {"train": read_part("", x if stays is None else stays, y, checked)}
     for part, part_x, part_y in (("valid", x_valid, y_valid), ("test", x_test, y_test)):
         check_together(part, part_x, part_y)
         if part_x is not None:
-            given[part] = read_part(f"_{part}", part_x, part_y)
-    chosen = _choose_kind(kind, given["train"].y)
+            given[part] = read_part(f"_{part}", part_x, part_y, checked)
+    chosen = _choose_kind(checked, given["train"].y)
     numbers = None if groups is None else _read_groups(groups, len(given["train"].y))
     asked = check_form(form)
     if asked is not None and not isinstance(given["train"].x, np.ndarray | OnDisk):
@@ -125,36 +127,33 @@ def check_together(part: str, x: Any, y: Any) -> None:
         raise ValueError(f"x_{part} and y_{part} go together, one of them is missing")
 
 
-def _choose_kind(kind: str | None, target: np.ndarray) -> Kind:
-    """The kind that was asked for, or that the targets are of."""
-    asked = check_kind(kind)
-    if target.ndim == 1:
-        return asked or infer_kind(target)
-    if asked == "regression":
-        what = "boxes" if target.dtype.kind == "f" else "masks"
-        raise ValueError(f"kind is regression, but y has {what}, which hold classes")
-    return "classification"
+def _choose_kind(asked: AskedKind | None, target: np.ndarray) -> Kind:
+    """The kind that was asked for, or that the targets, which suit it, are of."""
+    if target.ndim > 1:
+        return "classification"
+    return "regression" if (asked or infer_kind(target)) == "regression" else "classification"
 
 
-def check_kind(kind: str | None) -> Kind | None:
+def check_kind(kind: str | None) -> AskedKind | None:
     """The kind that was asked for; ValueError if there is none such."""
     if kind is None:
         return None
-    for known in get_args(Kind):
+    kinds = get_args(AskedKind)
+    for known in kinds:
         if kind == known:
             return known
     if kind == "ranking":
         raise ValueError("a ranking is of what users took: name the columns user and item")
-    raise ValueError(f"kind must be {' or '.join(get_args(Kind))}, got {kind!r}")
+    raise ValueError(f"kind must be {', '.join(kinds[:-1])} or {kinds[-1]}, got {kind!r}")
 
 
-def read_part(suffix: str, x: Any, y: Any) -> Part:
-    """Checks one part by itself."""
+def read_part(suffix: str, x: Any, y: Any, asked: AskedKind | None = None) -> Part:
+    """Checks one part by itself, and whether its targets are of the kind that was asked for."""
     x_name, y_name = f"x{suffix}", f"y{suffix}"
     inputs = x if is_table(x) or isinstance(x, OnDisk) else _texts_or_numbers(x, x_name)
     if len(inputs) == 0:
         raise ValueError(f"{x_name} is empty, of shape {inputs.shape}")
-    target = _read_targets(y, y_name, inputs.shape[1:3])
+    target = _read_targets(y, y_name, inputs.shape[1:3], asked)
     if len(inputs) != len(target):
         raise ValueError(f"{x_name} has {len(inputs)} rows but {y_name} has {len(target)}")
     return Part(inputs, target)
@@ -165,12 +164,34 @@ def _texts_or_numbers(x: Any, name: str) -> pd.Series | np.ndarray:
     return read_inputs(x, name) if texts is None else texts
 
 
-def _read_targets(y: Any, name: str, image_size: tuple[int, ...]) -> np.ndarray:
+def _read_targets(
+    y: Any, name: str, image_size: tuple[int, ...], asked: AskedKind | None
+) -> np.ndarray:
     """One for each row, or masks, or boxes, which are floats."""
-    if are_boxes(y, image_size):
+    many = asked in ("segmentation", "detection")
+    if many and _one_each(y):
+        raise ValueError(f"kind is {asked}, but {name} has one value for each row")
+    if asked == "detection" or (asked != "segmentation" and are_boxes(y, image_size)):
+        _refuse_classes(name, "boxes", "detection", asked)
         return read_boxes(y, name)
     values = read_array(y, name)
-    return read_masks(values, name) if values.ndim == 3 else read_target(y, name)
+    if values.ndim != 3 and not many:
+        return read_target(y, name)
+    _refuse_classes(name, "masks", "segmentation", asked)
+    return read_masks(values, name)
+
+
+def _one_each(y: Any) -> bool:
+    """Whether targets are one value for each row, judging by the first."""
+    if isinstance(y, Sequence):
+        return len(y) == 0 or np.ndim(y[0]) == 0
+    return np.ndim(y) < 2
+
+
+def _refuse_classes(name: str, what: str, kind: AskedKind, asked: AskedKind | None) -> None:
+    """Raises ValueError if another kind was asked for than that of the targets."""
+    if asked not in (None, kind):
+        raise ValueError(f"kind is {asked}, but {name} has {what}, which are for {kind}")
 
 
 def _read_groups(groups: Any, rows: int) -> np.ndarray:

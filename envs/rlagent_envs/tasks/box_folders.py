@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.box_target import padded
+from rlagent_envs.tasks.class_names import TEXT, find_names, with_names
 from rlagent_envs.tasks.image_folders import as_pixels, image_task, parse_size, size_for_all
 from rlagent_envs.tasks.mask_folders import IMAGES, by_name, part_folders
 from rlagent_envs.tasks.pictures import Size, read_picture, size_of
+from rlagent_envs.tasks.splits import part_of
+from rlagent_envs.tasks.targets import shortened
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.loading import Options
@@ -20,6 +24,13 @@ if TYPE_CHECKING:
 
 LABELS = "labels"  # the folder with a .txt file for each image
 SLACK = 1e-3  # of the image: rounded shares may lie this far outside
+
+
+class Place(NamedTuple):
+    """The folders of a part."""
+
+    images: Path
+    labels: Path
 
 
 def holds_boxes(folder: Path) -> bool:
@@ -34,32 +45,48 @@ def load_box_folder(folder: Path, options: Options) -> Task:
     `labels/NAME.txt` has a line for each object in the image NAME: its class, a whole number, and
     the centre, width and height of its box as shares of the width and height of the image. An
     image without such a file, or with an empty one, shows no object. With folders `train` and, as
-    it likes, `valid` (or val, validation, dev) and `test`, each of them has `images` and `labels`.
-    All images get one size, as those of `load_image_folder`, and boxes with them.
+    it likes, `valid` (or val, validation, dev) and `test`, each of them has `images` and `labels`,
+    or the other way round: `images/train` goes with `labels/train`. All images get one size, as
+    those of `load_image_folder`, and boxes with them. `data.yaml` or `classes.txt` names classes.
 
     Raises:
         ValueError: naming the file and line that cannot be used.
     """
-    options.allow(f"{folder} is a folder of images with boxes", "image_size", "valid")
+    options.allow(f"{folder} is a folder of images with boxes", "image_size", "valid", "kind")
     asked = None if options.image_size is None else parse_size(options.image_size)
-
-    def parts_of(one: Path) -> dict[str, Path]:
-        return part_folders(one, LABELS)
-
-    found = folders.with_second(parts_of(folder), folder, options.valid, parts_of)
-    images = {part: by_name(one / IMAGES) for part, one in found.items()}
+    found = folders.with_second(_places(folder), folder, options.valid, _places)
+    names, named_by = find_names([folder, folder / LABELS, found["train"].labels])
+    images = {part: by_name(one.images) for part, one in found.items()}
     sizes = {size_of(path) for paths in images.values() for path in paths.values()}
     size, notes = size_for_all(sizes, asked)
     read = {}
     for part, paths in images.items():
-        labels = found[part] / LABELS
-        _refuse_alone(labels, set(paths))
+        labels = found[part].labels
+        _refuse_alone(found[part], set(paths))
         pictures = [as_pixels(read_picture(path), size) for path in paths.values()]
         boxes = [read_labels(labels / f"{name}.txt", size) for name in paths]
+        if named_by is not None:
+            _refuse_nameless(boxes, labels, names, named_by)
         if part == "train" and not any(map(len, boxes)):
             raise ValueError(f"the files of {labels} hold no object, so there is nothing to find")
         read[part] = (pictures, padded(boxes))
-    return image_task(read, folder.resolve().name, replace(options, kind=None), notes)
+    options = replace(options, kind="detection")
+    return with_names(image_task(read, folder.resolve().name, options, notes), names)
+
+
+def _places(folder: Path) -> dict[str, Place]:
+    """The folders of each part: all in train if parts are not told."""
+    told = {one.name: part_of(one.name) for one in sorted((folder / LABELS).glob("*/"))}
+    if "train" not in told.values():
+        found = part_folders(folder, LABELS)
+        return {part: Place(one / IMAGES, one / LABELS) for part, one in found.items()}
+    places: dict[str, Place] = {}
+    for name, part in told.items():
+        if part in places:
+            raise ValueError(f"{folder / LABELS} has two folders for the {part} part")
+        if part is not None:
+            places[part] = Place(folder / IMAGES / name, folder / LABELS / name)
+    return places
 
 
 def read_labels(path: Path, size: Size) -> np.ndarray:
@@ -118,8 +145,20 @@ def label_lines(boxes: np.ndarray, size: Size) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _refuse_alone(labels: Path, names: set[str]) -> None:
+def _refuse_alone(place: Place, names: set[str]) -> None:
     """Raises ValueError if there are labels of an image that is not there."""
-    for path in sorted(labels.glob("*.txt")) if labels.is_dir() else ():
-        if path.stem not in names and path.name != "classes.txt":
-            raise ValueError(f"{path} has no image in {labels.parent / IMAGES}")
+    for path in sorted(place.labels.glob("*.txt")) if place.labels.is_dir() else ():
+        if path.stem not in names and path.name != TEXT:
+            raise ValueError(f"{path} has no image in {place.images}")
+
+
+def _refuse_nameless(
+    boxes: list[np.ndarray], labels: Path, names: Mapping[int, str], named_by: Path
+) -> None:
+    """Raises ValueError if a class is used that the file of names does not name."""
+    for one in np.unique(np.concatenate([objects[:, 0] for objects in boxes])):
+        if one not in names:
+            raise ValueError(
+                f"{labels} has objects of the class {one:g}, but {named_by} names only "
+                f"{shortened([str(number) for number in sorted(names)])}"
+            )

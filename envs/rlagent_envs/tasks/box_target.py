@@ -13,11 +13,11 @@ section 3; a cell for the centre of an object: Zhou et al. 2019, "Objects as Poi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictInt, StrictStr, model_validator
 
 from rlagent_envs.forms import BOX_CELL, boxes_shape
 from rlagent_envs.tasks.columns import Stored
@@ -33,6 +33,7 @@ class BoxTarget(Stored):
 
     kind: Literal["boxes"] = "boxes"
     classes: Annotated[tuple[StrictInt, ...], Field(min_length=1)]
+    names: tuple[StrictStr, ...] = ()  # of the classes, in their order; (): they have none
     shape: Annotated[tuple[int, ...], Field(min_length=2, max_length=2)]  # height, width of images
     reach: Annotated[float, Field(gt=0)]  # pixels: the largest distance of an edge
 
@@ -60,6 +61,18 @@ class BoxTarget(Stored):
         return cls(
             classes=tuple(labels.tolist()), shape=shape, reach=max(1.0, float(distances.max()))
         )
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        if self.names and len(self.names) != len(self.classes):
+            raise ValueError(f"there are {len(self.names)} names for {len(self.classes)} classes")
+        return self
+
+    def named(self, names: Mapping[int, str]) -> BoxTarget:
+        """The same with the names of its classes, where all of them have one."""
+        if not all(label in names for label in self.classes):
+            return self
+        return self.model_copy(update={"names": tuple(names[label] for label in self.classes)})
 
     @property
     def outputs(self) -> int:

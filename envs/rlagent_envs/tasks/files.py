@@ -12,6 +12,7 @@ import numpy as np
 from rlagent_envs.tasks.archives import SUFFIXES as ARCHIVES
 from rlagent_envs.tasks.archives import member_names, unpacked
 from rlagent_envs.tasks.array_input import ArrayInput
+from rlagent_envs.tasks.arrays import check_kind
 from rlagent_envs.tasks.audio_folders import (
     audio_files,
     holds_audio,
@@ -22,6 +23,8 @@ from rlagent_envs.tasks.audio_input import AudioInput
 from rlagent_envs.tasks.box_folders import holds_boxes, load_box_folder
 from rlagent_envs.tasks.choices import ChoiceInput
 from rlagent_envs.tasks.cifar import holds_cifar, load_cifar
+from rlagent_envs.tasks.coco import holds_coco
+from rlagent_envs.tasks.coco_folders import load_coco_folder
 from rlagent_envs.tasks.forecasting import load_forecast
 from rlagent_envs.tasks.image_folders import image_files, load_image_folder, readable_images
 from rlagent_envs.tasks.image_input import ImageInput
@@ -44,7 +47,7 @@ from rlagent_envs.tasks.window_input import WindowInput
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rlagent_envs.tasks.task import Task
+    from rlagent_envs.tasks.task import AskedKind, Task
 
 
 def load_file(
@@ -91,8 +94,8 @@ def load_file(
     A .txt file is for language modelling, see `from_text`.
 
     A folder holds images or .wav files, see `load_image_folder` and `load_audio_folder`, or images
-    with masks or boxes, see `load_mask_folder` and `load_box_folder`. A .zip or .tar archive holds
-    a folder or a single file, or is CIFAR-10, see `load_cifar`.
+    with masks or boxes, see `load_mask_folder`, `load_box_folder` and `load_coco_folder`. A .zip or
+    .tar archive holds a folder or a single file, or is CIFAR-10, see `load_cifar`.
 
     Parts that are not told are divided as `from_arrays` does it.
 
@@ -109,8 +112,9 @@ def load_file(
         image_size: of images, 32 or 24x32 pixels, height first; where None their own size if it
             is one, else 32.
         skip_bad: leave out files of a folder that cannot be read.
-        kind: classification or regression; inferred from the target where None. Of users and
-            items, ranking, see `from_ratings`.
+        kind: classification or regression; inferred from the target where None. Segmentation or
+            detection, where a folder or arrays could be of something else. Of users and items,
+            ranking, see `from_ratings`.
         form: of arrays, image or sequence; by the shape of a row where None, see `from_arrays`.
         time: of a table, the column that orders the rows of a time series, or the ratings of a
             user.
@@ -151,13 +155,26 @@ def load_file(
 def load_path(path: Path, options: Options) -> Task:
     """The task of a file or folder; see `load_file`."""
     if path.is_dir():
-        if holds_masks(path):
-            return load_mask_folder(path, options)
-        if holds_boxes(path):
-            return load_box_folder(path, options)
-        return (load_audio_folder if holds_audio(path) else load_image_folder)(path, options)
+        return _load_folder(path, options)
     path = check_file(path)
     return LOADERS[path.suffix.lower()](path, options)
+
+
+def _load_folder(folder: Path, options: Options) -> Task:
+    """The task of a folder, by the kind that was asked for or by what is in it."""
+    asked = check_kind(options.kind)
+    if asked == "regression":
+        raise ValueError(
+            f"kind is regression, but {folder} is a folder; there are for it: classification, "
+            f"{', '.join(NEEDED)}"
+        )
+    for kind, holds, load in FOLDERS:
+        if asked in (None, kind) and holds(folder):
+            return load(folder, options)
+    if asked not in (None, "classification"):
+        raise ValueError(f"kind is {asked}, but {folder} holds no {NEEDED[asked]}")
+    of_classes = load_audio_folder if holds_audio(folder) else load_image_folder
+    return of_classes(folder, replace(options, kind=None))
 
 
 def read_features(
@@ -322,6 +339,17 @@ FORMATS = (
     "a .csv, .tsv, .parquet, .jsonl, .npz, .npy, .ts or .txt file, a folder of images or of .wav "
     "files, or a .zip or .tar of it"
 )
+# What folders hold that have no folder for each class; the first that fits is taken.
+FOLDERS: tuple[tuple[AskedKind, Callable[[Path], bool], Callable[[Path, Options], Task]], ...] = (
+    ("segmentation", holds_masks, load_mask_folder),
+    ("detection", holds_boxes, load_box_folder),
+    ("detection", holds_coco, load_coco_folder),
+)
+NEEDED = {
+    "segmentation": "masks: it needs the folders images and masks",
+    "detection": "boxes: it needs the folders images and labels, annotations/instances_train.json, "
+    "or train/_annotations.coco.json",
+}
 ARRAYS = (".npz", ".npy")
 SERIES = (".ts", ".tsv")
 LOADERS: dict[str, Callable[[Path, Options], Task]] = {

@@ -50,8 +50,8 @@ def forecast_task(table: pd.DataFrame, name: str, options: Options) -> Task:
     """
     allowed = ("target", "time", "horizon", "window", "kind")
     options.allow(f"{name} is a time series", *allowed)
-    if check_kind(options.kind) == "classification":
-        raise ValueError(f"a forecast is a regression, so {name} cannot be for classification")
+    if (kind := check_kind(options.kind)) not in (None, "regression"):
+        raise ValueError(f"a forecast is a regression, so {name} cannot be for {kind}")
     horizon = _whole("horizon", options.horizon, 1)
     steps = _whole("window", options.window, min(MOST_STEPS, max(len(table) // LEAST_WINDOWS, 1)))
     assert options.time is not None

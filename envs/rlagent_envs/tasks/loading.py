@@ -22,7 +22,7 @@ PURPOSES = {
     "valid": "files",
     "image_size": "images",
     "skip_bad": "folders",
-    "kind": "files",
+    "kind": "data whose targets may be of several kinds",
     "vocabulary": "texts in tables",
     "user": "ratings in tables",
     "item": "ratings in tables",

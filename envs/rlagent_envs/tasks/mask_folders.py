@@ -45,7 +45,7 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
     Raises:
         ValueError: naming the file that lacks its partner, is of another size, or cannot be read.
     """
-    options.allow(f"{folder} is a folder of images with masks", "image_size", "valid")
+    options.allow(f"{folder} is a folder of images with masks", "image_size", "valid", "kind")
     asked = None if options.image_size is None else parse_size(options.image_size)
 
     def parts_of(one: Path) -> dict[str, Path]:
@@ -61,7 +61,7 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
         )
         for part, pairs in parts.items()
     }
-    return image_task(read, folder.resolve().name, replace(options, kind=None), notes)
+    return image_task(read, folder.resolve().name, replace(options, kind="segmentation"), notes)
 
 
 def part_folders(folder: Path, inside: str) -> dict[str, Path]:

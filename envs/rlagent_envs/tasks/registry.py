@@ -59,7 +59,8 @@ def load_task(
         valid: a second file or folder, to validate on.
         image_size: pixels that images are resized to.
         skip_bad: leave out files of a folder that cannot be read.
-        kind: classification or regression; inferred where None. Of what users took: ranking.
+        kind: classification, regression, segmentation or detection; inferred where None. Of what
+            users took: ranking.
         form: of arrays, image or sequence; by the shape of a row where None.
         time: column that orders the rows of a time series.
         horizon: how many rows ahead the target of a time series is.

@@ -22,6 +22,11 @@ MOST_VALID_ROWS = 10_000  # when a test part is given: more would only slow eval
 GROUP_FOLDS = 5  # one of them validates and one tests: the shares above
 
 
+def part_of(name: str) -> str | None:
+    """The part that a name such as `train`, `val2017` or `Test` tells; None if it tells none."""
+    return SPLIT_NAMES.get(name.lower().rstrip("0123456789").rstrip("_-"))
+
+
 def stratified_order(classes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Row numbers in an order of which any prefix has nearly the class shares of the whole.
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rlagent_envs.tasks.streamed import Streamed
 
 Kind = Literal["classification", "regression"]
+# What people may ask for; in the last two pixels and cells are classified.
+AskedKind = Literal["classification", "regression", "segmentation", "detection"]
 
 
 class Split(NamedTuple):
