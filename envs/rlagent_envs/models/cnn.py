@@ -15,7 +15,7 @@ import numpy as np
 from rlagent_envs.models import residual, residual_edits
 from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
-from rlagent_envs.models.residual import SIDE, Layers, entered, halved, judged, through
+from rlagent_envs.models.residual import SIDE, Layers, entered, halved, outputs_of, through
 
 LEAST_HALVED = 6  # shortest side that is halved behind a stage
 MOST_STAGES = 3
@@ -72,7 +72,7 @@ def apply(
             images = halved(images)
         images = through(images, stage.blocks, activate, start, stochastic_depth, done, total)
         done += len(stage.blocks)
-    return judged(params, images, activate, dropout, start), model_state
+    return outputs_of(params, images, activate, dropout, start), model_state
 
 
 def stage_sizes(input_shape: tuple[int, ...]) -> list[tuple[int, int]]:

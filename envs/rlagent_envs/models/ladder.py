@@ -18,7 +18,7 @@ ModelState = Any  # a pytree of arrays that training changes without gradients; 
 class Rung(NamedTuple):
     """One architecture of a family."""
 
-    depth: int  # hidden layers, or residual blocks
+    depth: int  # hidden layers, or residual blocks, of each stage where there are several
     width: int  # units of a hidden layer, or channels
 
     def __str__(self) -> str:

@@ -107,7 +107,7 @@ def entered(x: jax.Array, stage: Stage, activate: Callable[[jax.Array], jax.Arra
     return activate(normalised(convolution(x, stage.enter), stage.norm))
 
 
-def judged(
+def outputs_of(
     params: Layers,
     x: jax.Array,
     activate: Callable[[jax.Array], jax.Array],

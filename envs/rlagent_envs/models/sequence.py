@@ -17,7 +17,7 @@ import numpy as np
 from rlagent_envs.models import residual, residual_edits
 from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
-from rlagent_envs.models.residual import SIDE, Layers, entered, halved, judged, through
+from rlagent_envs.models.residual import SIDE, Layers, entered, halved, outputs_of, through
 
 MOST_PIECES = 64
 LEAST_HALVED = 8  # fewest pieces that are halved
@@ -81,7 +81,7 @@ def apply(
     if count >= LEAST_HALVED:
         made = halved(made)
     made = through(made, stage.blocks[1:], activate, start, stochastic_depth, 1, total)
-    return judged(params, made, activate, dropout, start), model_state
+    return outputs_of(params, made, activate, dropout, start), model_state
 
 
 def _pieces(input_shape: tuple[int, ...]) -> tuple[int, int]:
