@@ -43,19 +43,20 @@ def squares(rows: int = 30, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return x, boxes
 
 
-def write_coco(file: str, images: str, rows: int = 30, seed: int = 0, scale: int = 1) -> Coco:
-    """The squares as COCO has them, enlarged; ids have gaps and do not follow the order."""
+def write_coco(file: str, images: str, rows: int = 30, seed: int = 0, larger: bool = False) -> Coco:
+    """The squares as COCO has them, or twice as high and thrice as wide; ids do not go in order."""
     x, boxes = squares(rows, seed)
+    down, right = (2, 3) if larger else (1, 1)
     made: Coco = {"info": {"year": 2024}, "images": [], "annotations": []}
     made["categories"] = [{"id": id_, "name": name} for id_, name in NAMES.items()]
     Path(images).mkdir(parents=True, exist_ok=True)
     for row, (image, objects) in enumerate(zip(x, boxes, strict=True)):
         name, number = f"{row:03d}.png", 900 - 7 * row
-        Image.fromarray(image.repeat(scale, 0).repeat(scale, 1)).save(Path(images, name))
-        size = {"width": SIDE * scale, "height": SIDE * scale}
+        Image.fromarray(image.repeat(down, 0).repeat(right, 1)).save(Path(images, name))
+        size = {"width": SIDE * right, "height": SIDE * down}
         made["images"].append({"id": number, "file_name": name, "license": 1} | size)
         for label, x0, y0, x1, y1 in (objects[objects[:, 0] >= 0] * 1.0).tolist():
-            bbox = [side * scale for side in (x0, y0, x1 - x0, y1 - y0)]
+            bbox = [right * x0, down * y0, right * (x1 - x0), down * (y1 - y0)]
             one = {"id": 1, "image_id": number, "category_id": int(label), "bbox": bbox}
             made["annotations"].append(one | {"iscrowd": 0, "area": 1.0, "segmentation": []})
     Path(file).parent.mkdir(parents=True, exist_ok=True)
@@ -149,8 +150,8 @@ def test_parts_are_those_that_names_tell(file_of: str) -> None:
 
 
 def test_boxes_follow_the_size_of_images() -> None:
-    """Twice as large on disk and brought back, they are what they were."""
-    write_coco("large/instances.json", "large", scale=2)
+    """Stretched on disk and brought back, they are what they were."""
+    write_coco("large/instances.json", "large", larger=True)
     x, boxes = squares()
     task = load_task("large", image_size=SIDE)
     np.testing.assert_array_equal(task.train.y, from_arrays(x, boxes).train.y)
@@ -390,9 +391,9 @@ def test_the_kind_says_what_arrays_are(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_predictions_name_classes_and_images(capsys: pytest.CaptureFixture[str]) -> None:
-    """The images are twice as large as the network sees them."""
-    write_coco("scenes/annotations/instances_train.json", "scenes/train", scale=2)
-    new = write_coco("scenes/annotations/instances_new.json", "scenes/new", 6, scale=2, seed=1)
+    """The images are larger than the network sees them, by another factor each way."""
+    write_coco("scenes/annotations/instances_train.json", "scenes/train", larger=True)
+    new = write_coco("scenes/annotations/instances_new.json", "scenes/new", 6, larger=True, seed=1)
     Path("scenes/annotations/instances_new.json").rename("scenes/instances_new.json")
     options = ["--image-size", "16", "--updates", "60", "--learning-rate", "0.01"]
     assert main(["tune", "scenes", *SMALL, *options, "--out", "run"]) == 0
@@ -412,7 +413,7 @@ def test_predictions_name_classes_and_images(capsys: pytest.CaptureFixture[str])
             "file_name": path.name,
             "category_id": int(label),
             "category": NAMES[int(label)],
-            "bbox": pytest.approx([2 * x0, 2 * y0, 2 * (x1 - x0), 2 * (y1 - y0)], abs=0.01),
+            "bbox": pytest.approx([3 * x0, 2 * y0, 3 * (x1 - x0), 2 * (y1 - y0)], abs=0.01),
             "score": pytest.approx(score, abs=1e-6),
         }
         for row, path in enumerate(paths)
