@@ -211,7 +211,10 @@ def test_a_ranking_has_scores_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["iris", "--kind", "ranking"], "kind is for files, but iris is a bundled task"),
+        (
+            ["iris", "--kind", "ranking"],
+            "kind is for data whose targets may be of several kinds, but iris is a bundled task",
+        ),
         (["t.csv", "--target", "c", "--kind", "ranking"], "a ranking is of what users took: name"),
         (
             ["t.csv", "--user", "a", "--item", "b", "--target", "c", "--kind", "ranking"],

@@ -162,7 +162,11 @@ def test_a_second_text_validates(tmp_path: Path) -> None:
         ),
         (b"a" * 2000, {}, "the train part of a has only one character, 'a'"),
         (b"ab" * 999, {"target": "y"}, "target is for tables, but a.txt is a text"),
-        (b"ab" * 999, {"kind": "regression"}, "kind is for files, but a.txt is a text"),
+        (
+            b"ab" * 999,
+            {"kind": "regression"},
+            "kind is for data whose targets may be of several kinds, but a.txt is a text",
+        ),
         (b"ab" * 999, {"valid": "b.csv"}, "b.csv must be a .txt file, as the training data"),
     ],
 )
