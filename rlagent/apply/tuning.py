@@ -130,7 +130,8 @@ def tune(
         weight_decay: at the start, 1e-6 to 1; 1e-4 where None.
         settings: others at the start by name, such as {"mixup": 0.2, "activation": "gelu"}; see
             docs/levers.md. A controller moves those that it has learned to move.
-        optimizer: adamw, sgd, lion or muon; where None, muon for cnn and adamw for the others.
+        optimizer: adamw, sgd, lion or muon; where None, muon for convolutional networks (cnn,
+            sequence, segmentation, detection) and adamw for the others.
         norm: of attacks: linf (where None) or l2.
         robust_epsilon: judge and select by validation rows as they are and, to an equal share,
             attacked within this distance, in standard deviations of the inputs; and tell how the
