@@ -82,7 +82,7 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
     add.add_argument("--robust-epsilon", type=float, metavar="E", help="judge under attack, too")
     add.add_argument("--patience", type=int, metavar="K", help="end after K useless decisions")
     add.add_argument("--family", metavar="NAME", help="of networks; by the data if not given")
-    add.add_argument("--rung", metavar="WxD", help="width x depth at the start (64x2, 16x2)")
+    add.add_argument("--rung", metavar="WxD", help="width x depth at the start (64x2, 16x1)")
     add.add_argument("--updates", type=int, metavar="N", help="budget, in updates of that rung")
     add.add_argument("--minutes", type=float, metavar="M", help="budget in time, in its place")
     add.add_argument("--decisions", type=int, metavar="K", help="how often settings may change")
