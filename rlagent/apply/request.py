@@ -289,11 +289,10 @@ def start_rate(method: str, optimizer: str) -> float:
     That of a method was chosen for AdamW; other optimizers begin at what their papers advise.
     """
     from rlagent.baselines.frozen import learning_rate
-    from rlagent_envs.training.optimizer import ADVISED_RATES
+    from rlagent_envs.training.optimizer import first_rate
 
-    if (advised := ADVISED_RATES.get(optimizer)) is not None:
-        return advised
-    return CONTROLLER_LEARNING_RATE if method == "controller" else learning_rate(method)
+    learned = method == "controller"
+    return first_rate(optimizer, CONTROLLER_LEARNING_RATE if learned else learning_rate(method))
 
 
 def _open(knobs: tuple[str, ...], hold: tuple[str, ...]) -> tuple[str, ...]:

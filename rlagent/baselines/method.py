@@ -26,7 +26,7 @@ from rlagent_envs.models import FAMILIES
 from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank
-from rlagent_envs.training.optimizer import ADVISED_RATES
+from rlagent_envs.training.optimizer import first_rate
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Problem:
 
     def learning_rate(self, under_adamw: float) -> float:
         """What a method begins with that has this one under AdamW."""
-        return ADVISED_RATES.get(FAMILIES[self.task.family].optimizer, under_adamw)
+        return first_rate(FAMILIES[self.task.family].optimizer, under_adamw)
 
     @cached_property
     def flops(self) -> float:

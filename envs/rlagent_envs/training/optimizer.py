@@ -125,6 +125,11 @@ ADVISED_RATES = {"sgd": 0.1, "lion": 3e-4, "muon": 0.02}
 OPTIMIZERS = (*TUNABLE, *TUNING_FREE)
 
 
+def first_rate(optimizer: str, under_adamw: float) -> float:
+    """The learning rate that a run begins with, where it is this one under AdamW."""
+    return ADVISED_RATES.get(optimizer, under_adamw)
+
+
 @cache
 def optimizer_of(name: str) -> Optimizer:
     """The optimizer of that name; ValueError with the choices if there is none."""
