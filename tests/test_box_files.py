@@ -275,6 +275,22 @@ def test_folders_of_parts_may_be_inside() -> None:
         load_task("scenes")
 
 
+def test_bad_files_of_a_folder_with_labels_are_left_out_if_asked() -> None:
+    write_yolo("scenes/images", "scenes/labels")
+    assert load_task("scenes", skip_bad=True).notes == load_task("scenes").notes
+    Path("scenes/labels/003.txt").write_text("0 0.5 0.5 0.1\n")
+    Path("scenes/images/005.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"^scenes/images/005.png is not .* out by --skip-bad$"):
+        load_task("scenes")
+    Path("scenes/images/005.png").unlink()
+    Path("scenes/labels/005.txt").unlink()
+    with pytest.raises(ValueError, match=r"^line 1 of scenes/labels/003.txt .* by --skip-bad$"):
+        load_task("scenes")
+    task = load_task("scenes", skip_bad=True)
+    assert task.notes[0] == ("1 of 29 files cannot be read and are left out: scenes/images/003.png")
+    assert sum(len(one.x) for one in (task.train, task.valid, task.test) if one is not None) == 28
+
+
 @pytest.mark.parametrize(
     ("file", "text", "names"),
     [

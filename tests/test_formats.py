@@ -289,6 +289,12 @@ def table_errors() -> list[tuple[str, Callable[[], object], str]]:
             "the key 'a' in record 2 of FILE is nested; give numbers, texts or booleans",
         ),
         (
+            "t.json",
+            lines("t.json", '{\n"images": [],', '"annotations": [], "categories": []}'),
+            "FILE holds annotations in the form of COCO; give the folder that it and the images "
+            "are in",
+        ),
+        (
             "t.jsonl",
             lines("t.jsonl", good, '{"y": 0}', '{"a": "x", "y": 1}'),
             "the key 'a' of FILE has a number in record 1 but a text in record 3",

@@ -948,8 +948,10 @@ def test_a_config_survives_json(config: TrainConfig) -> None:
 def test_a_config_that_makes_no_sense_is_refused_before_anything_is_written(
     tmp_path: Path, text: str, message: str
 ) -> None:
-    assert message_of(train, toml(tmp_path, text), tmp_path / "out", quiet=True) == message
-    assert not (tmp_path / "out").exists()
+    for workers in (1, 2):
+        given = {"quiet": True, "workers": workers}
+        assert message_of(train, toml(tmp_path, text), tmp_path / "out", **given) == message
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:

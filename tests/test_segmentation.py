@@ -481,12 +481,16 @@ def test_a_folder_that_cannot_be_used_is_named() -> None:
     Image.new("L", (8, 8)).save(masks / "more.png")
     refused("a/masks/more.png has no partner in a/images")
     Image.new("L", (9, 8)).save(images / "more.jpg")
-    refused("a/masks/more.png has 8 x 8 pixels, its image 8 x 9")
+    hint = "; leave such files out by --skip-bad"
+    refused("a/masks/more.png has 8 x 8 pixels, its image 8 x 9" + hint)
     Image.new("RGB", (8, 8), (9, 0, 0)).save(images / "more.jpg")
     Image.new("RGB", (8, 8)).save(masks / "more.png")
-    refused("the mask a/masks/more.png has colours, not a number for each pixel")
+    refused("the mask a/masks/more.png has colours, not a number for each pixel" + hint)
     (masks / "more.png").write_bytes(b"no image")
-    refused("a/masks/more.png is not a readable image, it may be damaged")
+    refused("a/masks/more.png is not a readable image, it may be damaged" + hint)
+    task = load_task("a", skip_bad=True)
+    assert sum(len(one.x) for one in (task.train, task.valid, task.test) if one is not None) == 6
+    assert task.notes[0].endswith("are left out: a/images/more.jpg")
     Image.new("L", (8, 8)).save(masks / "more.png")
     assert load_task("a").input_shape == (8, 8, 3)  # one image has colours
     Image.new("L", (8, 8)).save(masks / "more.bmp")

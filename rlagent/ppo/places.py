@@ -53,6 +53,14 @@ class Judge(NamedTuple):
         return cls(task, jax.device_put(validation_bank(task, shape.features, shape.outputs)))
 
 
+def check(config: EnvConfig) -> None:
+    """Raises ValueError, in one sentence, if episodes cannot be drawn as the config says."""
+    for rung in itertools.product(config.depths, config.widths):
+        FAMILIES["mlp"].check(Rung(*rung))
+    if config.task != PROCEDURAL:
+        fixed_task(config.task)  # kept for the episodes of this process
+
+
 class Places:
     """Episodes in a number of places; where one ends, the next begins at once.
 
@@ -65,10 +73,6 @@ class Places:
     """
 
     def __init__(self, config: EnvConfig, seeds: Sequence[int], reward_rows: int = 0) -> None:
-        for rung in itertools.product(config.depths, config.widths):
-            FAMILIES["mlp"].check(Rung(*rung))
-        if config.task != PROCEDURAL:
-            fixed_task(config.task)  # kept for the episodes; what is wrong with it is said here
         self.size = len(seeds)
         self.pool = Pool(config, self.size, test_rows=reward_rows)
         self.seed(seeds)

@@ -52,26 +52,44 @@ def load_box_folder(folder: Path, options: Options) -> Task:
     Raises:
         ValueError: naming the file and line that cannot be used.
     """
-    options.allow(f"{folder} is a folder of images with boxes", "image_size", "valid", "kind")
+    known = ("image_size", "skip_bad", "valid", "kind")
+    options.allow(f"{folder} is a folder of images with boxes", *known)
+    skip_bad = bool(options.skip_bad)
     asked = None if options.image_size is None else parse_size(options.image_size)
     found = folders.with_second(_places(folder), folder, options.valid, _places)
     names, named_by = find_names([folder, folder / LABELS, found["train"].labels])
     images = {part: by_name(one.images) for part, one in found.items()}
-    sizes = {size_of(path) for paths in images.values() for path in paths.values()}
-    size, notes = size_for_all(sizes, asked)
-    read = {}
     for part, paths in images.items():
-        labels = found[part].labels
         _refuse_alone(found[part], set(paths))
-        pictures = [as_pixels(read_picture(path), size) for path in paths.values()]
-        boxes = [read_labels(labels / f"{name}.txt", size) for name in paths]
+    labels = {
+        path: found[part].labels / f"{name}.txt"
+        for part, paths in images.items()
+        for name, path in paths.items()
+    }
+    sizes = folders.read_each(list(labels), size_of, skip_bad=skip_bad)
+    size, notes = size_for_all(set(sizes.values()), asked)
+
+    def example(path: Path) -> tuple[np.ndarray, np.ndarray]:
+        return as_pixels(read_picture(path), size), read_labels(labels[path], size)
+
+    read = folders.read_each(list(sizes), example, skip_bad=skip_bad)
+    made = {}
+    for part, paths in images.items():
+        place = found[part]
+        kept = [read[path] for path in paths.values() if path in read]
+        if not kept:
+            raise ValueError(f"none of the images of {place.images} can be read")
+        pictures, boxes = map(list, zip(*kept, strict=True))
         if named_by is not None:
-            _refuse_nameless(boxes, labels, names, named_by)
+            _refuse_nameless(boxes, place.labels, names, named_by)
         if part == "train" and not any(map(len, boxes)):
-            raise ValueError(f"the files of {labels} hold no object, so there is nothing to find")
-        read[part] = (pictures, padded(boxes))
+            raise ValueError(
+                f"the files of {place.labels} hold no object, so there is nothing to find"
+            )
+        made[part] = (pictures, padded(boxes))
     options = replace(options, kind="detection")
-    return with_names(image_task(read, folder.resolve().name, options, notes), names)
+    notes = (*folders.skipped(list(labels), read), *notes)
+    return with_names(image_task(made, folder.resolve().name, options, notes), names)
 
 
 def _places(folder: Path) -> dict[str, Place]:

@@ -45,11 +45,25 @@ def _records(path: Path) -> list[Record]:
     if text.lstrip()[:1] == "[":
         whole = _parsed(text, f"{path} is not JSON")
         return [_flat(one, f"record {number} of {path}") for number, one in enumerate(whole, 1)]
+    _refuse_coco(path, text)
     return [
         _flat(_parsed(line, f"line {number} of {path} is not JSON"), f"line {number} of {path}")
         for number, line in enumerate(text.splitlines(), start=1)
         if line.strip()
     ]
+
+
+def _refuse_coco(path: Path, text: str) -> None:
+    """Raises ValueError if the text is one object, with what annotations of COCO have."""
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        return  # several lines, or damaged
+    if isinstance(whole, dict) and {"images", "annotations"} <= whole.keys():
+        raise ValueError(
+            f"{path} holds annotations in the form of COCO; give the folder that it and the images "
+            "are in"
+        )
 
 
 def _parsed(text: str, sentence: str) -> Any:

@@ -45,7 +45,9 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
     Raises:
         ValueError: naming the file that lacks its partner, is of another size, or cannot be read.
     """
-    options.allow(f"{folder} is a folder of images with masks", "image_size", "valid", "kind")
+    known = ("image_size", "skip_bad", "valid", "kind")
+    options.allow(f"{folder} is a folder of images with masks", *known)
+    skip_bad = bool(options.skip_bad)
     asked = None if options.image_size is None else parse_size(options.image_size)
 
     def parts_of(one: Path) -> dict[str, Path]:
@@ -53,15 +55,26 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
 
     found = folders.with_second(parts_of(folder), folder, options.valid, parts_of)
     parts = {part: _pairs(one) for part, one in found.items()}
-    size, notes = size_for_all({_size(pair) for pairs in parts.values() for pair in pairs}, asked)
-    read = {
-        part: (
-            [as_pixels(read_picture(pair.image), size) for pair in pairs],
-            np.stack([_numbers(pair.mask, size) for pair in pairs]),
-        )
-        for part, pairs in parts.items()
-    }
-    return image_task(read, folder.resolve().name, replace(options, kind="segmentation"), notes)
+    masks = {pair.image: pair.mask for pairs in parts.values() for pair in pairs}
+    sizes = folders.read_each(
+        list(masks), lambda path: _size(Pair(path, masks[path])), skip_bad=skip_bad
+    )
+    size, notes = size_for_all(set(sizes.values()), asked)
+
+    def example(path: Path) -> tuple[np.ndarray, np.ndarray]:
+        return as_pixels(read_picture(path), size), _numbers(masks[path], size)
+
+    read = folders.read_each(list(sizes), example, skip_bad=skip_bad)
+    made = {}
+    for part, pairs in parts.items():
+        kept = [read[pair.image] for pair in pairs if pair.image in read]
+        if not kept:
+            raise ValueError(f"none of the images of {found[part] / IMAGES} can be read")
+        pictures, numbers = zip(*kept, strict=True)
+        made[part] = (list(pictures), np.stack(numbers))
+    options = replace(options, kind="segmentation")
+    notes = (*folders.skipped(list(masks), read), *notes)
+    return image_task(made, folder.resolve().name, options, notes)
 
 
 def part_folders(folder: Path, inside: str) -> dict[str, Path]:
