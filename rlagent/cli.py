@@ -72,7 +72,7 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
         "x", nargs="?", metavar="TASK|FILE|FOLDER", help="see rlagent tasks and docs/tasks.md"
     )
     add.add_argument("--method", help="controller (default), or a schedule: cosine, …")
-    add.add_argument("--controller", metavar="NAME|FILE", help="the learned controller to use")
+    add.add_argument("--controller", metavar="NAME|FILE", help="by the optimizer if not given")
     add.add_argument("--hold", action="append", metavar="KNOB", help="one it leaves as it is")
     add.add_argument("--learning-rate", type=float, metavar="RATE", help="at the start")
     add.add_argument("--weight-decay", type=float, metavar="RATE", help="at the start")
@@ -146,7 +146,7 @@ def _add_predict(add: argparse.ArgumentParser) -> None:
 
 def _add_train(add: argparse.ArgumentParser) -> None:
     add.description = "Trains a controller by PPO, or goes on with one."
-    add.add_argument("--config", type=Path, metavar="FILE.toml", help="the shipped one's if none")
+    add.add_argument("--config", type=Path, metavar="FILE.toml", help="that of basic if none")
     add.add_argument("--out", type=Path, required=True, metavar="DIR", help="its folder")
     add.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     add.add_argument("--decisions", type=int, metavar="N", help="how many, in all")

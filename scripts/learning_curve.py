@@ -1,6 +1,6 @@
 """Draws the learning curve of a controller from the folder of its training.
 
-python scripts/learning_curve.py checkpoints/default --out docs/images/learning-curve.png
+python scripts/learning_curve.py checkpoints/basic --out docs/images/learning-curve.png
 """
 
 from __future__ import annotations

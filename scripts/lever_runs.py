@@ -120,8 +120,9 @@ class Store:
 
 
 def load(name: str, folder: Path) -> Task:
-    """A task of `TASKS`, its arrays marked as the pictures that they are."""
-    task = source(name, folder).load()
+    """A task of `TASKS` for an MLP, its arrays marked as the pictures that they are."""
+    given = {"task": name, "family": "mlp"} if name in PICTURES else name
+    task = source(given, folder).load()
     if not task.input_shape and name in PICTURES:
         task = replace(task, input_shape=PICTURES[name])
     return task

@@ -1,9 +1,10 @@
-"""AdamW against Muon for a network of each family, by validation data: which one is the default.
+"""AdamW and Muon, under a cosine and the controllers, for a network of each family.
 
     python -m scripts.optimizers --data-dir DATA --markdown FILE
 
-The same updates for both; Muon's matrix products come on top, and are told. Each optimizer begins
-at the learning rate that `rlagent tune` gives it.
+By validation data, so that defaults may be chosen by it. The same updates for all; Muon's matrix
+products come on top, and are told. Each optimizer begins at the learning rate that `rlagent tune`
+gives it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ import rlagent
 from rlagent_envs.tasks.canvases import digit_canvases, digit_scenes
 from scripts.figures import machine
 
-OPTIMIZERS, METHODS = ("adamw", "muon"), ("cosine", "controller")
+ARMS: dict[str, dict[str, Any]] = {
+    "AdamW, cosine": {"optimizer": "adamw", "method": "cosine"},
+    "AdamW, `basic`": {"optimizer": "adamw", "controller": "basic"},
+    "Muon, cosine": {"optimizer": "muon", "method": "cosine"},
+    "Muon, `basic`": {"optimizer": "muon", "controller": "basic"},
+    "Muon, `muon`": {"optimizer": "muon", "controller": "muon"},
+}
 UPDATES = 400
 ROWS = 1000  # of composed images
 
@@ -44,57 +51,43 @@ def tasks(folder: Path) -> dict[str, Callable[[], dict[str, Any]]]:
 
 def measure(folder: Path, seeds: int) -> Iterator[dict[str, Any]]:
     """A line for each run."""
-    for name, data in tasks(folder).items():
+    for task, data in tasks(folder).items():
         for seed in range(seeds):
-            for optimizer in OPTIMIZERS:
-                for method in METHODS:
-                    with tempfile.TemporaryDirectory() as out:
-                        result = rlagent.tune(
-                            **data(),
-                            method=method,
-                            optimizer=optimizer,
-                            updates=UPDATES,
-                            seed=seed,
-                            out=Path(out) / "run",
-                        )
-                    told = result.summary
-                    yield {
-                        "task": name,
-                        "optimizer": optimizer,
-                        "method": method,
-                        "seed": seed,
-                        "loss": told["valid_loss"],
-                        "score": told["valid_score"],
-                        "metric": told["score_name"],
-                        "flops": told["flops"],
-                    }
+            for arm, options in ARMS.items():
+                with tempfile.TemporaryDirectory() as out:
+                    result = rlagent.tune(
+                        **data(), **options, updates=UPDATES, seed=seed, out=Path(out) / "run"
+                    )
+                told = result.summary
+                yield {
+                    "task": task,
+                    "arm": arm,
+                    "seed": seed,
+                    "loss": told["valid_loss"],
+                    "score": told["valid_score"],
+                    "metric": told["score_name"],
+                    "flops": told["flops"],
+                }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Means over the seeds, and the range of the losses."""
+    """The mean loss and score over the seeds of each arm, and what Muon costs."""
     lines = [
-        "| network, data | method | loss: AdamW | Muon | score: AdamW | Muon | FLOPs |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        f"| network, data | score | {' | '.join(ARMS)} | Muon's FLOPs |",
+        f"| --- | --- |{' ---: |' * (len(ARMS) + 1)}",
     ]
-    for name in dict.fromkeys(row["task"] for row in rows):
-        for method in METHODS:
-            of = {
-                optimizer: [
-                    row
-                    for row in rows
-                    if (row["task"], row["method"], row["optimizer"]) == (name, method, optimizer)
-                ]
-                for optimizer in OPTIMIZERS
-            }
-            losses = [[row["loss"] for row in of[optimizer]] for optimizer in OPTIMIZERS]
-            scores = [np.mean([row["score"] for row in of[optimizer]]) for optimizer in OPTIMIZERS]
-            adamw, muon = (np.mean([row["flops"] for row in of[one]]) for one in OPTIMIZERS)
-            shown = [f"{np.mean(some):.3f} ({min(some):.3f}-{max(some):.3f})" for some in losses]
-            metric = of["adamw"][0]["metric"]
-            lines.append(
-                f"| {name} | {method} | {shown[0]} | {shown[1]} | {metric} {scores[0]:.3f} "
-                f"| {scores[1]:.3f} | {muon / adamw:.2f} x |"
-            )
+    for task in dict.fromkeys(row["task"] for row in rows):
+        of = {
+            arm: [row for row in rows if (row["task"], row["arm"]) == (task, arm)] for arm in ARMS
+        }
+
+        def mean(arm: str, name: str, of: dict[str, list[dict[str, Any]]] = of) -> float:
+            return float(np.mean([row[name] for row in of[arm]]))
+
+        shown = [f"{mean(arm, 'loss'):.3f} ({mean(arm, 'score'):.3f})" for arm in ARMS]
+        cost = mean("Muon, cosine", "flops") / mean("AdamW, cosine", "flops")
+        metric = of["Muon, cosine"][0]["metric"]
+        lines.append(f"| {task} | {metric} | {' | '.join(shown)} | {cost:.2f} x |")
     return "\n".join(lines)
 
 
@@ -109,7 +102,8 @@ def main() -> None:
     for row in measure(args.data_dir, args.seeds):
         print(json.dumps(row), flush=True)
         rows.append(row)
-    text = f"{table(rows)}\n\nMeans of {args.seeds} seeds, {UPDATES} updates. {machine()}\n"
+    about = f"Loss (score), means of {args.seeds} seeds, {UPDATES} updates. {machine()}"
+    text = f"{table(rows)}\n\n{about}\n"
     print(text)
     if args.markdown is not None:
         args.markdown.write_text(text)

@@ -383,6 +383,14 @@ def test_a_problem_has_no_test_data() -> None:
     assert Problem(blobs(), bank(), 0, 10, 1).task.test is None
 
 
+def test_learning_rates_for_adamw_become_those_of_another_optimizer() -> None:
+    problem = Problem(blobs(), bank(), 0, 10, 1)
+    assert [problem.learning_rate(0.01), problem.in_proportion(0.004)] == [0.01, 0.004]
+    images = replace(problem, task=replace(blobs(), family="cnn"))
+    assert [images.learning_rate(0.01), images.in_proportion(0.004)] == [0.02, 0.008]
+    assert images.in_proportion(0.9) == HIGH.learning_rate
+
+
 def test_runs_are_the_same_alone_and_together_and_learn_something() -> None:
     starts = [replace(reference_start(seed, 120, 6), rung=Rung(1, 32)) for seed in range(3)]
     together = play(blobs(), bank(), starts)

@@ -417,13 +417,42 @@ def test_the_test_part_in_another_file_is_part_of_the_content() -> None:
     assert source("c_TRAIN.tsv").fingerprint() != first
 
 
+def test_arrays_beside_an_array_are_part_of_the_content() -> None:
+    for name in ("x_train", "y_train", "other"):
+        np.save(f"{name}.npy", np.zeros(3))
+    first = source("x_train.npy").fingerprint()
+    np.save("other.npy", np.ones(3))
+    assert source("x_train.npy").fingerprint() == first
+    np.save("y_train.npy", np.ones(3))
+    assert source("x_train.npy").fingerprint() != first
+    assert source({"task": "other.npy", "target": "y_train.npy"}).target == "y_train.npy"
+
+
+def test_a_target_is_for_what_is_downloaded_too_and_for_nothing_that_is_drawn() -> None:
+    adult = source({"task": "openml:adult", "target": "sex"})
+    assert (adult.target, source("openml:adult").target) == ("sex", None)
+    assert adult.fingerprint() != source("openml:adult").fingerprint()
+    for option, value in (("target", "sex"), ("family", "mlp")):
+        with pytest.raises(ValueError, match=f"^procedural:7 is drawn as it is: .* no {option}$"):
+            source({"task": "procedural:7", option: value})
+
+
+def test_a_budget_that_is_named_twice_is_one() -> None:
+    experiment = asked(tasks=("iris",), updates=(100, 200, 100)).experiment()
+    assert experiment.updates == (100, 200)
+
+
 def test_folders_ratings_and_domains_have_sources() -> None:
     Path("pictures/cat").mkdir(parents=True)
     Path("pictures/cat/1.png").write_bytes(b"1")
     assert source("pictures").name == "pictures"
     first = source("pictures").fingerprint()
     Path("pictures/cat/2.png").write_bytes(b"2")
-    assert source("pictures").fingerprint() != first
+    second = source("pictures").fingerprint()
+    assert second != first
+    Path("pictures/dog").mkdir()
+    Path("pictures/cat/2.png").rename("pictures/dog/2.png")  # another class
+    assert source("pictures").fingerprint() not in (first, second)
     Path("ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,3.5,4\n")
     Path("u.data").write_text("1\t2\t3\t4\n")
     assert source("ratings.csv").target is None
@@ -437,7 +466,7 @@ def test_folders_ratings_and_domains_have_sources() -> None:
         ({"name": "a"}, "a task is a text, or a table with the key task, got {'name': 'a'}"),
         ({"task": "iris", "famly": "mlp"}, "unknown option 'famly' of the task iris; there are: "),
         ({"task": "iris", "horizon": 0}, "horizon must be a whole number from 1 up, got 0"),
-        ("procedural:clouds:7", "unknown domain 'clouds'; there are: tables, texts, "),
+        ("procedural:clouds:7", "unknown domain 'clouds'; there are: tables, images, "),
         ("procedural:texts:x", "procedural: needs a seed, a whole number from 0 up, got "),
         ("t.xyz", "unknown task 't.xyz'; there are: breast_cancer, "),
         ("missing.csv", "there is no file missing.csv"),
@@ -452,8 +481,17 @@ def test_suites_name_what_there_is(shared_data: Path) -> None:
     for name in suites():
         experiment = asked(tasks=(), suites=(name,), suite_dir=str(shared_data)).experiment()
         assert experiment.sources
-    splits = [set(suites()[name]["tasks"]) for name in ("meta-valid", "meta-test")]
-    assert not splits[0] & splits[1]
+    selecting, testing = (
+        {
+            one.place
+            for one in asked(tasks=(), suites=(name,), suite_dir=str(shared_data))
+            .experiment()
+            .sources
+        }
+        for name in ("meta-valid", "meta-test")
+    )
+    assert len(testing) == 7
+    assert not selecting & testing
 
 
 def test_a_file_of_options_is_read_as_it_is_written() -> None:

@@ -68,10 +68,12 @@ def test_what_was_not_taken_is_drawn_among_what_the_user_did_not_take() -> None:
     in_train = (place <= counts - 8).to_numpy()
     everything = set(map(tuple, numbers.tolist()))
     of_train = set(map(tuple, numbers[in_train].tolist()))
+    of_test = set(map(tuple, numbers[(place > counts - 4).to_numpy()].tolist()))
+    until_valid = everything - of_test
     for split, own, known in (
         (task.train, of_train, of_train),
-        (task.valid, everything - of_train, everything),
-        (task.test, everything - of_train, everything),
+        (task.valid, until_valid - of_train, until_valid),
+        (task.test, of_test, everything),
     ):
         rows = np.arange(len(split.y))
         chosen = np.stack([split.x[:, 0], split.x[rows, 1 + split.y]], axis=1)
@@ -82,10 +84,10 @@ def test_what_was_not_taken_is_drawn_among_what_the_user_did_not_take() -> None:
         assert set(often) == {NEGATIVES}
         assert 0.4 < split.y.mean() < 0.6
         assert len(np.unique(other[:, 1])) > ITEMS - 3
-    # What is taken later is not left out of what training draws: that would give it away.
-    others = task.train.x[np.arange(len(task.train.y)), 2 - task.train.y]
-    given_away = zip(task.train.x[:, 0].tolist(), others.tolist(), strict=True)
-    assert set(given_away) & everything
+    # What is taken later is not left out of what a part draws: that would give it away.
+    for split, later in ((task.train, everything - of_train), (task.valid, of_test)):
+        others = split.x[np.arange(len(split.y)), 2 - split.y]
+        assert set(zip(split.x[:, 0].tolist(), others.tolist(), strict=True)) & later
     assert len(task.train.y) == NEGATIVES * len(of_train)
     assert baseline_loss(task) == pytest.approx(np.log(2), abs=0.01)
 

@@ -654,6 +654,7 @@ def test_what_makes_no_sense_is_one_sentence(
 
 
 def test_the_command_line_tunes_images(capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--method", "constant", "--rung", "8x1", "--updates", "16", "--decisions", "1"]
+    options = ["--rung", "8x1", "--updates", "16", "--decisions", "1"]
     assert main(["tune", "digits", "--family", "cnn", *options, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["rung"] == "8x1"
+    summary = json.loads(capsys.readouterr().out)
+    assert [summary[name] for name in ("rung", "controller")] == ["8x1", "muon"]

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import save
 
+from rlagent.baselines import catalog
+from rlagent.baselines.single import Controlled
 from rlagent.controller import file, policy
 from rlagent.controller.file import (
     Controller,
@@ -28,6 +30,7 @@ from rlagent.controller.file import (
     save_controller,
 )
 from rlagent.storage import read_arrays, write_arrays, write_atomically, write_json
+from rlagent_envs.config import TUNABLE
 
 FEATURES = (("progress", 1), ("loss_ratio", 2), ("noise_scale", 1))
 KNOBS: dict[str, tuple[float | str, ...]] = {
@@ -280,6 +283,16 @@ def test_a_bare_name_is_a_controller_that_ships(
         message_of(load_controller, "default")
         == "unknown controller 'default'; there are: fast, small"
     )
+
+
+def test_default_is_the_controller_for_the_optimizer() -> None:
+    for optimizer in TUNABLE:
+        expected = "muon" if optimizer == "muon" else "basic"
+        assert load_controller("default", optimizer).name == expected
+        assert load_controller("full", optimizer).name == "full"
+        methods = (catalog.make(name) for name in ("controller", "controller@full"))
+        found = [one.controllers[optimizer].name for one in methods if isinstance(one, Controlled)]
+        assert found == [expected, "full"]
 
 
 def test_act_chooses_as_the_policy_does() -> None:

@@ -284,6 +284,30 @@ def test_new_units_are_heard_after_one_update(data: tuple[Task, Bank]) -> None:
     np.testing.assert_array_equal(np.asarray(live.optimizer.first[0].kernel)[:, 32:], 0.0)
 
 
+def test_only_behind_relu_a_layer_is_put_in(data: tuple[Task, Bank]) -> None:
+    """Behind the others the layer that is put in would not be the identity."""
+    task, bank = data
+    deeper = knobs.STARTS[knobs.GROWTH] + knobs.DEEPER
+    for activation in range(4):
+        settings = DEFAULT._replace(activation=float(activation))
+        episode = episodes.begin(task, bank, Start(0, settings, SMALL, 600.0, 3), BASIC_KNOBS)
+        mask = episodes.action_mask(episode)
+        assert mask[deeper] == (activation == 0)
+        assert mask[knobs.STARTS[knobs.GROWTH] + knobs.WIDER]
+
+
+def test_a_return_and_growth_in_one_action_are_within_the_budget(data: tuple[Task, Bank]) -> None:
+    wider = knobs.STARTS[knobs.GROWTH] + knobs.WIDER
+    episode = replace(begin(data, 60.0, 3), at_best=False)
+    assert episodes.action_mask(episode)[wider]
+    snapshot = replace(episode.shape, rung=Rung(1, 128))  # from there it would be 256 units
+    for rung in (Rung(1, 128), Rung(1, 256)):
+        snapshot = replace(episode.shape, rung=rung)
+        larger = replace(episode, snapshot_shape=snapshot)
+        assert not episodes.action_mask(larger)[wider]
+        assert episodes.action_mask(replace(larger, at_best=True))[wider]
+
+
 # --- shrinking
 
 

@@ -33,7 +33,7 @@ from rlagent.ppo.config import TrainConfig, plain_values, read_config, train_con
 from rlagent.ppo.places import PRIVILEGED, Places
 from rlagent.ppo.training import make_model, train
 from rlagent.ppo.vec_env import TuningVecEnv
-from rlagent.ppo.workers import Worker
+from rlagent.ppo.workers import Worker, WorkerError
 from rlagent.storage import read_arrays, write_arrays
 from rlagent_envs.config import BASIC_KNOBS, KNOB_NAMES, EnvConfig
 from rlagent_envs.knobs import HOLD, KNOBS, LEVELS, STARTS
@@ -348,10 +348,24 @@ def test_a_worker_that_dies_is_named_and_none_stays(two_workers: TuningVecEnv) -
     processes = [part.process for part in two_workers._parts if isinstance(part, Worker)]
     processes[1].kill()
     processes[1].wait()
-    with pytest.raises(RuntimeError, match=r"^worker 1 has ended with status -9$"):
+    with pytest.raises(WorkerError, match=r"^worker 1 has ended with status -9$"):
         two_workers.step(np.tile(HOLD, (PLACES, 1)))
     two_workers.close()
     assert [process.poll() for process in processes] == [-signal.SIGTERM, -signal.SIGKILL]
+
+
+def test_after_the_death_of_a_worker_it_is_said_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def died(env: TuningVecEnv) -> Any:
+        raise WorkerError("worker 1 has ended with status -9")
+
+    monkeypatch.setattr(TuningVecEnv, "step_wait", died)
+    out = tmp_path / "out"
+    assert message_of(train, toml(tmp_path, TINY), out, quiet=True) == (
+        f"worker 1 has ended with status -9, at decision 0; the checkpoint in {out} is of decision "
+        f"0; go on with: rlagent train --resume --out {out}"
+    )
 
 
 def test_workers_must_have_a_place_each(config: TrainConfig) -> None:
@@ -367,7 +381,7 @@ def test_the_return_is_the_score_of_the_selected_weights_on_rows_never_seen() ->
     environment = EnvConfig(
         task="procedural", decisions=(3, 5), updates_per_decision=(8, 9), depths=(1,), widths=(32,)
     )
-    places, other = (Places(environment, [3], reward_rows=256) for _ in range(2))
+    places, other = (Places(environment, [7], reward_rows=256) for _ in range(2))
     places.reset()
     place = places.pool.place(0)
     assert place.task.test is not None

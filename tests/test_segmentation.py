@@ -524,7 +524,7 @@ def test_augmentation_moves_no_pixel() -> None:
 
 
 def test_pasting_has_no_meaning_for_masks(data: tuple[Task, Bank]) -> None:
-    with pytest.raises(ValueError, match=r"^cutmix has no meaning for images with masks$"):
+    with pytest.raises(ValueError, match=r"^cutmix has no meaning for images with masks or boxes$"):
         make_plan(Request(settings={"cutmix": 0.5}), data[0], ())
     assert knobs.meaningful("mixup", data[0])
     assert knobs.meaningful("augmentation", data[0])

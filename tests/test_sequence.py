@@ -17,7 +17,7 @@ from rlagent_envs import knobs
 from rlagent_envs.books import RungFacts
 from rlagent_envs.config import KNOB_NAMES
 from rlagent_envs.growth import grow, shrink
-from rlagent_envs.models import SEQUENCE, Rung, ShapeClass, fitting
+from rlagent_envs.models import SEQUENCE, Rung, ShapeClass, fitting, usual
 from rlagent_envs.models.convolution import by_lax, in_one_form
 from rlagent_envs.models.residual import Layers
 from rlagent_envs.tasks import from_arrays
@@ -256,9 +256,9 @@ def test_what_is_new_has_no_first_moment() -> None:
         ((128, 9), None, (128, 9), "sequence"),
         ((8, 2), None, (8, 2), "sequence"),
         ((7, 1), None, (), "mlp"),
-        ((63, 32), None, (63, 32, 1), "mlp"),
+        ((63, 32), None, (63, 32, 1), "cnn"),
         ((63, 32), "sequence", (63, 32), "sequence"),
-        ((32, 128), None, (32, 128, 1), "mlp"),
+        ((32, 128), None, (32, 128, 1), "cnn"),
         ((40,), None, (), "mlp"),
         ((40,), "sequence", (40, 1), "sequence"),
         ((128, 9), "image", (128, 9, 1), "mlp"),
@@ -289,7 +289,10 @@ def test_each_channel_of_a_sequence_is_standardised_over_rows_and_steps() -> Non
 
 def test_other_forms_keep_their_first_family() -> None:
     assert fitting("sequence", ())[:2] == ["sequence", "mlp"]
-    assert fitting("table", ())[0] == fitting("image", ())[0] == "mlp"
+    assert fitting("table", ())[0] == "mlp"
+    for shape, family in (((28, 28, 1), "cnn"), ((32, 15, 3), "mlp"), ((8, 8, 1), "mlp")):
+        assert usual("image", shape, ()) == family
+    assert usual("image", (8, 8, 1), (8, 8)) == "segmentation"
 
 
 @pytest.mark.parametrize(

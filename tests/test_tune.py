@@ -17,7 +17,7 @@ from sklearn import metrics
 from sklearn.datasets import load_diabetes, load_iris
 
 import rlagent
-from rlagent.apply import driver, run_folder, scores
+from rlagent.apply import curves, driver, run_folder, scores
 from rlagent.apply.live import LiveView
 from rlagent.apply.model import Model
 from rlagent.apply.request import default_decisions, default_updates
@@ -27,6 +27,7 @@ from rlagent.controller.file import Controller, load_controller, save_controller
 from rlagent.controller.policy import weight_shapes
 from rlagent_envs.config import BASIC_KNOBS
 from rlagent_envs.knobs import KNOBS
+from rlagent_envs.settings import Settings
 from rlagent_envs.tasks import TASKS, from_arrays, load_task
 from rlagent_envs.tasks.task import Split, Task
 
@@ -603,3 +604,16 @@ def test_a_controller_file_is_kept_with_the_run(tmp_path: Path) -> None:
     resumed = rlagent.tune(resume="run")
     whole = rlagent.tune("iris", controller=SETTINGS_ONLY, **SMALL)
     assert files(resumed.run_dir) == files(whole.run_dir)
+
+
+def test_a_run_that_diverges_again_and_again_has_no_endless_patience(tmp_path: Path) -> None:
+    options = {"method": "constant", "optimizer": "sgd", "learning_rate": 1.0, "updates": 80}
+    result = rlagent.tune("diabetes", **options, decisions=8, patience=2, out=tmp_path / "run")
+    assert result.summary["diverged"] == result.summary["decisions"] == 2
+    assert result.summary["notes"] == [
+        "no weights were better than the best constant prediction, so what is kept is untrained"
+    ]
+
+
+def test_every_setting_has_a_line_in_the_picture() -> None:
+    assert {name for name, *_ in curves.SETTINGS} == set(Settings._fields)

@@ -204,7 +204,7 @@ def _traced(values: Any) -> bool:
 
 def fresh_memory(baseline_loss: float) -> Memory:
     """The memory before the first slice; the score is that of the best constant predictor."""
-    start = np.float32(np.log(1.0 + reward.FLOOR))
+    start = np.float32(reward.START_SCORE)
     zero = np.float32(0.0)
     return Memory(
         train_loss=np.float32(baseline_loss),

@@ -20,7 +20,16 @@ LIMITS = {
 }
 
 # Of procedural tasks; see tasks/domains.py.
-DOMAINS = ("tables", "texts", "sequences", "ratings", "language", "segmentation", "detection")
+DOMAINS = (
+    "tables",
+    "images",
+    "texts",
+    "sequences",
+    "ratings",
+    "language",
+    "segmentation",
+    "detection",
+)
 
 TUNABLE = ("adamw", "sgd", "lion", "muon")  # optimizers whose settings can be moved
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from rlagent_envs import knobs
-from rlagent_envs.books import Books, Entries, RungFacts, TaskFacts, fresh_memory
+from rlagent_envs.books import Books, Entries, RungFacts, TaskFacts, fresh_memory, update_flops
 from rlagent_envs.config import EnvConfig
 from rlagent_envs.dynamics import Report, Run
 from rlagent_envs.growth import grow, shrink
@@ -220,7 +220,9 @@ def _first_books(task: Task, start: Start, shape: ShapeClass, slot: int) -> Book
     facts, base_facts = RungFacts.of(shape), RungFacts.of(replace(shape, rung=base))
     share = start.budget / start.decisions
     pieces = int(EVALUATION_AIM * share * base_facts.update_flops / base_facts.piece_flops)
-    baseline = baseline_loss(task)
+    pieces = int(np.clip(pieces, 1, -(-len(task.valid.x) // task.batch_size)))
+    judged = pieces * task.batch_size  # rows: with heavy tails they differ from all rows
+    baseline = baseline_loss(task, judged)
     entries = Entries(
         key=np.random.SeedSequence([start.seed, 3]).generate_state(2, np.uint32),
         slot=slot,
@@ -233,7 +235,7 @@ def _first_books(task: Task, start: Start, shape: ShapeClass, slot: int) -> Book
         spent=0.0,
         slice=share,
         base_flops=base_facts.update_flops,
-        pieces=np.clip(pieces, 1, -(-len(task.valid.x) // task.batch_size)),
+        pieces=pieces,
         schedule=SHAPES[start.schedule].pack(),
         penalty=start.divergence_penalty,
         available=np.array([group not in start.absent for group in GROUPS], np.float32),
@@ -242,7 +244,7 @@ def _first_books(task: Task, start: Start, shape: ShapeClass, slot: int) -> Book
             train_rows=len(task.train.x),
             regression=task.kind == "regression",
             baseline_loss=baseline,
-            loss_ceiling=loss_ceiling(task),
+            loss_ceiling=loss_ceiling(task, judged),
             robust_epsilon=start.robust_epsilon,
         ).pack(),
         rung=facts.pack(),
@@ -277,21 +279,30 @@ def action_mask(episode: Episode) -> np.ndarray:
     mask = episode.open_mask.copy()
     family = FAMILIES[episode.shape.family]
     rung = episode.shape.rung
-    for level, larger in ((knobs.WIDER, family.wider(rung)), (knobs.DEEPER, family.deeper(rung))):
-        if larger is None or not _affords(episode, larger):
-            knobs.close(mask, knobs.GROWTH, level)
-    if family.narrower(rung) is None:
-        knobs.close(mask, knobs.SHRINK, knobs.NARROWER)
     if episode.at_best:
         knobs.close(mask, knobs.RESTORE, knobs.BEST)
+    # A return and a growth in one action: it grows from the snapshot's rung.
+    returns = knobs.is_open(mask, knobs.RESTORE, knobs.BEST)
+    starts = {rung, *([episode.snapshot_shape.rung] if returns else [])}
+    for level, step in ((knobs.WIDER, family.wider), (knobs.DEEPER, family.deeper)):
+        if not all(_affords(episode, step(one)) for one in starts):
+            knobs.close(mask, knobs.GROWTH, level)
+    # Behind ReLU a layer that does nothing is the identity, behind the others it is not.
+    if not family.residual and episode.settings.activation:
+        knobs.close(mask, knobs.GROWTH, knobs.DEEPER)
+    if family.narrower(rung) is None:
+        knobs.close(mask, knobs.SHRINK, knobs.NARROWER)
     return mask
 
 
-def _affords(episode: Episode, rung: Rung) -> bool:
-    """Whether the remaining budget still trains a larger rung for a while."""
+def _affords(episode: Episode, rung: Rung | None) -> bool:
+    """Whether there is such a rung, and the remaining budget still trains it for a while."""
+    if rung is None:
+        return False
     facts = RungFacts.of(replace(episode.shape, rung=rung))
     books = episode.run.books
-    needed = MIN_UPDATES_AFTER_GROWTH * facts.update_flops + int(books.pieces) * facts.piece_flops
+    update = float(update_flops(facts, episode.settings))
+    needed = MIN_UPDATES_AFTER_GROWTH * update + int(books.pieces) * facts.piece_flops
     return float(books.budget) - episode.spent >= needed / float(books.base_flops)
 
 

@@ -182,6 +182,11 @@ def close(mask: np.ndarray, knob: int, level: int) -> None:
     mask[STARTS[knob] + level] = False
 
 
+def is_open(mask: np.ndarray, knob: int, level: int) -> bool:
+    """Whether a mask allows one level of one knob."""
+    return bool(mask[STARTS[knob] + level])
+
+
 def in_use(levers: Sequence[str]) -> dict[str, Knob]:
     """The knobs that a run with these levers can have, whether they are open or not."""
     return {name: knob for name, knob in KNOBS.items() if LEVER_OF.get(name, "") in ("", *levers)}

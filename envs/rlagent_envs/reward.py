@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 FLOOR = 0.05  # below this share of the baseline's loss, further gains count ever less
+START_SCORE = math.log(1.0 + FLOOR)  # of the best constant predictor
 
 
 def score(loss: jax.Array, baseline: jax.Array) -> jax.Array:

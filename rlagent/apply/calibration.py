@@ -38,7 +38,7 @@ def affordable_updates(plan: Plan, task: Task, started: float) -> int:
     slice_updates = max(1, round(plan.updates / plan.decisions))
     many = 1_000_000
     start = replace(plan.start(), budget=float(many * slice_updates), decisions=many)
-    episode = episodes.begin(task, bank_of(data), start, ())
+    episode = episodes.begin(task, bank_of(data), start, plan.knobs)
     mode = batch.default_mode()
     action = np.array(knobs.HOLD)[None]
     wanted = min(MEASURED_SECONDS, MEASURED_SHARE * plan.deadline)

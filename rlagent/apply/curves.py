@@ -43,6 +43,7 @@ SETTINGS = (
     ("adversarial_step", "adversarial step", False, VERMILION),
     ("trades", "TRADES", False, GREEN),
     ("activation", "activation", False, PURPLE),
+    ("stochastic_depth", "stochastic depth", False, SKY),
 )
 
 
@@ -210,9 +211,14 @@ def _grew(record: Record) -> bool:
     return bool(record["action"]["growth"] != "hold")
 
 
+def _shrank(record: Record) -> bool:
+    return bool(record["action"]["shrink"] != "hold")
+
+
 # What may be special about a decision: (whether it is, colour, line, name of one, of many).
 EVENTS: tuple[tuple[Callable[[Record], bool], str, Any, str, str], ...] = (
     (_diverged, VERMILION, "-", "divergence", "divergences"),
     (_restored, PURPLE, (0, (1, 1.5)), "return to the best", "returns to the best"),
     (_grew, SKY, (0, (5, 2)), "growth", "growths"),
+    (_shrank, ORANGE, (0, (3, 1, 1, 1)), "shrinking", "shrinkings"),
 )

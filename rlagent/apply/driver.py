@@ -57,6 +57,7 @@ class Standing(NamedTuple):
     observation: np.ndarray  # [features], what the next decision is made from
     ended: bool = False  # the budget is spent, or the patience
     kept: tuple[Kept, ...] = ()
+    waited: int = 0  # decisions since the best weights
 
 
 class Moment(NamedTuple):
@@ -143,7 +144,7 @@ def checkpoint_of(driven: Driven) -> Checkpoint:
 def _packed(standing: Standing) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     arrays, facts = saving.pack(standing.episode)
     arrays["observation"] = standing.observation
-    facts["ended"] = standing.ended
+    facts |= {"ended": standing.ended, "waited": standing.waited}
     if standing.kept:
         facts["kept"] = []
         for kept in standing.kept:
@@ -168,7 +169,8 @@ def _unpacked(
     episode = saving.unpack(
         member.task, bank_of(member.data), plan.start(), plan.knobs, own, facts, member.slot
     )
-    return Standing(episode, own["observation"], bool(facts["ended"]), tuple(kept))
+    ended, waited = bool(facts["ended"]), int(facts["waited"])
+    return Standing(episode, own["observation"], ended, tuple(kept), waited)
 
 
 def drive(
@@ -233,13 +235,14 @@ def _one_round(driven: Driven, members: Sequence[Member], plan: Plan) -> list[Re
     told = []
     for number, episode, (action, chances), one in zip(there, before, chosen, stepped, strict=True):
         record = record_of(episode, action, one, chances)
-        waited = float(one.episode.run.books.memory.since_best)
+        waited = 0 if record["improved"] else networks[number].waited + 1
         patient = plan.patience is None or waited < plan.patience
         networks[number] = Standing(
             one.episode,
             one.observation,
             bool(one.report.terminated) or not patient,
             _kept(members[number], networks[number].kept, record, one.episode),
+            waited,
         )
         if members[number].number is not None:
             moment = Moment(tuple(networks), history)

@@ -11,15 +11,16 @@ from rlagent.apply import run_folder, scores
 from rlagent.apply.boxes import class_names
 from rlagent.apply.driver import checkpoint_of
 from rlagent.apply.ensembles.conclusion import conclude
-from rlagent.apply.ensembles.kinds import SNAPSHOT
+from rlagent.apply.ensembles.kinds import FOLDS, SNAPSHOT
 from rlagent.apply.model import Predictor, finite
 from rlagent.apply.model_file import save_model
 from rlagent.apply.result import Result
 from rlagent.apply.robustness import worst_case
+from rlagent_envs.reward import START_SCORE
 from rlagent_envs.training.bank import baseline_loss
 
 if TYPE_CHECKING:
-    from rlagent.apply.driver import Driven
+    from rlagent.apply.driver import Driven, Moment
     from rlagent.apply.jobs import Job
     from rlagent.apply.request import Plan
     from rlagent_envs.tasks.task import Split
@@ -71,7 +72,9 @@ def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[st
     if plan.robust_epsilon:
         robust = {"robust_epsilon": plan.robust_epsilon, "norm": plan.norm}
         for part, split in (("valid", task.valid), ("test", task.test)):
-            known = split is not None and status != "interrupted"
+            # The networks of folds have trained on each other's validation rows.
+            folded = part == "valid" and plan.several == FOLDS
+            known = split is not None and status != "interrupted" and not folded
             judged = _judge_robust(model, split, plan) if split and known else (None, None)
             robust |= {f"robust_{part}_loss": judged[0], f"robust_{part}_score": judged[1]}
     networks = 1 if plan.several == SNAPSHOT else plan.members
@@ -106,8 +109,18 @@ def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[st
         "rung_at_start": str(plan.start().rung),
         "device": f"{device.platform} ({device.device_kind})",
         "run_dir": str(job.folder),
-        **({"notes": list(task.notes)} if task.notes else {}),  # on the reading of the data
+        **({"notes": notes} if (notes := [*task.notes, *_warnings(now)]) else {}),
     }
+
+
+def _warnings(now: Moment) -> list[str]:
+    """What a user has to know of the result."""
+    begun = [one.episode for one in now.networks if one.episode.decisions]
+    useless = [one for one in begun if float(one.run.books.memory.best_score) > START_SCORE - 1e-6]
+    if not useless:
+        return []
+    which = "no weights were" if len(now.networks) == 1 else f"of {len(useless)} networks none was"
+    return [f"{which} better than the best constant prediction, so what is kept is untrained"]
 
 
 def _judge_robust(model: Predictor, split: Split, plan: Plan) -> tuple[float | None, float | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlagent.apply import run_folder
 from rlagent.apply.devices import use_device
-from rlagent.apply.request import DEFAULT_CONTROLLER, Plan, Request, make_plan, with_budget
+from rlagent.apply.request import Plan, Request, chosen_optimizer, make_plan, with_budget
 from rlagent.apply.source import IN_MEMORY, fingerprint, lasting_paths, load_source
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ def new_job(
     """Checks everything, then makes the folder of the run."""
     run_folder.check_free(out)
     use_device(request.device)
-    policy = _controller(request, controller)
+    policy = _controller(request, controller, request.optimizer)  # before data is read
     task, source = load_source(x, y, request, valid)
+    policy = _controller(request, controller, chosen_optimizer(request, task))
     schedule = None if policy is None else policy.schedule
     plan = make_plan(request, task, () if policy is None else tuple(policy.knobs), schedule)
     if request.minutes is not None:
@@ -60,16 +61,18 @@ def new_job(
     return Job(task, request, plan, policy, folder, None)
 
 
-def _controller(request: Request, controller: str | Path | Controller | None) -> Controller | None:
+def _controller(
+    request: Request, controller: str | Path | Controller | None, optimizer: str | None
+) -> Controller | None:
     """The controller of a run, found and checked; None for the other methods."""
     if request.method != "controller":
         return None
     from rlagent.controller.deciding import decide_by
-    from rlagent.controller.file import Controller, load_controller
+    from rlagent.controller.file import DEFAULT, Controller, load_controller
 
     found = controller if isinstance(controller, Controller) else None
     if found is None:
-        found = load_controller(request.controller or DEFAULT_CONTROLLER)
+        found = load_controller(request.controller or DEFAULT, optimizer or "adamw")
     decide_by(found, request.seed)
     return found
 

@@ -61,11 +61,12 @@ def others(panel: Axes, histories: Sequence[Sequence[Record]]) -> None:
 
 def _name_ends(panel: Axes, ends: list[tuple[str, float, str]]) -> None:
     """Names the curves right of their ends, moved apart where they would overlap."""
+    ends = [end for end in ends if np.isfinite(end[1])]
+    if not ends:  # the axis has no logarithmic scale then
+        return
     low, high = np.log(panel.get_ylim())
     places = [
-        ((np.log(value) - low) / (high - low), name, value, colour)
-        for name, value, colour in ends
-        if np.isfinite(value)
+        ((np.log(value) - low) / (high - low), name, value, colour) for name, value, colour in ends
     ]
     previous = -1.0
     for place, name, value, colour in sorted(places):

@@ -14,12 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rlagent_envs.episode import Start
-    from rlagent_envs.models import Family, Rung
+    from rlagent_envs.models import Rung
     from rlagent_envs.settings import Settings
     from rlagent_envs.tasks.task import Task
     from rlagent_envs.training.adversarial import Norm
 
-DEFAULT_CONTROLLER = "default"
 LEAST_UPDATES_PER_DECISION = 8  # of the base rung, where the number of decisions is ours to choose
 EPOCHS = 40
 FEWEST_UPDATES, MOST_UPDATES = 400, 6000
@@ -191,7 +190,7 @@ def make_plan(
     family = FAMILIES[task.family]
     rung = family.default if request.rung is None else parse_rung(request.rung)
     family.check(rung)
-    optimizer = _optimizer(request, family)
+    optimizer = chosen_optimizer(request, task)
     rate = request.learning_rate
     if rate is None:
         rate = start_rate(request.method, optimizer)
@@ -199,6 +198,9 @@ def make_plan(
     if request.weight_decay is not None:
         settings = settings._replace(weight_decay=float(request.weight_decay))
     settings.check()
+    attacks = request.robust_epsilon or settings.adversarial_epsilon
+    if request.norm is not None and not attacks and "adversarial_epsilon" not in knobs:
+        raise ValueError(f"norm {request.norm} has no meaning for a run without attacks")
     whole = request.updates or default_updates(len(task.train.x), task.batch_size)
     updates = kinds.updates_of_each(request, whole)
     if request.decisions is not None and request.minutes is None:
@@ -273,7 +275,7 @@ def _without_meaning(name: str, task: Task) -> str:
     from rlagent_envs.settings import LEVER_OF
 
     if name == "cutmix":
-        return "images with masks" if task.form == "image" else "inputs that are not images"
+        return "images with masks or boxes" if task.form == "image" else "inputs that are no images"
     if name in ("mixup", "augmentation"):
         return f"inputs of the form {task.form}"
     if name == "stochastic_depth":
@@ -303,8 +305,11 @@ def _open(knobs: tuple[str, ...], hold: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in knobs if name not in hold)
 
 
-def _optimizer(request: Request, family: Family) -> str:
-    name = request.optimizer or family.optimizer
+def chosen_optimizer(request: Request, task: Task) -> str:
+    """The optimizer that was asked for, or that of the task's family; ValueError if unknown."""
+    from rlagent_envs.models import FAMILIES
+
+    name = request.optimizer or FAMILIES[task.family].optimizer
     if name not in TUNABLE:
         raise ValueError(f"unknown optimizer {name!r}; there are: {', '.join(TUNABLE)}")
     return name

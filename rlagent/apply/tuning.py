@@ -123,10 +123,12 @@ def tune(
         y: labels or values, where `x` is an array or a DataFrame.
         method: controller (a learned policy changes the settings as it goes), or a schedule of
             the learning rate: constant, cosine, one-cycle, step, exponential or warmup-cosine.
-        controller: the name of one that ships, a file, or one in memory; "default" where None.
+        controller: the name of one that ships, a file, or one in memory; where None, the one that
+            ships for the optimizer: muon, and basic for the others.
         hold: knobs that the controller leaves as they are, such as ["weight_decay"].
         learning_rate: at the start, 1e-8 to 1; where None, with AdamW 1e-3 for a controller and
-            that of the reference for a schedule, else what the optimizer's paper begins with.
+            the schedule's own of baselines/frozen.toml, else what the optimizer's paper begins
+            with.
         weight_decay: at the start, 1e-6 to 1; 1e-4 where None.
         settings: others at the start by name, such as {"mixup": 0.2, "activation": "gelu"}; see
             docs/levers.md. A controller moves those that it has learned to move.
@@ -145,7 +147,8 @@ def tune(
             `default_updates` of the number of rows.
         minutes: in the place of `updates`: as many as fit into the time, by a short calibration.
             The run ends when the time is over, in any case.
-        decisions: how often settings may change and the model is validated; about 40 where None.
+        decisions: how often settings may change and the model is validated; where None, about 1.25
+            times the square root of the updates, at most 100.
         batch_size: examples per update; by the number of rows where None.
         streamed: `x` is an array on disk, `np.load("x.npy", mmap_mode="r")`, and its rows to train
             on stay there and are read in time; where None, if they would take more than 2 GiB. So
@@ -174,7 +177,8 @@ def tune(
         window: with `time`, how many past rows are looked at; at most 32 where None.
         vocabulary: of texts, how many tokens there are at most, each with a vector that every
             update moves; 8,000 where None.
-        score: by what the model is judged at the end; accuracy or r2 where None.
+        score: by what the model is judged at the end, the usual one where None (accuracy, r2, …);
+            it selects nothing, validation loss does.
         seed: divides the rows, and draws weights and batches.
         ensemble: several networks that predict together: snapshot (of one run), bagging, boosting
             or seeds; see docs/ensembles.md. Validation decides which of them, with which weights.
@@ -296,7 +300,9 @@ def _run(job: Job, started: float, view: View, log: RunLog) -> Result:
 
 def _stopped_message(job: Job, driven: Driven | None) -> str:
     made = 0 if driven is None else driven.now.decisions
-    if made:
+    if driven is None:
+        what = f"before training had begun; nothing is in {job.folder} but what was asked for"
+    elif made:
         each = "" if job.plan.several in (None, "snapshot") else " for each member"
         what = f"after decision {made} of {job.plan.decisions}{each}; the best model so far and the"
         what += f" history are in {job.folder}"

@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rlagent.apply.request import CONTROLLER_LEARNING_RATE, default_decisions
 from rlagent.baselines.frozen import frozen, learning_rate
@@ -15,8 +16,11 @@ from rlagent.baselines.ray_population import SCHEDULERS as RAY_SCHEDULERS
 from rlagent.baselines.search import Search
 from rlagent.baselines.single import RULES, Controlled, Reactive, Scheduled
 from rlagent.baselines.transferred import Transferred
-from rlagent_envs.config import SCHEDULES
+from rlagent_envs.config import SCHEDULES, TUNABLE
 from rlagent_envs.training.optimizer import TUNING_FREE
+
+if TYPE_CHECKING:
+    from rlagent.controller.file import Controller
 
 CONTROLLERS = ("controller", "controller-drawn")
 POPULATIONS = ("pbt", *RAY_SCHEDULERS)
@@ -140,17 +144,24 @@ def _rate(asked: Asked) -> float | None:
 
 
 def _controlled(asked: Asked) -> Controlled:
-    from rlagent.controller.file import load_controller
+    from rlagent.controller.file import DEFAULT, load_controller
 
-    controller = load_controller(asked.value or "default")
+    value = asked.value or DEFAULT
+    controllers = {name: load_controller(value, name) for name in TUNABLE}
+    digests = {name: _digest(controller) for name, controller in controllers.items()}
+    drawn = asked.name == "controller-drawn"
+    return Controlled(
+        asked.text,
+        controllers,
+        "-".join(dict.fromkeys(digests.values())),
+        None if drawn else CONTROLLER_LEARNING_RATE,
+    )
+
+
+def _digest(controller: Controller) -> str:
+    """Sixteen digits that are others for a controller that decides otherwise."""
     digest = hashlib.sha256()
     for name, array in sorted(controller.weights.items()):
         digest.update(name.encode() + array.tobytes())
     digest.update(f"{controller.schedule} {controller.deterministic}".encode())
-    drawn = asked.name == "controller-drawn"
-    return Controlled(
-        asked.text,
-        controller,
-        digest.hexdigest()[:16],
-        None if drawn else CONTROLLER_LEARNING_RATE,
-    )
+    return digest.hexdigest()[:16]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from rlagent.baselines.frozen import learning_rate
 from rlagent.controller.deciding import Chances
 from rlagent.history import Record, record_of
 from rlagent_envs import batch, knobs
@@ -23,7 +24,7 @@ from rlagent_envs.books import RungFacts
 from rlagent_envs.dynamics import Report
 from rlagent_envs.episode import Episode, Start, flops_spent
 from rlagent_envs.models import FAMILIES
-from rlagent_envs.settings import DEFAULT, Settings
+from rlagent_envs.settings import DEFAULT, HIGH, Settings
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank
 from rlagent_envs.training.optimizer import first_rate
@@ -52,14 +53,24 @@ class Problem:
             rung=family.default,
             budget=float(self.updates),
             decisions=self.decisions,
-            optimizer=family.optimizer,
+            optimizer=self.optimizer,
             base=family.default,
         )
         return replace(plain, **changes)
 
+    @property
+    def optimizer(self) -> str:
+        """That of the task's family."""
+        return FAMILIES[self.task.family].optimizer
+
     def learning_rate(self, under_adamw: float) -> float:
         """What a method begins with that has this one under AdamW."""
-        return first_rate(FAMILIES[self.task.family].optimizer, under_adamw)
+        return first_rate(self.optimizer, under_adamw)
+
+    def in_proportion(self, under_adamw: float) -> float:
+        """A learning rate that is to the optimizer's first one as this is to the reference's."""
+        reference = learning_rate("cosine")
+        return min(under_adamw * self.learning_rate(reference) / reference, HIGH.learning_rate)
 
     @cached_property
     def flops(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from typing import Any, Protocol
@@ -161,8 +161,8 @@ class Controlled:
     """A learned controller changes the settings as it goes."""
 
     name: str
-    controller: Controller
-    fingerprint: str  # of the controller's file
+    controllers: Mapping[str, Controller]  # for each optimizer the one for it
+    fingerprint: str  # of their files
     learning_rate: float | None  # at the start; None: drawn log-uniformly from 1e-5 to 1e-1
 
     def steps(self, problem: Problem) -> Steps:
@@ -171,11 +171,10 @@ class Controlled:
             rate = problem.learning_rate(self.learning_rate)
         else:
             rate = float(10.0 ** np.random.default_rng([problem.seed, 6]).uniform(-5.0, -1.0))
-        start = problem.start(
-            DEFAULT._replace(learning_rate=rate), schedule=self.controller.schedule
-        )
-        decide = decide_by(self.controller, problem.seed)
-        training = begin(problem, start, tuple(self.controller.knobs))
+        controller = self.controllers[problem.optimizer]
+        start = problem.start(DEFAULT._replace(learning_rate=rate), schedule=controller.schedule)
+        decide = decide_by(controller, problem.seed)
+        training = begin(problem, start, tuple(controller.knobs))
         while not training.ended:
             mask = episodes.action_mask(training.episode)
             action, chances = decide(training.observation, mask, len(training.reports))

@@ -39,10 +39,11 @@ class Transferred:
 
     def steps(self, problem: Problem) -> Steps:
         """Trains them side by side."""
-        trainings = [
-            Configuration.of(chosen).begin(problem, number)
-            for number, chosen in enumerate(configurations()[: self.count])
-        ]
+        trainings = []
+        for number, chosen in enumerate(configurations()[: self.count]):
+            rate = problem.in_proportion(chosen["learning_rate"])  # the list is for AdamW
+            configuration = Configuration.of(chosen | {"learning_rate": rate})
+            trainings.append(configuration.begin(problem, number))
         yield from finish(trainings)
         return one_by_one(trainings)
 

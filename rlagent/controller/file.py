@@ -29,7 +29,9 @@ from rlagent.storage import read_arrays, write_arrays
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"  # the controllers that ship
-ALIASES = {"default": "basic"}  # other names of those
+DEFAULT = "default"  # the name of whichever of them suits the optimizer of a run
+BEST_UNDER = {"muon": "muon"}  # an optimizer, and the controller that has learned under it
+BEST = "basic"  # under all others
 
 Level = float | str
 Values = TypeVar("Values", NDArray[Any], jax.Array)
@@ -206,17 +208,19 @@ def save_controller(controller: Controller, path: str | Path) -> None:
     write_arrays(path, controller.weights, {"controller": header})
 
 
-def load_controller(name_or_path: str | Path) -> Controller:
+def load_controller(name_or_path: str | Path, optimizer: str = "adamw") -> Controller:
     """Reads a controller, running no code from the file.
 
     Args:
-        name_or_path: a file, or the bare name of a controller that ships with rlagent.
+        name_or_path: a file, or the bare name of a controller that ships with rlagent; "default"
+            is the one for the optimizer.
+        optimizer: that of the run that it is for.
 
     Raises:
         ValueError: in one sentence that names the file, if there is no such controller, or the
             file is damaged, of another format version, or contradicts itself.
     """
-    path = _find(name_or_path)
+    path = _find(name_or_path, optimizer)
     weights, metadata = read_arrays(path)
     entry = metadata.get("controller")
     if not isinstance(entry, dict):
@@ -306,12 +310,13 @@ def bind(
     )
 
 
-def _find(name_or_path: str | Path) -> Path:
+def _find(name_or_path: str | Path, optimizer: str) -> Path:
     """The file of a controller; a bare name, without folder or suffix, is one that ships."""
     path = Path(name_or_path)
     if path.suffix or len(path.parts) != 1:
         return path
-    shipped = PRETRAINED / f"{ALIASES.get(str(path), path)}{SUFFIX}"
+    name = BEST_UNDER.get(optimizer, BEST) if str(path) == DEFAULT else path
+    shipped = PRETRAINED / f"{name}{SUFFIX}"
     if not shipped.is_file():
         names = sorted(file.stem for file in PRETRAINED.glob(f"*{SUFFIX}"))
         raise ValueError(f"unknown controller {str(path)!r}; there are: {_listed(names)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -79,24 +79,29 @@ class Source:
         found: dict[str, Any] = {"name": self.name}
         if self.options:
             found["options"] = {k: v for k, v in self.options if k != "valid"}
+        if self.target is not None:
+            found["target"] = self.target
         if files := self._files():
-            found |= {"sha256": _hash_of(*((f, f.stat().st_mtime_ns) for f in files))}
-            found |= {"target": self.target}
+            found["sha256"] = _hash_of(
+                *((name, file, file.stat().st_mtime_ns) for name, file in files)
+            )
         return found
 
-    def _files(self) -> list[Path]:
-        """All files that are read; none of what has a name."""
+    def _files(self) -> list[tuple[str, Path]]:
+        """All files that are read, by their names within the source; none of what has a name."""
+        from rlagent_envs.tasks.npy import beside
         from rlagent_envs.tasks.registry import is_name
         from rlagent_envs.tasks.series_files import test_file
 
         if self.procedural or is_name(self.place):
             return []
-        files = []
-        for path in filter(None, (self.place, dict(self.options).get("valid"))):
-            inside = sorted(p for p in Path(path).rglob("*") if p.is_file())
-            files += inside if Path(path).is_dir() else [Path(path)]
-        test = test_file(Path(self.place))
-        return files if test is None else [*files, test]
+        files: list[tuple[str, Path]] = []
+        for path in map(Path, filter(None, (self.place, dict(self.options).get("valid")))):
+            inside = sorted(p for p in path.rglob("*") if p.is_file())
+            named = [(str(one.relative_to(path)), one) for one in inside]
+            files += named if path.is_dir() else [("", path)]
+        others = [test_file(Path(self.place)), *beside(Path(self.place), self.target)]
+        return files + [(other.name, other) for other in others if other is not None]
 
 
 def source(
@@ -125,21 +130,24 @@ def source(
     if "valid" in described:
         described["valid"] = str((folder or Path()) / described["valid"])
     Request(**described)  # it says what is wrong with a value
-    target = described.pop("target", target)
-    found = _named(text) or _read(text, folder or Path(), target, described)
+    own_target = described.pop("target", None)
+    target = own_target or target
+    found = _named(text, own_target, described) or _read(text, folder or Path(), target, described)
     return Source(name or found.name, found.place, found.target, tuple(sorted(described.items())))
 
 
-def _named(text: str) -> Source | None:
+def _named(text: str, target: str | None, options: Mapping[str, Any]) -> Source | None:
     """The source of what has a name; None where it can only be a path."""
     from rlagent_envs.tasks.registry import is_name
 
     if is_name(text):
-        return Source(text, text)
-    if text.startswith(PROCEDURAL):
-        drawn_by(text)
-        return Source(text, text)
-    return None
+        return Source(text, text, target)
+    if not text.startswith(PROCEDURAL):
+        return None
+    drawn_by(text)
+    for name in [*options, *(["target"] if target else [])]:
+        raise ValueError(f"{text} is drawn as it is: it takes no {name}")
+    return Source(text, text)
 
 
 def _read(text: str, folder: Path, target: str | None, options: Mapping[str, Any]) -> Source:
@@ -162,6 +170,9 @@ def _read(text: str, folder: Path, target: str | None, options: Mapping[str, Any
     check_file(path)
     if column or _has_target(path, options):
         return Source(path.stem, str(path), column or target or guess_target(path))
+    if path.suffix.lower() == ".npy":
+        of_arrays = target if target and target.endswith(".npy") else None
+        return Source(path.stem, str(path), of_arrays)
     return Source(name_of(path) if is_series(path) else path.stem, str(path))
 
 
@@ -276,23 +287,16 @@ def unique(sources: Iterable[Source]) -> list[Source]:
     return list(found.values())
 
 
-def names_of(sources: Sequence[Source]) -> list[str]:
-    """What they are called."""
-    return [one.name for one in sources]
-
-
 @cache
-def _hash_of(*files: tuple[Path, int]) -> str:
-    """Of the content of files; a file that was written since counts as another one.
+def _hash_of(*files: tuple[str, Path, int]) -> str:
+    """Of the names and the content of files; one that was written since counts as another one.
 
     Args:
-        files: each with the time at which it was last written.
+        files: name, path, and the time at which it was last written.
     """
-    if len(files) == 1:
-        return _digest(files[0][0]).hexdigest()[:16]
     together = hashlib.sha256()
-    for path, _ in files:
-        together.update(path.name.encode() + _digest(path).digest())
+    for name, path, _ in files:
+        together.update(name.encode() + b"\0" + _digest(path).digest())
     return together.hexdigest()[:16]
 
 

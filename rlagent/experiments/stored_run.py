@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-# A decision as `history.jsonl` of a run folder has it; see rlagent.apply.driver.
+# A decision as `history.jsonl` of a run folder has it; see rlagent.history.
 Record = dict[str, Any]
 
 

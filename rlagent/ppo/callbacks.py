@@ -85,12 +85,13 @@ class Keeper(BaseCallback):
         self._ended = []
 
     def _on_rollout_start(self) -> None:
+        # What is kept first is not lost to a kill in an evaluation, which is then made again.
+        if time.monotonic() - self._kept_at >= 60.0 * self.config.checkpoint_minutes:
+            self._keep(self._model())
         every = self.config.evaluation.every
         last = self.evaluations[-1]["decisions"] if self.evaluations else 0
         if self.num_timesteps // every > last // every:
             self._evaluate(self._model())
-        if time.monotonic() - self._kept_at >= 60.0 * self.config.checkpoint_minutes:
-            self._keep(self._model())
 
     def finish(self, model: MaskablePPO) -> None:
         """Evaluates and writes all at the end of a training."""

@@ -16,7 +16,7 @@ from rlagent_envs.config import EnvConfig
 from rlagent_envs.models import FAMILIES, Rung
 from rlagent_envs.observation import GROUPS
 from rlagent_envs.pool import PROCEDURAL, Place, Pool, fixed_task
-from rlagent_envs.reward import FLOOR
+from rlagent_envs.reward import START_SCORE
 from rlagent_envs.tasks.procedural import CONTEXT
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank, validation_bank
@@ -26,7 +26,6 @@ Infos = list[dict[str, Any]]
 # The task's context, what was drawn for the episode, then what a group that is absent hides.
 PRIVILEGED = CONTEXT + 5 + len(GROUPS) + 3
 COUNTERS = ("returns", "lengths", "paid")  # of each place, beside what the pool holds
-START_SCORE = float(np.log(1.0 + FLOOR))  # of the best constant predictor
 
 
 class Turn(NamedTuple):

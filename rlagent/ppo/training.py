@@ -25,6 +25,7 @@ from rlagent.ppo.callbacks import Bar, Keeper
 from rlagent.ppo.config import PPOConfig, TrainConfig, plain_values, read_config, train_config
 from rlagent.ppo.policy import AsymmetricPolicy
 from rlagent.ppo.vec_env import TuningVecEnv
+from rlagent.ppo.workers import WorkerError
 from rlagent.storage import write_json
 
 SHIPPED_CONFIG = PRETRAINED / "basic.toml"
@@ -43,7 +44,7 @@ def train(
     """Trains a controller, or goes on with one.
 
     Args:
-        config: a TOML file; None for that of the controller `default`. With `resume` the folder's
+        config: a TOML file; None for that of the controller `basic`. With `resume` the folder's
             own config holds.
         out: the folder of the training: config, checkpoint, logs, controller.
         resume: go on from the folder's last checkpoint, or begin if it has none yet.
@@ -80,7 +81,11 @@ def train(
                 model.learn(left, callback=callbacks, reset_num_timesteps=not resumed)
         keeper.finish(model)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_how_to_go_on(out, model.num_timesteps, keeper.kept)) from None
+        told = _how_to_go_on(out, model.num_timesteps, keeper.kept)
+        raise KeyboardInterrupt(f"interrupted {told}") from None
+    except WorkerError as error:
+        told = _how_to_go_on(out, model.num_timesteps, keeper.kept)
+        raise ValueError(f"{error}, {told}") from error
     finally:
         env.close()
         bar.close()
@@ -204,7 +209,4 @@ def _how_to_go_on(out: Path, decisions: int, kept: int | None) -> str:
         there = "there is no checkpoint yet"
     else:
         there = f"the checkpoint in {out} is of decision {kept:,}"
-    return (
-        f"interrupted at decision {decisions:,}; {there}; go on with: "
-        f"rlagent train --resume --out {out}"
-    )
+    return f"at decision {decisions:,}; {there}; go on with: rlagent train --resume --out {out}"

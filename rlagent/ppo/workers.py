@@ -27,6 +27,10 @@ FACTS = "__facts__"  # the array that holds the JSON of a message
 TERMINAL = "terminal"
 
 
+class WorkerError(RuntimeError):
+    """A worker has ended by itself, for instance because the system had no memory left for it."""
+
+
 class Worker:
     """`Places` in another process, with the same methods."""
 
@@ -89,12 +93,12 @@ class Worker:
         try:
             write_message(self.process.stdin, arrays or {}, {"call": call, "facts": facts})
         except BrokenPipeError as error:
-            raise RuntimeError(self._ended()) from error
+            raise WorkerError(self._ended()) from error
 
     def _receive(self) -> tuple[Arrays, Any]:
         message = None if self.process.stdout is None else read_message(self.process.stdout)
         if message is None:
-            raise RuntimeError(self._ended())
+            raise WorkerError(self._ended())
         return message
 
     def _ended(self) -> str:

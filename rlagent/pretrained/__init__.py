@@ -1,1 +1,1 @@
-"""The controller that ships."""
+"""The controllers that ship, and how each was trained."""

@@ -13,12 +13,11 @@ from rlagent_envs.models.sequence import SEQUENCE
 from rlagent_envs.models.text import TEXT
 from rlagent_envs.models.transformer import TRANSFORMER
 
-# A task gets the first one that fits, if it names none: so a family that is to be the choice for a
-# form of examples stands before those that can read it, too.
+# A family that is to be the choice for a form of examples stands before others that can read it.
 FAMILIES: dict[str, Family] = {
     "sequence": SEQUENCE,
-    "mlp": MLP,
     "cnn": CNN,
+    "mlp": MLP,
     "text": TEXT,
     "record": RECORD,
     "factorization": FACTORIZATION,
@@ -38,6 +37,13 @@ def fitting(form: Form, target_shape: tuple[int, ...]) -> list[str]:
     ]
 
 
+def usual(form: Form, input_shape: tuple[int, ...], target_shape: tuple[int, ...]) -> str:
+    """The family of a task that names none: the first that fits and is not for larger images."""
+    side = min(input_shape[:2]) if form == "image" else 0
+    names = fitting(form, target_shape)
+    return next(name for name in names if FAMILIES[name].least_side <= side)
+
+
 __all__ = [
     "CNN",
     "DETECTION",
@@ -54,4 +60,5 @@ __all__ = [
     "Rung",
     "ShapeClass",
     "fitting",
+    "usual",
 ]

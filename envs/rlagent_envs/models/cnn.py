@@ -118,6 +118,7 @@ CNN = Family(
     residual=True,
     optimizer="muon",
     roomy=True,
+    least_side=16,
     init=init,
     apply=apply,
     flops=flops,

@@ -96,6 +96,7 @@ class Family:
     residual: bool = False  # it has residual blocks, which stochastic depth can skip
     optimizer: str = "adamw"  # of a run that names none
     roomy: bool = False  # it keeps a layer for each pixel or step of an example
+    least_side: int = 0  # of images; for smaller ones it is not the choice where none is named
 
     def narrower(self, rung: Rung) -> Rung | None:
         """The next rung with narrower layers, or None at the narrowest."""

@@ -44,7 +44,9 @@ def unpacked(path: Path) -> Iterator[Path]:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with member.open() as source, target.open("wb") as file:
                         shutil.copyfileobj(source, file)
-        except DAMAGES:
+        except DAMAGES as error:
+            if isinstance(error, OSError) and error.errno:  # gzip's own has none
+                raise ValueError(f"cannot unpack {path}: {error.strerror}") from None
             raise ValueError(f"{path} is not a readable archive, it may be damaged") from None
         yield _innermost(folder)
 

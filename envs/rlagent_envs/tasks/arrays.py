@@ -240,7 +240,7 @@ def _make_task(
     batch_size: int | None,
 ) -> Task:
     """Applies the preprocessing to all parts."""
-    from rlagent_envs.models import fitting  # imports JAX, which reading data does not need
+    from rlagent_envs.models import usual  # imports JAX, which reading data does not need
 
     train = parts["train"]
     inputs, target_shape = preprocessing.inputs, preprocessing.target_shape
@@ -268,7 +268,7 @@ def _make_task(
         test=splits.get("test"),
         outputs=preprocessing.outputs,
         batch_size=batch_size,
-        family=fitting(form, target_shape)[0],
+        family=usual(form, inputs.input_shape, target_shape),
         input_shape=inputs.input_shape,
         vocabularies=inputs.vocabularies,
         target_shape=target_shape,

@@ -114,16 +114,19 @@ def draw_choices(
         part: code * items + x[:, 1].astype(np.int64)
         for (part, x), code in zip(pairs.items(), of_part, strict=True)
     }
-    everything = np.concatenate(list(taken.values()))
     made = {}
     for (part, x), code in zip(pairs.items(), of_part, strict=True):
         rows = generator.permutation(np.repeat(np.arange(len(x)), NEGATIVES))
-        known = taken["train"] if part == "train" else everything
+        # Of a part only what came before it and it itself are known: what tests decides nothing.
+        known = np.concatenate([taken[earlier] for earlier in _UNTIL[part] if earlier in taken])
         others = _not_taken(generator, code[rows], items, known)
         y = generator.integers(CANDIDATES, size=len(rows), dtype=np.int32)
         first, second = np.where(y == 0, [x[rows, 1], others], [others, x[rows, 1]])
         made[part] = Split(np.stack([x[rows, 0], first, second], axis=1).astype(np.float32), y)
     return made
+
+
+_UNTIL = {"train": ("train",), "valid": ("train", "valid"), "test": ("train", "valid", "test")}
 
 
 def _not_taken(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rlagent_envs.tasks.procedural import sample_task
+from rlagent_envs.tasks.procedural_images import sample_image_task
 from rlagent_envs.tasks.procedural_language import sample_language_task
 from rlagent_envs.tasks.procedural_ratings import sample_ratings_task
 from rlagent_envs.tasks.procedural_scenes import (
@@ -20,6 +21,7 @@ from rlagent_envs.tasks.task import Task
 # (seed, rows of a test part) -> the task.
 SAMPLERS: dict[str, Callable[[int, int], Task]] = {
     "tables": sample_task,
+    "images": sample_image_task,
     "texts": sample_text_task,
     "sequences": sample_sequence_task,
     "ratings": sample_ratings_task,

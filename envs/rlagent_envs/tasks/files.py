@@ -199,6 +199,8 @@ def read_features(
         ValueError: if the file cannot be read, lacks a column, or is of another form.
     """
     path, inputs = Path(path), preprocessing.inputs
+    if skip_bad and not isinstance(inputs, ImageInput | AudioInput):
+        raise ValueError(f"skip_bad is for images and sound, which {path} is not to be read as")
     if isinstance(inputs, TableInput | RecordInput):
         return _read_columns(check_file(path, *READERS, U_DATA), inputs.are_texts)
     if isinstance(inputs, ChoiceInput):

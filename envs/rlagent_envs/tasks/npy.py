@@ -40,6 +40,15 @@ def read_npy_parts(path: Path, target: str | None) -> dict[str, tuple[np.ndarray
     }
 
 
+def beside(path: Path, target: str | None) -> list[Path]:
+    """The other files that belong to a .npy file; none for files of other forms."""
+    if path.suffix.lower() != ".npy":
+        return []
+    if target is not None:
+        return [_file_of_targets(target)]
+    return sorted(one for one in path.parent.glob("*.npy") if one.stem in KNOWN and one != path)
+
+
 def read_npy(path: Path) -> np.ndarray:
     """The array of a file, which stays on disk until it is looked at.
 

@@ -16,6 +16,7 @@ MAX_FEATURES = 256
 CANVASES = (8, 16)  # sides of images, if they are asked for
 MAX_TRAIN_ROWS = 8192
 MAX_VALID_ROWS = 1024
+REACH = 2.0  # standard deviations: how far the values that a regression asks for lie apart
 CONTEXT = 11  # numbers of `Task.context` that a procedural task has
 
 
@@ -242,6 +243,18 @@ def divided(
     ends = np.cumsum(sizes)[:2]
     train, valid, test = map(Split, np.split(x, ends), np.split(y, ends))
     return train, valid, test if sizes[2] else None
+
+
+def draw_targets(recipe: Recipe, generator: np.random.Generator, rows: int) -> np.ndarray:
+    """Class numbers, or values within `REACH` of 0."""
+    if recipe.kind == "classification":
+        return generator.choice(recipe.classes, rows, p=class_shares(generator, recipe.classes))
+    return generator.uniform(-REACH, REACH, rows)
+
+
+def class_numbers(recipe: Recipe, target: np.ndarray) -> np.ndarray:
+    """The class of each row, 0 where there are none."""
+    return target if recipe.kind == "classification" else np.zeros(len(target), int)
 
 
 def noisy_target(

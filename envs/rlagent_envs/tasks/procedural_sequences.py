@@ -11,8 +11,9 @@ import numpy as np
 from rlagent_envs.tasks.procedural import (
     MAX_TRAIN_ROWS,
     Recipe,
-    class_shares,
+    class_numbers,
     divided,
+    draw_targets,
     log_uniform,
     noisy_target,
     part_sizes,
@@ -24,7 +25,6 @@ from rlagent_envs.tasks.task import Task, default_batch_size
 SHAPES = ((64, 1), (32, 8))
 MOST_STATES = 6  # of a machine
 WARM_UP = 32  # steps before those that are kept, in which a process forgets how it began
-REACH = 2.0  # standard deviations: how far the values that a regression asks for lie apart
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def sample_sequence_task(seed: int, test_rows: int = 0) -> Task:
     generator = np.random.default_rng([seed, 4])
     recipe = draw_sequence_recipe(generator)
     sizes = part_sizes(recipe.train_rows, test_rows)
-    target = _targets(recipe, generator, sum(sizes))
+    target = draw_targets(recipe, generator, sum(sizes))
     x = _finished(recipe, generator, SOURCES[recipe.source](recipe, generator, target))
     y, classes = noisy_target(generator, recipe, target)
     train, valid, test = divided(x, y, sizes)
@@ -100,7 +100,9 @@ def motifs(
     rows, length = len(target), 2 + recipe.latent
     several = int(generator.integers(1, 4)) if recipe.kind == "classification" else 1
     shapes = _smooth(generator, (recipe.classes * several, length, recipe.channels))
-    numbers = _numbers(recipe, target) + recipe.classes * generator.integers(several, size=rows)
+    numbers = class_numbers(recipe, target) + recipe.classes * generator.integers(
+        several, size=rows
+    )
     strength = log_uniform(generator, 1.0, 6.0) * _factors(recipe, target)
     x = _coloured(generator, (rows, recipe.steps, recipe.channels))
     first = generator.integers(recipe.steps - length + 1, size=rows)
@@ -115,7 +117,7 @@ def tones(recipe: SequenceRecipe, generator: np.random.Generator, target: np.nda
     pitch = generator.uniform(low, high, (recipe.classes, recipe.latent))
     glide = generator.normal(0.0, generator.choice([0.0, 0.5]), pitch.shape)
     loud = generator.standard_normal((recipe.latent, recipe.channels))
-    numbers, jitter = _numbers(recipe, target), generator.uniform(0.0, 0.3)
+    numbers, jitter = class_numbers(recipe, target), generator.uniform(0.0, 0.3)
     own = pitch[numbers] + jitter * generator.standard_normal((len(target), recipe.latent))
     if recipe.kind == "regression":
         own = own + 0.4 * target[:, None]
@@ -133,7 +135,7 @@ def processes(
     Autoregressive processes of the order 2, by the radius and the angle of their poles.
     """
     size = (recipe.classes, recipe.latent)
-    numbers, rows = _numbers(recipe, target), len(target)
+    numbers, rows = class_numbers(recipe, target), len(target)
     radius = generator.uniform(0.3, 0.98, size)[numbers]
     angle = np.pi * generator.uniform(0.02, 0.9, size)[numbers]
     if recipe.kind == "regression":
@@ -154,7 +156,7 @@ def machines(
 ) -> np.ndarray:
     """States that are seen through noise: which one follows which is the class or the value."""
     size = (recipe.classes, recipe.latent)
-    chances = generator.dirichlet(np.full(recipe.latent, 0.5), size)[_numbers(recipe, target)]
+    chances = generator.dirichlet(np.full(recipe.latent, 0.5), size)[class_numbers(recipe, target)]
     stay = log_uniform(generator, 0.1, 0.9) * np.ones(len(target))
     if recipe.kind == "regression":
         stay = 1.0 / (1.0 + np.exp(-target))
@@ -177,18 +179,6 @@ SOURCES: dict[str, Source] = {
     "processes": processes,
     "machines": machines,
 }
-
-
-def _targets(recipe: SequenceRecipe, generator: np.random.Generator, rows: int) -> np.ndarray:
-    """Class numbers, or values within `REACH` of 0."""
-    if recipe.kind == "classification":
-        return generator.choice(recipe.classes, rows, p=class_shares(generator, recipe.classes))
-    return generator.uniform(-REACH, REACH, rows)
-
-
-def _numbers(recipe: SequenceRecipe, target: np.ndarray) -> np.ndarray:
-    """The class of each row, 0 where there are none."""
-    return target if recipe.kind == "classification" else np.zeros(len(target), int)
 
 
 def _factors(recipe: SequenceRecipe, target: np.ndarray) -> np.ndarray:

@@ -128,16 +128,20 @@ def padded_sizes(task: Task) -> tuple[int, int]:
     return larger[0], limit
 
 
-def baseline_loss(task: Task) -> float:
+def baseline_loss(task: Task, rows: int | None = None) -> float:
     """The validation loss of the best constant predictor: nats, or squared standard deviations.
 
     The constant is the one that fits the training part best, as for any other predictor.
+
+    Args:
+        task: the data.
+        rows: how many of the first validation rows are judged; all where None.
     """
     if task.kind == "regression":
-        return float(np.mean((task.valid.y - np.mean(task.train.y)) ** 2))
+        return float(np.mean((task.valid.y[:rows] - np.mean(task.train.y)) ** 2))
     # Of boxes each choice of a cell has a constant of its own.
     choices = task.target_shape[2] if has_boxes(task.target_shape) else 1
-    known, judged = (part.y.reshape(-1, choices) for part in (task.train, task.valid))
+    known, judged = (y.reshape(-1, choices) for y in (task.train.y, task.valid.y[:rows]))
     losses = [
         _constant_loss(*columns, task.outputs) for columns in zip(known.T, judged.T, strict=True)
     ]
@@ -151,11 +155,16 @@ def _constant_loss(known: np.ndarray, judged: np.ndarray, classes: int) -> float
     return float(-np.mean(np.log(shares[judged])))
 
 
-def loss_ceiling(task: Task) -> float:
-    """The validation loss above which a run counts as diverged: four times that of its start."""
+def loss_ceiling(task: Task, rows: int | None = None) -> float:
+    """The validation loss above which a run counts as diverged: four times that of its start.
+
+    Args:
+        task: the data.
+        rows: as of `baseline_loss`.
+    """
     # A fresh network is about as bad as a guess among all classes, however unequal they are.
     start = float(np.log(task.outputs)) if task.kind == "classification" else 1.0
-    return 4.0 * max(baseline_loss(task), start)
+    return 4.0 * max(baseline_loss(task, rows), start)
 
 
 def _facts(task: Task, features: int, outputs: int) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Which ensembles there are, and what a run of several networks may ask for; imports nothing."""
+"""Which ensembles there are, and what a run of several networks may ask for."""
 
 from __future__ import annotations
 
