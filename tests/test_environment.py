@@ -45,6 +45,8 @@ FIXED_RUNG = replace(
     SHORT, depths=(1,), knobs=tuple(name for name in BASIC_KNOBS if name != "growth")
 )
 
+SMALLEST: dict[str, Any] = {"depths": (1,), "widths": (32,)}
+
 Policy = Callable[[np.random.Generator, np.ndarray, int], np.ndarray]
 
 
@@ -133,10 +135,11 @@ def test_stable_baselines_is_content() -> None:
 
 
 def test_the_registry_makes_one_and_many() -> None:
-    env = gym.make(ID, task="iris", decisions=[2, 3])
+    env = gym.make(ID, task="iris", decisions=[2, 3], **SMALLEST)
     assert isinstance(env.unwrapped, TuningEnv)
-    assert env.unwrapped.pool.config == EnvConfig(task="iris", decisions=(2, 3))
-    envs = gym.make_vec(ID, num_envs=3, vectorization_mode="vector_entry_point", task="wine")
+    assert env.unwrapped.pool.config == EnvConfig(task="iris", decisions=(2, 3), **SMALLEST)
+    mode = "vector_entry_point"
+    envs = gym.make_vec(ID, num_envs=3, vectorization_mode=mode, task="wine", **SMALLEST)
     assert isinstance(envs, TuningVectorEnv)
     assert envs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     assert (envs.num_envs, envs.pool.config.task) == (3, "wine")
@@ -189,8 +192,15 @@ def test_nothing_given_is_shared_with_later_calls() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"task": "iriss"}, "^unknown task 'iriss'; there are: breast_cancer, diabetes, "),
+        (
+            {"task": "iriss"} | SMALLEST,
+            "^unknown task 'iriss'; there are: breast_cancer, diabetes, ",
+        ),
         ({"decision": (2, 3)}, "^unknown environment setting 'decision'; there are: task, knobs, "),
+        ({"decisions": 20}, r"^decisions must be a list of 2, got 20$"),
+        ({"knobs": "dropout"}, r"^knobs must be a list, got 'dropout'$"),
+        ({"canvases": 1}, r"^canvases must be true or false, got 1$"),
+        ({"depths": (1, 9), "widths": (32,)}, r"^mlp has no rung 32x9; widths are "),
         ({"decisions": (0, 3)}, r"^decisions must be a range within 1 to 100000, got \(0, 3\)$"),
         ({"mode": "fast"}, "^unknown mode 'fast'; there are: sequential, vmap$"),
         (

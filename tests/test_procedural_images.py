@@ -18,7 +18,7 @@ from rlagent_envs.tasks.procedural_images import (
     sample_image_task,
 )
 from rlagent_envs.tasks.task import Task
-from rlagent_envs.training.bank import baseline_loss
+from rlagent_envs.training.bank import PADDED_CLASSES, baseline_loss, padded_sizes
 
 SEEDS = range(20)
 
@@ -44,6 +44,7 @@ def test_every_task_is_valid() -> None:
         assert task.input_shape in {(SIDE, SIDE, channels) for channels in CHANNELS}
         assert len(task.train.x) <= MAX_TRAIN_ROWS
         assert len(task.valid.x) <= MAX_VALID_ROWS
+        assert padded_sizes(task)[0] == task.features
         assert len(task.context) == CONTEXT
         assert np.isfinite(task.context).all()
         for part in (task.train, task.valid):
@@ -53,6 +54,7 @@ def test_every_task_is_valid() -> None:
             assert np.abs(part.x).max() <= 30.0
         if task.kind == "classification":
             assert set(task.train.y) == set(range(task.outputs))
+            assert task.outputs <= PADDED_CLASSES
         else:
             assert task.train.y.std() == pytest.approx(1.0, abs=1e-3)
         assert baseline_loss(task) > 0.05

@@ -607,8 +607,16 @@ def test_a_controller_file_is_kept_with_the_run(tmp_path: Path) -> None:
 
 
 def test_a_run_that_diverges_again_and_again_has_no_endless_patience(tmp_path: Path) -> None:
-    options = {"method": "constant", "optimizer": "sgd", "learning_rate": 1.0, "updates": 80}
-    result = rlagent.tune("diabetes", **options, decisions=8, patience=2, out=tmp_path / "run")
+    result = rlagent.tune(
+        "diabetes",
+        method="constant",
+        optimizer="sgd",
+        learning_rate=1.0,
+        updates=80,
+        decisions=8,
+        patience=2,
+        out=tmp_path / "run",
+    )
     assert result.summary["diverged"] == result.summary["decisions"] == 2
     assert result.summary["notes"] == [
         "no weights were better than the best constant prediction, so what is kept is untrained"

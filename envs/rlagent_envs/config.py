@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any, get_args, get_origin, get_type_hints
 
 from rlagent_envs.settings import HIGH, LOW, PLAIN, Settings
 
@@ -141,15 +142,44 @@ def config_from_dict(values: dict[str, object]) -> EnvConfig:
     """An EnvConfig from plain values, as a file holds them; lists become tuples.
 
     Raises:
-        ValueError: if a key is unknown, naming the choices.
+        ValueError: if a key is unknown, naming the choices, or a value is of another kind.
     """
     known = [field.name for field in fields(EnvConfig)]
     for name in values:
         if name not in known:
             raise ValueError(f"unknown environment setting {name!r}; there are: {', '.join(known)}")
-    plain = {name: _as_tuple(value) for name, value in values.items()}
-    return EnvConfig(**plain)  # type: ignore[arg-type]
+    hints = get_type_hints(EnvConfig)
+    plain = {name: typed(name, value, hints[name]) for name, value in values.items()}
+    return EnvConfig(**plain)
 
 
-def _as_tuple(value: object) -> object:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value
+_KINDS: dict[Any, tuple[Any, str]] = {
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    str: (str, "text"),
+    bool: (bool, "true or false"),
+}
+
+
+def typed(name: str, value: Any, hint: Any) -> Any:
+    """The value of a setting, a list as a tuple; raises ValueError if it is of another kind.
+
+    Args:
+        name: of the setting.
+        value: as a file or a caller gives it.
+        hint: the type of the setting: a number, text, truth, or a tuple of such.
+    """
+    if get_origin(hint) is tuple:
+        kinds = get_args(hint)
+        listed = isinstance(value, list | tuple)
+        if listed and kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(value)
+        if not listed or len(value) != len(kinds):
+            length = "a list" if kinds[-1] is Ellipsis else f"a list of {len(kinds)}"
+            raise ValueError(f"{name} must be {length}, got {value!r}")
+        return tuple(typed(name, one, kind) for one, kind in zip(value, kinds, strict=True))
+    if hint in _KINDS:
+        kind, wanted = _KINDS[hint]
+        if isinstance(value, bool) is not (hint is bool) or not isinstance(value, kind):
+            raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return value

@@ -14,7 +14,7 @@ from rlagent_envs.batch import Mode, Stepped
 from rlagent_envs.config import EnvConfig, config_from_dict
 from rlagent_envs.episode import action_mask
 from rlagent_envs.observation import HIGHEST, LOWEST
-from rlagent_envs.pool import PROCEDURAL, Place, Pool, fixed_task
+from rlagent_envs.pool import Place, Pool, check_config
 from rlagent_envs.settings import named
 
 
@@ -108,8 +108,7 @@ def make_pool(
         raise ValueError(f"unknown mode {mode!r}; there are: {', '.join(get_args(Mode))}")
     values = asdict(config or EnvConfig()) | dict(overrides)
     config = config_from_dict(values if task is None else values | {"task": task})
-    if config.task != PROCEDURAL:
-        fixed_task(config.task)  # an unknown name is an error here, not at the first reset
+    check_config(config)  # what is wrong is an error here, not at a later reset
     return Pool(config, places, mode)
 
 

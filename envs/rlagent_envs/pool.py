@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,6 +16,7 @@ from rlagent_envs import episode as episodes
 from rlagent_envs.batch import Mode, Stepped
 from rlagent_envs.config import EnvConfig
 from rlagent_envs.episode import Episode, Start
+from rlagent_envs.models import FAMILIES, Rung
 from rlagent_envs.tasks.domains import sample
 from rlagent_envs.tasks.registry import load_task
 from rlagent_envs.tasks.task import Task
@@ -31,6 +33,14 @@ class Place:
     start: Start
     episode: Episode
     bank: Bank | None  # a bank of its own, or None where the pool holds it
+
+
+def check_config(config: EnvConfig) -> None:
+    """Raises ValueError, in one sentence, if episodes cannot be drawn as the config says."""
+    for rung in itertools.product(config.depths, config.widths):
+        FAMILIES["mlp"].check(Rung(*rung))
+    if config.task != PROCEDURAL:
+        fixed_task(config.task)  # kept for the episodes of this process
 
 
 @cache

@@ -6,9 +6,9 @@ import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
-from rlagent_envs.config import EnvConfig
+from rlagent_envs.config import EnvConfig, typed
 from rlagent_envs.pool import PROCEDURAL
 from rlagent_envs.tasks.registry import TASKS
 
@@ -170,29 +170,4 @@ def _checked(kind: Any, prefix: str, values: dict[str, Any]) -> Any:
     for name in values:
         if name not in known:
             raise ValueError(f"unknown setting {prefix}{name}; there are: {', '.join(known)}")
-    return kind(**{name: _typed(prefix + name, values[name], hints[name]) for name in values})
-
-
-_KINDS: dict[Any, tuple[Any, str]] = {
-    int: (int, "a whole number"),
-    float: ((int, float), "a number"),
-    str: (str, "text"),
-}
-
-
-def _typed(name: str, value: Any, hint: Any) -> Any:
-    """The value of a setting, a list as a tuple; raises ValueError if it is of another kind."""
-    if get_origin(hint) is tuple:
-        kinds = get_args(hint)
-        listed = isinstance(value, list)
-        if listed and kinds[-1] is Ellipsis:
-            kinds = kinds[:1] * len(value)
-        if not listed or len(value) != len(kinds):
-            length = "a list" if kinds[-1] is Ellipsis else f"a list of {len(kinds)}"
-            raise ValueError(f"{name} must be {length}, got {value!r}")
-        return tuple(_typed(name, one, kind) for one, kind in zip(value, kinds, strict=True))
-    if hint in _KINDS:
-        kind, wanted = _KINDS[hint]
-        if isinstance(value, bool) or not isinstance(value, kind):
-            raise ValueError(f"{name} must be {wanted}, got {value!r}")
-    return value
+    return kind(**{name: typed(prefix + name, values[name], hints[name]) for name in values})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,9 +12,8 @@ from rlagent.baselines.runs import as_test, score_on
 from rlagent_envs import saving
 from rlagent_envs.batch import Stepped
 from rlagent_envs.config import EnvConfig
-from rlagent_envs.models import FAMILIES, Rung
 from rlagent_envs.observation import GROUPS
-from rlagent_envs.pool import PROCEDURAL, Place, Pool, fixed_task
+from rlagent_envs.pool import Place, Pool
 from rlagent_envs.reward import START_SCORE
 from rlagent_envs.tasks.procedural import CONTEXT
 from rlagent_envs.tasks.task import Task
@@ -50,14 +48,6 @@ class Judge(NamedTuple):
         """The judge of an episode whose task was made with test rows."""
         task, shape = as_test(place.task), place.episode.shape
         return cls(task, jax.device_put(validation_bank(task, shape.features, shape.outputs)))
-
-
-def check(config: EnvConfig) -> None:
-    """Raises ValueError, in one sentence, if episodes cannot be drawn as the config says."""
-    for rung in itertools.product(config.depths, config.widths):
-        FAMILIES["mlp"].check(Rung(*rung))
-    if config.task != PROCEDURAL:
-        fixed_task(config.task)  # kept for the episodes of this process
 
 
 class Places:

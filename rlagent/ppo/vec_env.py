@@ -12,12 +12,13 @@ import jax
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from rlagent.ppo.places import COUNTERS, PRIVILEGED, Infos, Places, Turn, check
+from rlagent.ppo.places import COUNTERS, PRIVILEGED, Infos, Places, Turn
 from rlagent.ppo.workers import Worker
 from rlagent_envs import saving
 from rlagent_envs.config import EnvConfig
 from rlagent_envs.knobs import LEVELS
 from rlagent_envs.observation import HIGHEST, LOWEST
+from rlagent_envs.pool import check_config
 
 Observations = dict[str, np.ndarray]
 
@@ -48,7 +49,7 @@ class TuningVecEnv(VecEnv):
                 f"workers share the cores of a CPU, got {workers} of them for a "
                 f"{jax.default_backend()}: say device cpu or workers 1"
             )
-        check(config)  # here, because an error in a worker is a traceback
+        check_config(config)  # here, because an error in a worker is a traceback
         ends = [places * (number + 1) // workers for number in range(workers)]
         self._slices = [slice(*ends_of) for ends_of in zip([0, *ends], ends, strict=False)]
         self._parts: list[Places | Worker] = []

@@ -112,11 +112,11 @@ def streaming_bank(task: Task) -> Bank:
 def padded_sizes(task: Task) -> tuple[int, int]:
     """The features and outputs that a procedural task is padded to.
 
-    Those of other forms than tables and images have sizes that many of them share already.
+    Those of other families than the MLP have sizes that many of them share already.
     """
     if task.target_shape:
         return task.features, task.outputs
-    if task.form not in ("table", "image"):
+    if task.family != "mlp":
         return task.features, PADDED_CLASSES if task.kind == "classification" else 1
     larger = [size for size in PADDED_FEATURES if size >= task.features]
     limit = PADDED_CLASSES if task.kind == "classification" else 1
