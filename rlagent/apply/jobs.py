@@ -41,7 +41,8 @@ def new_job(
     """Checks everything, then makes the folder of the run."""
     run_folder.check_free(out)
     use_device(request.device)
-    policy = _controller(request, controller, request.optimizer)  # before data is read
+    if controller is not None:  # what is wrong with it is said before data is read
+        _controller(request, controller, request.optimizer)
     task, source = load_source(x, y, request, valid)
     policy = _controller(request, controller, chosen_optimizer(request, task))
     schedule = None if policy is None else policy.schedule

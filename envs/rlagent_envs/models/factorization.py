@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlagent_envs import draws
 from rlagent_envs.models.activations import chosen, relu
+from rlagent_envs.models.dropping import dropped
 from rlagent_envs.models.embeddings import looked_up, update_flops
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
 from rlagent_envs.models.mlp import Dense, most_used
@@ -134,19 +134,16 @@ def apply(
         return liked.reshape(items.shape), model_state
     activate = relu if activation is None else partial(chosen, activation)
 
-    def dropped(x: jax.Array, number: int) -> jax.Array:
-        if start is None:
-            return x
-        kept = draws.uniform(draws.mix(start + np.uint32(number)), x.shape) >= dropout
-        return jnp.where(kept, x / (1.0 - dropout), 0.0)
+    def thinned(x: jax.Array, number: int) -> jax.Array:
+        return x if start is None else dropped(x, dropout, start + np.uint32(number))
 
     users, items = looked_up((params.users, params.items), x)
     user_biases, item_biases = looked_up((params.user_biases, params.item_biases), x)
-    read = dropped(users * items, 0)
+    read = thinned(users * items, 0)
     if params.hidden:
         tower = jnp.concatenate([users, items], axis=1)
         for number, layer in enumerate(params.hidden, 1):
-            tower = dropped(activate(tower @ layer.kernel + layer.bias[None, :]), number)
+            tower = thinned(activate(tower @ layer.kernel + layer.bias[None, :]), number)
         read = jnp.concatenate([read, tower], axis=1)
     outputs = read @ params.last.kernel + params.last.bias[None, :]
     return outputs + user_biases + item_biases, model_state

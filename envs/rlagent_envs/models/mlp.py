@@ -8,11 +8,10 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from rlagent_envs import draws
 from rlagent_envs.models.activations import chosen, relu
+from rlagent_envs.models.dropping import dropped
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
 
 
@@ -82,8 +81,7 @@ def apply(
     for number, layer in enumerate(hidden):
         x = activate(x @ layer.kernel + layer.bias[None, :])
         if start is not None:
-            kept = draws.uniform(draws.mix(start + np.uint32(number)), x.shape) >= dropout
-            x = jnp.where(kept, x / (1.0 - dropout), 0.0)
+            x = dropped(x, dropout, start + np.uint32(number))
     return x @ last.kernel + last.bias[None, :], model_state
 
 

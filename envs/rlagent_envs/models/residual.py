@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlagent_envs import draws
 from rlagent_envs.models.convolution import convolution
+from rlagent_envs.models.dropping import dropped, survival
 from rlagent_envs.models.ladder import Rung
 from rlagent_envs.models.mlp import Dense
 
@@ -125,8 +125,7 @@ def outputs_of(
     """
     means = jnp.mean(activate(normalised(x, params.norm)), axis=_positions(x))
     if start is not None:
-        kept = draws.uniform(draws.mix(start), means.shape) >= dropout
-        means = jnp.where(kept, means / (1.0 - dropout), 0.0)
+        means = dropped(means, dropout, start)
     return means @ params.last.kernel + params.last.bias[None, :]
 
 
@@ -149,18 +148,6 @@ def added(
     if factors is None:
         return made
     return made * factors.reshape(len(x), *[1] * (x.ndim - 1))
-
-
-def survival(batch: int, skipped: jax.Array, start: jax.Array) -> jax.Array:
-    """By what is multiplied what a block adds to each example: 0 where it is skipped, `[batch]`.
-
-    Args:
-        batch: examples.
-        skipped: probability that an example skips the block, `[]`.
-        start: of the random numbers, `[]`, uint32.
-    """
-    kept = draws.uniform(draws.mix(start), (batch,)) >= skipped
-    return jnp.where(kept, 1.0 / (1.0 - skipped), 0.0)
 
 
 def _positions(x: jax.Array) -> tuple[int, ...]:
@@ -249,8 +236,7 @@ def without_some(x: jax.Array, dropout: jax.Array, start: jax.Array | None) -> j
     """
     if start is None:
         return x
-    kept = draws.uniform(draws.mix(start), (len(x), 1, 1, x.shape[-1])) >= dropout
-    return jnp.where(kept, x / (1.0 - dropout), 0.0)
+    return dropped(x, dropout, start, (len(x), 1, 1, x.shape[-1]))
 
 
 def at_each(last: Dense, images: jax.Array) -> jax.Array:

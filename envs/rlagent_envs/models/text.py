@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlagent_envs import draws
 from rlagent_envs.forms import UNKNOWN
 from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.convolution import convolution
+from rlagent_envs.models.dropping import dropped, survival
 from rlagent_envs.models.embeddings import update_flops
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass, new_part, with_block
 from rlagent_envs.models.mlp import Dense
@@ -131,22 +131,17 @@ def read(
     vectors = jnp.where(real, params.embedding[x.astype(jnp.int32)], 0.0)
     depth = len(params.blocks)
     if start is not None:
-        vectors = _thinned(vectors, dropout, start + np.uint32(depth + 1))
+        vectors = dropped(vectors, dropout, start + np.uint32(depth + 1))
     for number, block in enumerate(params.blocks, 1):
         inner = activate(convolution(vectors, block.first) + block.bias[None, None, :])
         added = convolution(jnp.where(real, inner, 0.0), block.second)
         if start is not None and stochastic_depth is not None:
             skipped = stochastic_depth * (number / depth)
-            kept = draws.uniform(draws.mix(start + np.uint32(number)), (len(x),)) >= skipped
-            added = added * jnp.where(kept, 1.0 / (1.0 - skipped), 0.0)[:, None, None]
+            kept = survival(len(x), skipped, start + np.uint32(number))
+            added = added * kept[:, None, None]
         vectors = jnp.where(real, vectors + added, 0.0)
     pooled = _pooled(vectors, real)
-    return pooled if start is None else _thinned(pooled, dropout, start)
-
-
-def _thinned(x: jax.Array, share: jax.Array, start: jax.Array) -> jax.Array:
-    kept = draws.uniform(draws.mix(start), x.shape) >= share
-    return jnp.where(kept, x / (1.0 - share), 0.0)
+    return pooled if start is None else dropped(pooled, dropout, start)
 
 
 def _pooled(vectors: jax.Array, real: jax.Array) -> jax.Array:

@@ -20,12 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlagent_envs import draws
 from rlagent_envs.models.activations import chosen, relu
+from rlagent_envs.models.dropping import dropped, survival
 from rlagent_envs.models.embeddings import update_flops
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass, new_part, with_block
 from rlagent_envs.models.mlp import Dense
-from rlagent_envs.models.residual import survival
 
 STREAM = 64  # numbers of a token's vector
 HEAD = 16  # of a query, key or value
@@ -164,8 +163,7 @@ def _thinned(
 ) -> jax.Array:
     """What is added to the vectors, with dropout, and without the examples that skip the block."""
     if start is not None:
-        drawn = draws.uniform(draws.mix(start + np.uint32(purpose)), added.shape)
-        added = jnp.where(drawn >= dropout, added / (1.0 - dropout), 0.0)
+        added = dropped(added, dropout, start + np.uint32(purpose))
     return added if kept is None else added * kept[:, None, None]
 
 
