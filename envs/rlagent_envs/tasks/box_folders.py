@@ -12,9 +12,9 @@ import numpy as np
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.box_target import padded
 from rlagent_envs.tasks.class_names import TEXT, find_names, with_names
-from rlagent_envs.tasks.image_folders import as_pixels, image_task, parse_size, size_for_all
+from rlagent_envs.tasks.image_folders import image_task, read_at_one_size, read_pixels
 from rlagent_envs.tasks.mask_folders import IMAGES, by_name, part_folders
-from rlagent_envs.tasks.pictures import Size, read_picture, size_of
+from rlagent_envs.tasks.pictures import Size
 from rlagent_envs.tasks.splits import part_of
 from rlagent_envs.tasks.targets import shortened
 
@@ -54,8 +54,6 @@ def load_box_folder(folder: Path, options: Options) -> Task:
     """
     known = ("image_size", "skip_bad", "valid", "kind")
     options.allow(f"{folder} is a folder of images with boxes", *known)
-    skip_bad = bool(options.skip_bad)
-    asked = None if options.image_size is None else parse_size(options.image_size)
     found = folders.with_second(_places(folder), folder, options.valid, _places)
     names, named_by = find_names([folder, folder / LABELS, found["train"].labels])
     images = {part: by_name(one.images) for part, one in found.items()}
@@ -66,13 +64,11 @@ def load_box_folder(folder: Path, options: Options) -> Task:
         for part, paths in images.items()
         for name, path in paths.items()
     }
-    sizes = folders.read_each(list(labels), size_of, skip_bad=skip_bad)
-    size, notes = size_for_all(set(sizes.values()), asked)
 
-    def example(path: Path) -> tuple[np.ndarray, np.ndarray]:
-        return as_pixels(read_picture(path), size), read_labels(labels[path], size)
+    def example(path: Path, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        return read_pixels(path, size), read_labels(labels[path], size)
 
-    read = folders.read_each(list(sizes), example, skip_bad=skip_bad)
+    read, _, _, notes = read_at_one_size(list(labels), options, example)
     made = {}
     for part, paths in images.items():
         place = found[part]
@@ -88,7 +84,6 @@ def load_box_folder(folder: Path, options: Options) -> Task:
             )
         made[part] = (pictures, padded(boxes))
     options = replace(options, kind="detection")
-    notes = (*folders.skipped(list(labels), read), *notes)
     return with_names(image_task(made, folder.resolve().name, options, notes), names)
 
 

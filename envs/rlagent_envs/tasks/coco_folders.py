@@ -15,8 +15,8 @@ from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.box_target import padded
 from rlagent_envs.tasks.class_names import with_names
 from rlagent_envs.tasks.coco import Annotation, Coco, Id, Picture, Source, read_coco, sources
-from rlagent_envs.tasks.image_folders import as_pixels, image_task, parse_size, size_for_all
-from rlagent_envs.tasks.pictures import Size, read_picture, size_of
+from rlagent_envs.tasks.image_folders import image_task, read_at_one_size, read_pixels
+from rlagent_envs.tasks.pictures import Size, size_of
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.loading import Options
@@ -44,19 +44,13 @@ def load_coco_folder(folder: Path, options: Options) -> Task:
         ValueError: naming the file, and what in it cannot be used.
     """
     options.allow(f"{folder} holds annotations of COCO", "image_size", "skip_bad", "valid", "kind")
-    skip_bad = bool(options.skip_bad)
-    asked = None if options.image_size is None else parse_size(options.image_size)
     found = folders.with_second(sources(folder), folder, options.valid, sources)
     parts = {part: _told(source) for part, source in found.items()}
     names = _names(parts.values())
     pictures = {path: one for part in parts.values() for path, one in _by_path(part)}
-    every = list(pictures)
-    sizes = folders.read_each(every, partial(_checked_size, pictures), skip_bad=skip_bad)
-    size, notes = size_for_all(set(sizes.values()), asked)
-    read = folders.read_each(
-        list(sizes), lambda path: as_pixels(read_picture(path), size), skip_bad=skip_bad
-    )
-    made, said = {}, [*folders.skipped(every, read), *notes]
+    measure = partial(_checked_size, pictures)
+    read, size, sizes, notes = read_at_one_size(list(pictures), options, read_pixels, measure)
+    made, said = {}, list(notes)
     for part, told in parts.items():
         kept = [(path, one) for path, one in _by_path(told) if path in read]
         if not kept:

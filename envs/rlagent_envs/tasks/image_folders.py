@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 
 SIDE = 32  # pixels, of images that come in several sizes
 
+Read = TypeVar("Read")
+
+
+class AtOneSize(NamedTuple, Generic[Read]):
+    """What was read of images, all of which get one size."""
+
+    read: dict[Path, Read]  # of each that can be read
+    size: Size
+    sizes: dict[Path, Size]  # that they have
+    notes: tuple[str, ...]  # what there is to say of it
+
 
 def load_image_folder(folder: Path, options: Options) -> Task:
     """Makes a task of a folder: the class of an image is the folder that it is in.
@@ -39,16 +50,10 @@ def load_image_folder(folder: Path, options: Options) -> Task:
         ValueError: naming the file or folder that cannot be used.
     """
     options.allow(f"{folder} is a folder of images", "image_size", "skip_bad", "valid")
-    skip_bad = bool(options.skip_bad)
-    asked = None if options.image_size is None else parse_size(options.image_size)
     class_files = partial(folders.class_files, suffixes=SUFFIXES)
     parts = folders.with_second(class_files(folder), folder, options.valid, class_files)
     every = [path for part in parts.values() for path in part.files]
-    sizes = folders.read_each(every, size_of, skip_bad=skip_bad)
-    size, notes = size_for_all(set(sizes.values()), asked)
-    read = folders.read_each(
-        list(sizes), lambda path: as_pixels(read_picture(path), size), skip_bad=skip_bad
-    )
+    read, _, _, notes = read_at_one_size(every, options, read_pixels)
     parts = {name: folders.kept(part, read) for name, part in parts.items()}
     if "valid" not in parts:
         folders.check_counts(parts["train"], folder)
@@ -57,7 +62,6 @@ def load_image_folder(folder: Path, options: Options) -> Task:
         for name, part in parts.items()
     }
     options = replace(options, kind="classification")
-    notes = (*folders.skipped(every, read), *notes)
     return image_task(images, folder.resolve().name, options, notes)
 
 
@@ -74,6 +78,36 @@ def image_task(
     task = task_of_parts(given, name, options, notes=notes)
     assert task.preprocessing is not None
     return replace(task, preprocessing=task.preprocessing.made_by(ImageInput))
+
+
+def read_at_one_size(
+    files: Sequence[Path],
+    options: Options,
+    example: Callable[[Path, Size], Read],
+    measure: Callable[[Path], Size] = size_of,
+) -> AtOneSize[Read]:
+    """Reads images that all get one size, without those that cannot be read if that is asked for.
+
+    Args:
+        files: of the images.
+        options: `image_size` and `skip_bad` are looked at.
+        example: reads an image, and what belongs to it, for the size that it gets.
+        measure: the size that an image has.
+
+    Raises:
+        ValueError: naming the first file that cannot be read and may not be left out.
+    """
+    asked = None if options.image_size is None else parse_size(options.image_size)
+    skip_bad = bool(options.skip_bad)
+    sizes = folders.read_each(files, measure, skip_bad=skip_bad)
+    size, notes = size_for_all(set(sizes.values()), asked)
+    read = folders.read_each(list(sizes), lambda path: example(path, size), skip_bad=skip_bad)
+    return AtOneSize(read, size, sizes, (*folders.skipped(files, read), *notes))
+
+
+def read_pixels(path: Path, size: Size) -> np.ndarray:
+    """The image of a file, as `as_pixels` gives it."""
+    return as_pixels(read_picture(path), size)
 
 
 def image_files(path: Path) -> list[Path]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rlagent_envs.tasks import folders
-from rlagent_envs.tasks.image_folders import as_pixels, image_task, parse_size, size_for_all
-from rlagent_envs.tasks.pictures import DAMAGES, SUFFIXES, Size, read_picture, size_of
+from rlagent_envs.tasks.image_folders import image_task, read_at_one_size, read_pixels
+from rlagent_envs.tasks.pictures import DAMAGES, SUFFIXES, Size, size_of
 from rlagent_envs.tasks.splits import SPLIT_NAMES
 
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
     """
     known = ("image_size", "skip_bad", "valid", "kind")
     options.allow(f"{folder} is a folder of images with masks", *known)
-    skip_bad = bool(options.skip_bad)
-    asked = None if options.image_size is None else parse_size(options.image_size)
 
     def parts_of(one: Path) -> dict[str, Path]:
         return part_folders(one, MASKS)
@@ -56,15 +54,13 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
     found = folders.with_second(parts_of(folder), folder, options.valid, parts_of)
     parts = {part: _pairs(one) for part, one in found.items()}
     masks = {pair.image: pair.mask for pairs in parts.values() for pair in pairs}
-    sizes = folders.read_each(
-        list(masks), lambda path: _size(Pair(path, masks[path])), skip_bad=skip_bad
+
+    def example(path: Path, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        return read_pixels(path, size), _numbers(masks[path], size)
+
+    read, _, _, notes = read_at_one_size(
+        list(masks), options, example, lambda path: _size(Pair(path, masks[path]))
     )
-    size, notes = size_for_all(set(sizes.values()), asked)
-
-    def example(path: Path) -> tuple[np.ndarray, np.ndarray]:
-        return as_pixels(read_picture(path), size), _numbers(masks[path], size)
-
-    read = folders.read_each(list(sizes), example, skip_bad=skip_bad)
     made = {}
     for part, pairs in parts.items():
         kept = [read[pair.image] for pair in pairs if pair.image in read]
@@ -73,7 +69,6 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
         pictures, numbers = zip(*kept, strict=True)
         made[part] = (list(pictures), np.stack(numbers))
     options = replace(options, kind="segmentation")
-    notes = (*folders.skipped(list(masks), read), *notes)
     return image_task(made, folder.resolve().name, options, notes)
 
 
