@@ -23,6 +23,7 @@ from rlagent.apply.model import Model
 from rlagent.apply.request import default_decisions, default_updates
 from rlagent.apply.result import Result
 from rlagent.apply.source import fingerprint
+from rlagent.apply.wording import settings_in_words
 from rlagent.controller.file import Controller, load_controller, save_controller
 from rlagent.controller.policy import weight_shapes
 from rlagent_envs.config import BASIC_KNOBS
@@ -621,6 +622,11 @@ def test_a_run_that_diverges_again_and_again_has_no_endless_patience(tmp_path: P
     assert result.summary["notes"] == [
         "no weights were better than the best constant prediction, so what is kept is untrained"
     ]
+
+
+def test_an_activation_is_called_by_its_name() -> None:
+    settings = {"learning_rate": 0.0123, "activation": 3.0}
+    assert settings_in_words({"settings": settings}) == ("learning rate 0.012   activation tanh\n")
 
 
 def test_every_setting_has_a_line_in_the_picture() -> None:

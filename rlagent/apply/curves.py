@@ -11,6 +11,7 @@ import numpy as np
 
 from rlagent.apply import panels
 from rlagent.apply.panels import FAINT, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, Record
+from rlagent.apply.wording import value_in_words
 from rlagent.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _constants(history: Sequence[Record], moved: set[str], grows: bool) -> str:
     """What never changed, in words."""
     settings = history[0]["settings"]
     named = [
-        f"{title} {settings[name]:.2g}"
+        f"{title} {value_in_words(name, settings[name])}"
         for name, title, _, _ in SETTINGS
         if name in settings and name not in moved
     ]

@@ -37,10 +37,22 @@ def number(value: float | None) -> str:
     return "inf" if value is None else f"{value:.3g}"
 
 
+def value_in_words(name: str, value: float) -> str:
+    """The value of a setting with two digits; an activation by its name."""
+    if name != "activation":
+        return f"{value:.2g}"
+    from rlagent_envs.models.activations import ACTIVATIONS
+
+    return ACTIVATIONS[round(value)]
+
+
 def settings_in_words(record: dict[str, Any]) -> str:
     """The settings of a line of the history, in two lines."""
     settings = record["settings"]
-    named = [f"{name.replace('_', ' ')} {value:.2g}" for name, value in settings.items()]
+    named = [
+        f"{name.replace('_', ' ')} {value_in_words(name, value)}"
+        for name, value in settings.items()
+    ]
     return "   ".join(named[:2]) + "\n" + "   ".join(named[2:])
 
 
