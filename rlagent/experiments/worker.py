@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from rlagent import processes
 from rlagent.experiments.experiment import Cell, Job
 from rlagent.experiments.sources import Source
 from rlagent.experiments.stored_run import Packed, from_line, pack, to_line
@@ -20,15 +17,8 @@ class Worker:
     """The runner's end of the pipe."""
 
     def __init__(self, number: int) -> None:
-        # One thread each: the workers are what runs side by side.
-        threads = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "MKL")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "rlagent.experiments.worker", str(number)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env=os.environ | threads | {"JAX_PLATFORMS": "cpu"},
+        self.process = processes.start(
+            "rlagent.experiments.worker", str(number), text=True, encoding="utf-8"
         )
 
     def compute(self, job: Job) -> Packed:
@@ -51,18 +41,13 @@ class Worker:
 
     def close(self) -> None:
         """Ends the process, in the middle of a cell too: it has nothing to lose."""
-        self.process.terminate()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+        processes.end(self.process)
 
 
 def main() -> None:
     """Computes what it is sent, until the pipe ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which then ends us
-    _stay_on_a_core(int(sys.argv[1]))
+    processes.leave_interrupts()
+    processes.take_core(int(sys.argv[1]))
     # What a library prints must not get between the answers.
     answers, sys.stdout = sys.stdout, sys.stderr
     from rlagent.apply.devices import use_compile_cache
@@ -81,13 +66,6 @@ def _job(plain: dict[str, Any]) -> Job:
     source = cell["source"]
     source["options"] = tuple(map(tuple, source["options"]))
     return Job(Cell(**cell | {"source": Source(**source)}), plain["key"], plain["configuration"])
-
-
-def _stay_on_a_core(number: int) -> None:
-    """One core for each: XLA would start as many threads in each worker as there are cores."""
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[number % len(cores)]})
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 from safetensors.numpy import load, save
 
+from rlagent import processes
 from rlagent_envs.config import EnvConfig, config_from_dict
 from rlagent_envs.saving import Arrays
 
@@ -37,15 +36,8 @@ class Worker:
     def __init__(
         self, number: int, config: EnvConfig, seeds: Sequence[int], reward_rows: int
     ) -> None:
-        # One thread each: the workers are what runs side by side.
-        threads = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "MKL")}
         self.number = number
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "rlagent.ppo.workers"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | threads | {"JAX_PLATFORMS": "cpu"},
-        )
+        self.process = processes.start("rlagent.ppo.workers")
         facts = {"config": asdict(config), "seeds": list(seeds), "reward_rows": reward_rows}
         self._send("begin", facts | {"number": number})
         self._receive()
@@ -80,12 +72,7 @@ class Worker:
 
     def close(self) -> None:
         """Ends the process, in the middle of a decision too: it has nothing to lose."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):  # what it was sent last, it did not live to read
-                    pipe.close()
-        self.process.terminate()
-        self.process.wait()
+        processes.end(self.process)
 
     def _send(self, call: str, facts: Any = None, arrays: Mapping[str, Any] | None = None) -> None:
         if self.process.stdin is None:
@@ -153,7 +140,7 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     if first is None:
         return
     told = first[1]["facts"]
-    _take_core(told["number"])
+    processes.take_core(told["number"])
     config = config_from_dict(told["config"])
     places = Places(config, told["seeds"], told["reward_rows"])
     write_message(answers, {}, None)
@@ -176,18 +163,11 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
                 raise ValueError(f"unknown call {other!r}")
 
 
-def _take_core(number: int) -> None:
-    """Keeps this process, and XLA's threads, to one core, where the system can."""
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[number % len(cores)]})
-
-
 def main() -> None:
     """A worker's process."""
     from rlagent.apply.devices import use_compile_cache
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which ends this
+    processes.leave_interrupts()
     # What anything prints would get in between the messages.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
