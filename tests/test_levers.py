@@ -68,7 +68,7 @@ def make_task(kind: str = "classification") -> tuple[Task, Bank]:
 
 def begin(settings: Settings, open_knobs: tuple[str, ...] = (), **changes: Any) -> Episode:
     task, bank = make_task()
-    start = Start(5, settings, SMALL, 60.0, 3, **changes)
+    start = replace(Start(5, settings, SMALL, 60.0, 3), **changes)
     return episodes.begin(task, bank, start, open_knobs)
 
 
@@ -451,7 +451,8 @@ def test_a_run_has_the_levers_that_it_needs() -> None:
 
 
 def test_growth_keeps_the_average_too() -> None:
-    episode = run(begin(ALL_ON._replace(activation=0.0), KNOB_NAMES))
+    # The attacks are dear, and growth has to be affordable.
+    episode = run(begin(ALL_ON._replace(activation=0.0), KNOB_NAMES, budget=600.0))
     x = jnp.asarray(make_task()[0].valid.x)
     none = jnp.float32(0.0)
     shape = episode.shape

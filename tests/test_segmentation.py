@@ -354,7 +354,7 @@ def test_arrays_with_masks_are_a_task_for_segmentation(data: tuple[Task, Bank]) 
         (
             load_task("digits"),
             "segmentation",
-            "many targets, but digits has one; there .*: mlp, cnn",
+            "many targets, but digits has one; there .*: cnn, mlp",
         ),
     ):
         with pytest.raises(ValueError, match=f"^{family} is for examples with {message}$"):

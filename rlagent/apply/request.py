@@ -198,6 +198,7 @@ def make_plan(
     if request.weight_decay is not None:
         settings = settings._replace(weight_decay=float(request.weight_decay))
     settings.check()
+    norm = norm_named(request.norm or NORMS[0])
     attacks = request.robust_epsilon or settings.adversarial_epsilon
     if request.norm is not None and not attacks and "adversarial_epsilon" not in knobs:
         raise ValueError(f"norm {request.norm} has no meaning for a run without attacks")
@@ -215,7 +216,7 @@ def make_plan(
         width=rung.width,
         settings=settings._asdict(),
         optimizer=optimizer,
-        norm=norm_named(request.norm or NORMS[0]),
+        norm=norm,
         patience=request.patience,
         schedule=schedule or request.method,
         knobs=_open(knobs, request.hold),
