@@ -278,30 +278,32 @@ def action_mask(episode: Episode) -> np.ndarray:
     """The flat mask `[levels]` of what may be chosen now: True where allowed."""
     mask = episode.open_mask.copy()
     family = FAMILIES[episode.shape.family]
-    rung = episode.shape.rung
+    rung, settings = episode.shape.rung, episode.settings
     if episode.at_best:
         knobs.close(mask, knobs.RESTORE, knobs.BEST)
     # A return and a growth in one action: it grows from the snapshot's rung.
     returns = knobs.is_open(mask, knobs.RESTORE, knobs.BEST)
     starts = {rung, *([episode.snapshot_shape.rung] if returns else [])}
     for level, step in ((knobs.WIDER, family.wider), (knobs.DEEPER, family.deeper)):
-        if not all(_affords(episode, step(one)) for one in starts):
+        if not all(_affords(episode, step(one), settings) for one in starts):
             knobs.close(mask, knobs.GROWTH, level)
     # Behind ReLU a layer that does nothing is the identity, behind the others it is not.
-    if not family.residual and episode.settings.activation:
+    if not family.residual and settings.activation:
         knobs.close(mask, knobs.GROWTH, knobs.DEEPER)
     if family.narrower(rung) is None:
         knobs.close(mask, knobs.SHRINK, knobs.NARROWER)
     return mask
 
 
-def _affords(episode: Episode, rung: Rung | None) -> bool:
+def _affords(episode: Episode, rung: Rung | None, settings: Settings) -> bool:
     """Whether there is such a rung, and the remaining budget still trains it for a while."""
     if rung is None:
         return False
     facts = RungFacts.of(replace(episode.shape, rung=rung))
     books = episode.run.books
-    update = float(update_flops(facts, episode.settings))
+    update = facts.update_flops
+    if settings.adversarial_epsilon:  # JAX's operations one by one: too slow for every decision
+        update = float(update_flops(facts, settings))
     needed = MIN_UPDATES_AFTER_GROWTH * update + int(books.pieces) * facts.piece_flops
     return float(books.budget) - episode.spent >= needed / float(books.base_flops)
 

@@ -119,7 +119,9 @@ def _warnings(now: Moment) -> list[str]:
     useless = [one for one in begun if float(one.run.books.memory.best_score) > START_SCORE - 1e-6]
     if not useless:
         return []
-    which = "no weights were" if len(now.networks) == 1 else f"of {len(useless)} networks none was"
+    which = "no weights were"
+    if len(now.networks) > 1:
+        which = f"{len(useless)} of {len(now.networks)} networks were never"
     return [f"{which} better than the best constant prediction, so what is kept is untrained"]
 
 
