@@ -91,7 +91,7 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
         "--mirrored",
         action="store_true",
         default=None,
-        help="images keep their target when mirrored",
+        help="mirror images have the same target: learn and predict by both",
     )
     add.add_argument("--valid", metavar="FILE|FOLDER", help="validate on this one")
     add.add_argument("--target", metavar="COLUMN", help="what to predict, of a table")

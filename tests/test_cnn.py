@@ -16,8 +16,9 @@ from optax import contrib
 
 import rlagent
 from rlagent.apply.model import Model, model_of
-from rlagent.apply.model_file import load_model, save_model
+from rlagent.apply.model_file import load_model, pack_model, save_model, unpack_model
 from rlagent.apply.request import Request, make_plan
+from rlagent.apply.robustness import worst_case
 from rlagent.apply.source import fingerprint, of_family
 from rlagent.cli import main
 from rlagent_envs import batch, dynamics, knobs
@@ -614,6 +615,31 @@ def test_a_model_whose_images_do_not_fit_is_damaged(
             match=r"is damaged: (its 64 features are no image|the family cnn does not read)",
         ):
             load_model(tmp_path / "bad")
+
+
+def test_a_mirrored_model_says_the_mean_of_both_sides(
+    data: tuple[Task, Bank], tmp_path: Path
+) -> None:
+    episode = begin(data)
+    plain = model_of(data[0], episode.shape, episode.run.live, 0.0)
+    model = model_of(replace(data[0], mirrored=True), episode.shape, episode.run.live, 0.0)
+    x, y = data[0].valid.x[:5], data[0].valid.y[:5]
+    turned = x.reshape(-1, 8, 8, 1)[:, :, ::-1].reshape(x.shape)
+    expected = (plain.raw(x) + plain.raw(turned)) / 2
+    assert np.abs(expected - plain.raw(x)).max() > 1e-3
+    np.testing.assert_allclose(model.raw(x), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(worst_case(model, x, y, 0.0).raw, expected, rtol=1e-5, atol=1e-6)
+    save_model(model, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.raw(x), model.raw(x))
+    for wrong, message in (("yes", "mirrored is 'yes'; it must be true or false"), (True, "")):
+        header, arrays = pack_model(model)
+        header["mirrored"] = wrong
+        if wrong is True:
+            header |= {"family": "mlp", "rung": [2, 64], "input_shape": []}
+            message = "mirrored is for images with a target each"
+        with pytest.raises(ValueError, match=f"^{message}"):
+            unpack_model(header, arrays)
 
 
 def test_a_rung_is_chosen_where_none_is_named(data: tuple[Task, Bank]) -> None:

@@ -258,7 +258,7 @@ def _levers(task: Task, start: Start, open_knobs: tuple[str, ...]) -> tuple[str,
     """What the programs of a run have to contain."""
     useful = tuple(name for name in open_knobs if knobs.meaningful(name, task))
     levers = levers_of(start.settings, useful)
-    if task.mirrored and "augmentation" in levers:
+    if task.mirrored:
         levers = (*levers, MIRRORING)
     if start.robust_epsilon:
         levers = (*levers, ROBUST)

@@ -18,6 +18,7 @@ from rlagent_envs.models.activations import ACTIVATIONS
 from rlagent_envs.tasks.box_target import BoxTarget
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.task import Kind, Split, Task
+from rlagent_envs.training.augmentation import MIRRORING
 from rlagent_envs.training.evaluation import judged
 from rlagent_envs.training.loop import Live
 
@@ -104,6 +105,7 @@ class Model:
     input_shape: tuple[int, ...] = ()  # of an example; see rlagent_envs/forms.py
     vocabularies: tuple[int, ...] = ()  # of the whole numbers in an example; (): quantities
     target_shape: tuple[int, ...] = ()  # of an example's targets; (): one
+    mirrored: bool = False  # an image's outputs are the mean of its own and its mirror image's
 
     @property
     def shape(self) -> ShapeClass:
@@ -118,6 +120,7 @@ class Model:
             input_shape=self.input_shape,
             vocabularies=self.vocabularies,
             target_shape=self.target_shape,
+            levers=(MIRRORING,) if self.mirrored else (),
         )
 
     @property
@@ -226,6 +229,7 @@ def model_of(task: Task, shape: ShapeClass, live: Live, activation: float) -> Mo
         input_shape=task.input_shape,
         vocabularies=task.vocabularies,
         target_shape=task.target_shape,
+        mirrored=task.mirrored,
     )
 
 
@@ -238,10 +242,34 @@ def _forward(
     shape: ShapeClass, activation: str, params: Any, model_state: Any, x: jax.Array
 ) -> jax.Array:
     number = None if activation == "relu" else jnp.float32(ACTIVATIONS.index(activation))
-    outputs, _ = FAMILIES[shape.family].apply(
-        shape, params, model_state, x, jnp.float32(0.0), None, number, None
-    )
-    return outputs
+    return network_outputs(shape, number, params, model_state, x)
+
+
+def network_outputs(
+    shape: ShapeClass, activation: jax.Array | None, params: Any, model_state: Any, x: jax.Array
+) -> jax.Array:
+    """What a trained network says of preprocessed rows, `[rows, *targets, outputs]`.
+
+    Where a mirror image has the same target, the mean of what it says of both.
+
+    Args:
+        shape: the shapes, with the lever `MIRRORING` if so.
+        activation: number of the activation, `[]`; None: ReLU.
+        params: the weights.
+        model_state: what belongs to them.
+        x: `[rows, features]`.
+    """
+
+    def said(x: jax.Array) -> jax.Array:
+        outputs, _ = FAMILIES[shape.family].apply(
+            shape, params, model_state, x, jnp.float32(0.0), None, activation, None
+        )
+        return outputs
+
+    if MIRRORING not in shape.levers:
+        return said(x)
+    images = x.reshape(len(x), *shape.input_shape)
+    return (said(x) + said(images[:, :, ::-1].reshape(x.shape))) / 2
 
 
 def log_softmax(raw: np.ndarray) -> np.ndarray:

@@ -78,6 +78,8 @@ def pack_model(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     for name in SHAPES:
         if getattr(model, name):
             header[name] = list(getattr(model, name))
+    if model.mirrored:
+        header["mirrored"] = True
     return header, _named(model.params, model.model_state)
 
 
@@ -91,6 +93,7 @@ def unpack_model(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
     activation = str(entry.get("activation", "relu"))
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}; there are: {', '.join(ACTIVATIONS)}")
+    mirrored = _mirrored(entry, shape)
     params, model_state = _weights(shape, arrays)
     return Model(
         str(entry["task"]),
@@ -106,7 +109,18 @@ def unpack_model(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         shape.input_shape,
         shape.vocabularies,
         shape.target_shape,
+        mirrored,
     )
+
+
+def _mirrored(entry: dict[str, Any], shape: ShapeClass) -> bool:
+    """Whether images are looked at from both sides; ValueError if there are none to mirror."""
+    mirrored = entry.get("mirrored", False)
+    if not isinstance(mirrored, bool):
+        raise ValueError(f"mirrored is {mirrored!r}; it must be true or false")
+    if mirrored and (shape.form != "image" or shape.target_shape):
+        raise ValueError("mirrored is for images with a target each")
+    return mirrored
 
 
 def _shape_of(entry: dict[str, Any]) -> ShapeClass:

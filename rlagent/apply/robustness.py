@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlagent.apply.ensembles.ensemble import Combination, Ensemble
-from rlagent.apply.model import Model, Predictor
+from rlagent.apply.model import Model, Predictor, network_outputs
 from rlagent_envs import draws
-from rlagent_envs.models import FAMILIES, ShapeClass
+from rlagent_envs.models import ShapeClass
 from rlagent_envs.models.activations import ACTIVATIONS
 from rlagent_envs.settings import HIGH
 from rlagent_envs.training import losses
@@ -110,15 +110,15 @@ def _attacked(
 ) -> tuple[jax.Array, jax.Array]:
     """The outputs `[rows, *targets, outputs]` and losses `[rows]` that are worst for each row."""
     kind, used = shapes[0].kind, jnp.ones(shapes[0].outputs)
-    no_dropout = jnp.float32(0.0)
+    no_smoothing = jnp.float32(0.0)
 
     def judge(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         raws = [
-            FAMILIES[shape.family].apply(shape, *network, x, no_dropout, None, activation)[0]
+            network_outputs(shape, activation, *network, x)
             for shape, network, activation in zip(shapes, networks, activations, strict=True)
         ]
         outputs = _together(jnp.stack(raws), weights, kind, combination)
-        _, plain = losses.example_losses(kind, outputs, y, used, no_dropout)
+        _, plain = losses.example_losses(kind, outputs, y, used, no_smoothing)
         return outputs, plain
 
     def one(number: jax.Array, worst: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

@@ -153,8 +153,9 @@ def tune(
         streamed: `x` is an array on disk, `np.load("x.npy", mmap_mode="r")`, and its rows to train
             on stay there and are read in time; where None, if they would take more than 2 GiB. So
             do the examples of a `grain.MapDataset`.
-        mirrored: images keep their target when they are mirrored left to right, so that the
-            augmentation may do it: photographs do, digits and letters do not.
+        mirrored: images keep their target when they are mirrored left to right: photographs do,
+            digits and letters do not. Then half of the images that are learned from are mirrored,
+            and a prediction is the mean of what is said of an image and of its mirror image.
         valid: what to validate on: a file or folder, `(x, y)`, or data of grain. Where None, rows
             of the data.
         target: the column to predict, of a table or a DataFrame; of a .npy file, that of the

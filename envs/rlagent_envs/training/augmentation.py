@@ -24,7 +24,6 @@ HOLE = 0.5  # side of the square that is cut out, of the image's
 BRIGHTNESS, CONTRAST = 0.5, 0.5  # in standard deviations of the inputs; share
 NOISE, MASKED, SWAPPED = 0.3, 0.2, 0.2  # standard deviations; shares of the columns
 HIDDEN = 0.3  # share of the tokens
-MIRRORED = 0.5  # share of the images, from a magnitude of MIRRORED on; of smaller ones that much
 
 MIRRORING = "mirroring"  # among the levers of a program: a mirrored image keeps its target
 
@@ -44,8 +43,7 @@ def augment(
     and lose a square. Rows of a table get noise, lose columns (which become the mean), and take
     columns from another row of the batch; numbered categories get no noise, and become unknown
     where they are lost. Sequences: see `augment_sequences`. Some tokens are hidden; columns behind
-    them are changed as a row. Images are mirrored only where the user says that it keeps the
-    target; where each pixel has a target, only their light changes.
+    them are changed as a row. Where each pixel has a target, only the light of images changes.
 
     Args:
         x: standardised, `[batch, features]`.
@@ -61,8 +59,6 @@ def augment(
     def changed() -> jax.Array:
         if shape.form == "image":
             images = x.reshape(len(x), *shape.input_shape)
-            if MIRRORING in shape.levers:
-                images = _mirror(images, magnitude, start)
             if shape.target_shape:  # what moves pixels would have to move their targets
                 return _lit(images, magnitude, _signed(len(x), start)).reshape(x.shape)
             return _augment_images(images, magnitude, start).reshape(x.shape)
@@ -83,6 +79,13 @@ def augment(
     return jax.lax.cond(magnitude > 0, changed, lambda: x)
 
 
+def mirror(x: jax.Array, start: jax.Array, input_shape: tuple[int, ...]) -> jax.Array:
+    """Images `[batch, features]`, each with probability 1/2 mirrored left to right."""
+    images = x.reshape(len(x), *input_shape)
+    chosen = draws.uniform(start, (len(x), 1, 1, 1)) < 0.5
+    return jnp.where(chosen, images[:, :, ::-1], images).reshape(x.shape)
+
+
 def _hide_tokens(x: jax.Array, magnitude: jax.Array, start: jax.Array) -> jax.Array:
     hidden = draws.uniform(_of(start, 0), x.shape) < HIDDEN * magnitude
     return jnp.where(hidden & (x > 0), float(UNKNOWN), x)
@@ -101,12 +104,6 @@ def _augment_rows(
     masked = jnp.where(chance > 1.0 - MASKED * magnitude, 0.0, swapped)
     # Padding stays zero, so that its weights do.
     return jnp.where((jnp.arange(x.shape[1]) < features)[None, :], masked, 0.0)
-
-
-def _mirror(x: jax.Array, magnitude: jax.Array, start: jax.Array) -> jax.Array:
-    """Some of the images mirrored, left to right."""
-    chosen = draws.uniform(_of(start, 1), (len(x),)) < jnp.minimum(magnitude, MIRRORED)
-    return jnp.where(chosen[:, None, None, None], x[:, :, ::-1], x)
 
 
 def _augment_images(x: jax.Array, magnitude: jax.Array, start: jax.Array) -> jax.Array:

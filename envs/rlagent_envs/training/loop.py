@@ -14,13 +14,13 @@ from rlagent_envs import draws
 from rlagent_envs.models import FAMILIES, ShapeClass
 from rlagent_envs.settings import Settings
 from rlagent_envs.training import adversarial, losses, regularization
-from rlagent_envs.training.augmentation import augment, mix
+from rlagent_envs.training.augmentation import MIRRORING, augment, mirror, mix
 from rlagent_envs.training.bank import Bank
 from rlagent_envs.training.optimizer import optimizer_of
 from rlagent_envs.training.schedules import Schedule, multiplier
 
 # What the draws of an update are for.
-BATCH, DROPOUT, AUGMENTATION, MIXING, ATTACK = range(5)
+BATCH, DROPOUT, AUGMENTATION, MIXING, ATTACK, MIRRORED = range(6)
 
 
 # (params, params after the update, gradients, first moment before it, second moment after it)
@@ -211,6 +211,8 @@ def draw_examples(
     mixture, offset = None, None
     if bank.train_offset is not None:
         offset = bank.train_offset[_drawn(shape, bank, slot, key, update)]
+    if MIRRORING in shape.levers:
+        x = mirror(x, draws.stream(key, update, MIRRORED), shape.input_shape)
     if "augmentation" in shape.levers:
         start = draws.stream(key, update, AUGMENTATION)
         x = augment(x, settings.augmentation, start, shape, bank.features[slot])
