@@ -32,9 +32,9 @@ def grow(generator: np.random.Generator, shape: ShapeClass, live: Live, rung: Ru
         ValueError: if `rung` is neither wider nor deeper by one level.
     """
     family = FAMILIES[shape.family]
-    params, first, second = (
+    params, first, second, state = (
         jax.tree.map(np.asarray, tree)
-        for tree in (live.params, live.optimizer.first, live.optimizer.second)
+        for tree in (live.params, live.optimizer.first, live.optimizer.second, live.model_state)
     )
     overall = _mean(jax.tree.leaves(second))
     again = copy.deepcopy(generator)  # a running mean of the weights gets the same new ones
@@ -43,16 +43,18 @@ def grow(generator: np.random.Generator, shape: ShapeClass, live: Live, rung: Ru
         grown, new = family.widen(generator, params, rung.width)
         average = family.widen(again, average, rung.width)[0] if average else average
         first, second = (family.widen(None, moment, rung.width)[0] for moment in (first, second))
+        state = family.carry(lambda tree: family.widen(None, tree, rung.width)[0], params, state)
     elif rung == family.deeper(shape.rung):
         grown, new = family.deepen(params)
         average = family.deepen(average)[0] if average else average
         first, second = (family.deepen(moment)[0] for moment in (first, second))
+        state = family.carry(lambda tree: family.deepen(tree)[0], params, state)
     else:
         raise ValueError(f"rung {rung} is not one level wider or deeper than {shape.rung}")
     first = jax.tree.map(lambda m, is_new: np.where(is_new, np.float32(0.0), m), first, new)
     second = jax.tree.map(partial(_with_mean, overall), second, new)
     optimizer = live.optimizer.replace(first=first, second=second)
-    return live.replace(params=grown, optimizer=optimizer, average=average)
+    return live.replace(params=grown, model_state=state, optimizer=optimizer, average=average)
 
 
 def shrink(shape: ShapeClass, live: Live, rung: Rung) -> Live:
@@ -71,14 +73,23 @@ def shrink(shape: ShapeClass, live: Live, rung: Rung) -> Live:
     family = FAMILIES[shape.family]
     if rung != family.narrower(shape.rung):
         raise ValueError(f"rung {rung} is not one level narrower than {shape.rung}")
-    params, first, second, average = (
+    params, first, second, average, state = (
         jax.tree.map(np.asarray, tree)
-        for tree in (live.params, live.optimizer.first, live.optimizer.second, live.average)
+        for tree in (
+            live.params,
+            live.optimizer.first,
+            live.optimizer.second,
+            live.average,
+            live.model_state,
+        )
     )
     pick = family.narrow(params, rung.width)
+    state = family.carry(pick, params, state)
     optimizer = live.optimizer.replace(first=pick(first), second=pick(second))
     average = pick(average) if average else average
-    return live.replace(params=pick(params), optimizer=optimizer, average=average)
+    return live.replace(
+        params=pick(params), model_state=state, optimizer=optimizer, average=average
+    )
 
 
 def _with_mean(overall: np.float32, second: np.ndarray, is_new: np.ndarray) -> np.ndarray:

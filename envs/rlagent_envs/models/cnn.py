@@ -1,6 +1,6 @@
 """A residual convolutional network: 4 depths x 4 widths, for images of any size from 4 x 4 up.
 
-What residual.py describes, over the rows and columns of an image. Images of more than 16 pixels are
+What residual.py describes, over the rows and columns of an image, with batch normalisation. Images of more than 16 pixels are
 halved before the first block. Then come up to three stages, each with half the pixels along a side
 of the one before, so that all cost about the same.
 """
@@ -15,7 +15,16 @@ import numpy as np
 from rlagent_envs.models import residual, residual_edits
 from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
-from rlagent_envs.models.residual import SIDE, Layers, entered, halved, outputs_of, through
+from rlagent_envs.models.residual import (
+    SIDE,
+    BatchNormalisation,
+    Layers,
+    entered,
+    halved,
+    outputs_of,
+    through,
+    unseen,
+)
 
 LEAST_HALVED = 6  # shortest side that is halved behind a stage
 MOST_STAGES = 3
@@ -24,8 +33,8 @@ LARGEST_BLOCK = 16  # images are halved until their shorter side is at most that
 
 def init(
     generator: np.random.Generator, shape: ShapeClass, features: int
-) -> tuple[Layers, tuple[()]]:
-    """New weights, and an empty model state; see `residual.init`.
+) -> tuple[Layers, Layers]:
+    """New weights, and statistics that have seen nothing; see `residual.init`.
 
     Args:
         generator: draws the weights.
@@ -34,28 +43,30 @@ def init(
     """
     stages = len(stage_sizes(shape.input_shape))
     channels = shape.input_shape[2]
-    return residual.init(generator, 2, channels, shape.rung, shape.outputs, stages), ()
+    params = residual.init(generator, 2, channels, shape.rung, shape.outputs, stages)
+    return params, unseen(params)
 
 
 def apply(
     shape: ShapeClass,
     params: Layers,
-    model_state: tuple[()],
+    model_state: Layers,
     x: jax.Array,
     dropout: jax.Array,
     start: jax.Array | None,
     activation: jax.Array | None = None,
     stochastic_depth: jax.Array | None = None,
-) -> tuple[jax.Array, tuple[()]]:
-    """The outputs `[batch, outputs]` for inputs `[batch, features]`.
+) -> tuple[jax.Array, Layers]:
+    """The outputs `[batch, outputs]` for inputs `[batch, features]`, and the statistics.
 
     Args:
         shape: the shapes.
         params: the layers.
-        model_state: empty: this family has no state.
+        model_state: what batch normalisation has seen, as `residual.statistics_of` has it.
         x: the inputs, rows of `shape.input_shape`.
         dropout: share of the means over the pixels to drop, `[]`.
-        start: of the random numbers; None: as in evaluation, there are none.
+        start: of the random numbers; None: as in evaluation, there are none, and normalisation is
+            by what has been seen.
         activation: number of the activation, `[]`; None: ReLU.
         stochastic_depth: share of the examples for which the last block is skipped, `[]`; see
             `residual.through`.
@@ -63,16 +74,20 @@ def apply(
     images = x.reshape(len(x), *shape.input_shape)
     halvings = _halvings(shape.input_shape)
     activate = relu if activation is None else partial(chosen, activation)
+    normalise = BatchNormalisation(model_state, training=start is not None)
     total, done = shape.rung.depth * len(params.stages), 0
     for number, stage in enumerate(params.stages):
         if number:
             images = halved(images)
-        images = entered(images, stage, activate)
+        images = entered(images, stage, activate, normalise)
         for _ in range(0 if number else halvings):
             images = halved(images)
-        images = through(images, stage.blocks, activate, start, stochastic_depth, done, total)
+        images = through(
+            images, stage.blocks, activate, start, stochastic_depth, done, total, normalise
+        )
         done += len(stage.blocks)
-    return outputs_of(params, images, activate, dropout, start), model_state
+    outputs = outputs_of(params, images, activate, dropout, start, normalise)
+    return outputs, normalise.after()
 
 
 def stage_sizes(input_shape: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -125,4 +140,5 @@ CNN = Family(
     widen=residual_edits.widen,
     deepen=residual_edits.deepen,
     narrow=residual_edits.narrow,
+    carry=residual_edits.carry,
 )

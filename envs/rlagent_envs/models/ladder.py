@@ -91,6 +91,10 @@ class Family:
     # (params, new width) -> picks the units that are kept out of any tree of the form of params
     narrow: Callable[[Params, int], Callable[[Any], Any]]
     default: Rung  # of a run that names none
+    # (edit of what has the form of params, params, model state) -> model state behind that edit
+    carry: Callable[[Callable[[Any], Any], Params, ModelState], ModelState] = (
+        lambda edit, params, model_state: model_state
+    )
     reads: tuple[Form, ...] = ("table",)  # what its examples may be made of
     target_axes: tuple[int, ...] = (0,)  # how many axes an example's targets may have
     residual: bool = False  # it has residual blocks, which stochastic depth can skip

@@ -25,15 +25,24 @@ from rlagent_envs.models.mlp import Dense
 # their own and leave the old ones as they are.
 GROUP = 8
 SIDE = 3  # of a kernel
+BATCH_SHARE = 0.1  # that the last batch has in what batch normalisation has seen
 EPSILON = 1e-5
 
 
 class Norm(NamedTuple):
-    """Normalisation by groups of channels."""
+    """Of a normalisation, by groups of channels or by batches."""
 
     # Added to 1, so that weight decay draws a channel to its normal strength instead of to nothing.
     scale: Any  # [channels], float32
     bias: Any  # [channels], float32
+
+
+class Statistics(NamedTuple):
+    """What batch normalisation has seen of each channel; all zeros where it has seen nothing."""
+
+    weight: Any  # [channels], float32: of the batches so far, from 0 to 1
+    mean: Any  # [channels], float32
+    variance: Any  # [channels], float32
 
 
 class Block(NamedTuple):
@@ -102,9 +111,96 @@ def stage_width(width: int, number: int) -> int:
     return width << number
 
 
-def entered(x: jax.Array, stage: Stage, activate: Callable[[jax.Array], jax.Array]) -> jax.Array:
+def statistics_of(layers: Layers) -> Layers:
+    """The same form with what stands for norms alone; None where a kernel is."""
+    stages = tuple(
+        Stage(None, stage.norm, tuple(Block(None, block.norm, None) for block in stage.blocks))
+        for stage in layers.stages
+    )
+    return Layers(stages, layers.norm, Dense(None, None))
+
+
+def with_statistics(layers: Layers, statistics: Layers) -> Layers:
+    """The layers with statistics, as `statistics_of` gives them, in the places of their norms."""
+    stages = tuple(
+        stage._replace(
+            norm=seen.norm,
+            blocks=tuple(
+                block._replace(norm=of_block.norm)
+                for block, of_block in zip(stage.blocks, seen.blocks, strict=True)
+            ),
+        )
+        for stage, seen in zip(layers.stages, statistics.stages, strict=True)
+    )
+    return Layers(stages, statistics.norm, layers.last)
+
+
+def unseen(layers: Layers) -> Layers:
+    """The statistics of a network that has seen no batch."""
+
+    def none(norm: Norm) -> Statistics:
+        return Statistics(*(np.zeros_like(norm.scale) for _ in Statistics._fields))
+
+    return jax.tree.map(none, statistics_of(layers), is_leaf=lambda part: isinstance(part, Norm))
+
+
+Normalise = Callable[[jax.Array, Norm], jax.Array]
+
+
+class BatchNormalisation:
+    """Batch normalisation by the statistics of a network, whose norms it meets in their order.
+
+    Args:
+        statistics: as `statistics_of` has them.
+        training: by the batch itself, which is added to what has been seen; else by that.
+
+    Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithm 1 and 2.
+    """
+
+    def __init__(self, statistics: Layers, training: bool) -> None:
+        seen, self._form = jax.tree.flatten(
+            statistics, is_leaf=lambda part: isinstance(part, Statistics)
+        )
+        self._seen = iter(seen)
+        self._after: list[Statistics] = []
+        self._training = training
+
+    def __call__(self, x: jax.Array, norm: Norm) -> jax.Array:
+        """Each channel of `[batch, ..., channels]` at mean 0, variance 1, then scaled and moved."""
+        seen = next(self._seen)
+        if self._training:
+            axes = tuple(range(x.ndim - 1))
+            mean = jnp.mean(x, axis=axes)
+            variance = jnp.maximum(jnp.mean(jnp.square(x), axis=axes) - jnp.square(mean), 0.0)
+            weight = seen.weight + BATCH_SHARE * (1.0 - seen.weight)
+            # The mean of all batches so far with weights that fall, the first one's included.
+            share = BATCH_SHARE / weight
+            after = Statistics(
+                weight,
+                seen.mean + share * (mean - seen.mean),
+                seen.variance + share * (variance - seen.variance),
+            )
+        else:
+            mean, variance, after = seen.mean, jnp.where(seen.weight > 0, seen.variance, 1.0), seen
+        self._after.append(after)
+        scale = jax.lax.rsqrt(variance + EPSILON) * (1.0 + norm.scale)
+        of_channels = (*[1] * (x.ndim - 1), x.shape[-1])
+        return x * scale.reshape(of_channels) + (norm.bias - mean * scale).reshape(of_channels)
+
+    def after(self) -> Layers:
+        """The statistics behind the batch."""
+        made: Layers = jax.tree.unflatten(self._form, self._after)
+        return made
+
+
+def entered(
+    x: jax.Array,
+    stage: Stage,
+    activate: Callable[[jax.Array], jax.Array],
+    normalise: Normalise | None = None,
+) -> jax.Array:
     """The positions `[batch, ..., channels of the stage]` before its blocks."""
-    return activate(normalised(convolution(x, stage.enter), stage.norm))
+    return activate((normalise or normalised)(convolution(x, stage.enter), stage.norm))
 
 
 def outputs_of(
@@ -113,6 +209,7 @@ def outputs_of(
     activate: Callable[[jax.Array], jax.Array],
     dropout: jax.Array,
     start: jax.Array | None,
+    normalise: Normalise | None = None,
 ) -> jax.Array:
     """The outputs `[batch, outputs]` of what the last stage gives.
 
@@ -122,8 +219,10 @@ def outputs_of(
         activate: the activation.
         dropout: share of the means over the positions to drop, `[]`.
         start: of the random numbers that choose what is dropped, `[]`, uint32; None: nothing is.
+        normalise: how; None: by groups.
     """
-    means = jnp.mean(activate(normalised(x, params.norm)), axis=_positions(x))
+    x = activate((normalise or normalised)(x, params.norm))
+    means = jnp.mean(x, axis=_positions(x))
     if start is not None:
         means = dropped(means, dropout, start)
     return means @ params.last.kernel + params.last.bias[None, :]
@@ -134,6 +233,7 @@ def added(
     block: Block,
     activate: Callable[[jax.Array], jax.Array],
     factors: jax.Array | None = None,
+    normalise: Normalise | None = None,
 ) -> jax.Array:
     """What a block adds to the positions.
 
@@ -142,8 +242,9 @@ def added(
         block: the block.
         activate: the activation.
         factors: by which it is multiplied for each example, `[batch]`; None: by 1.
+        normalise: how; None: by groups.
     """
-    inner = activate(normalised(convolution(x, block.first), block.norm))
+    inner = activate((normalise or normalised)(convolution(x, block.first), block.norm))
     made = convolution(inner, block.second)
     if factors is None:
         return made
@@ -195,6 +296,7 @@ def through(
     stochastic_depth: jax.Array | None,
     before: int = 0,
     total: int | None = None,
+    normalise: Normalise | None = None,
 ) -> jax.Array:
     """The positions `[batch, ..., channels]` after blocks that leave their number as it is.
 
@@ -211,6 +313,7 @@ def through(
             others in proportion to their depth. None: none is.
         before: blocks of the network before these.
         total: blocks of the network; None: these are all.
+        normalise: how; None: by groups.
     """
     total = len(blocks) if total is None else total
     for number, block in enumerate(blocks, before + 1):
@@ -218,7 +321,7 @@ def through(
         if start is not None and stochastic_depth is not None:
             skipped = stochastic_depth * (number / total)
             factors = survival(len(x), skipped, start + np.uint32(number))
-        x = x + added(x, block, activate, factors)
+        x = x + added(x, block, activate, factors, normalise)
     return x
 
 

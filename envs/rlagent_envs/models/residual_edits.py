@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -17,10 +17,14 @@ from rlagent_envs.models.residual import (
     Layers,
     Norm,
     Stage,
+    Statistics,
     draw_kernel,
-    fresh_norm,
     stage_width,
+    statistics_of,
+    with_statistics,
 )
+
+Vectors = TypeVar("Vectors", Norm, Statistics)
 
 
 def widen(
@@ -92,7 +96,8 @@ def deepen(params: Layers) -> tuple[Layers, Layers]:
         width = np.shape(stage.enter)[-1]
         identity = np.zeros((*np.shape(stage.enter)[:-2], width, width), np.float32)
         identity[(SIDE // 2,) * (identity.ndim - 2)] = np.eye(width, dtype=np.float32)
-        added = Block(identity, fresh_norm(width), np.zeros_like(identity))
+        fresh = type(stage.norm)(*(np.zeros(width, np.float32) for _ in stage.norm))
+        added = Block(identity, fresh, np.zeros_like(identity))
         stages.append(stage._replace(blocks=(*stage.blocks, added)))
         is_new = jax.tree.map(lambda leaf: np.ones(np.shape(leaf), bool), added)
         old = _of_old(stage)
@@ -158,8 +163,8 @@ def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
         for number, stage in enumerate(params.stages)
     ]
 
-    def norm(layer: Norm, channels: np.ndarray) -> Norm:
-        return Norm(layer.scale[channels], layer.bias[channels])
+    def norm(layer: Vectors, channels: np.ndarray) -> Vectors:
+        return type(layer)(*(leaf[channels] for leaf in layer))
 
     def pick(layers: Layers) -> Layers:
         stages = []
@@ -182,6 +187,16 @@ def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
     return pick
 
 
-def _longer(more: int, norm: Norm) -> Norm:
-    zeros = np.zeros(more, np.float32)
-    return Norm(np.concatenate([norm.scale, zeros]), np.concatenate([norm.bias, zeros]))
+def carry(edit: Callable[[Layers], Layers], params: Layers, statistics: Layers) -> Layers:
+    """What batch normalisation has seen, behind an edit of the params.
+
+    Args:
+        edit: of what has the form of the params; new numbers are zeros, as of channels unseen.
+        params: before it.
+        statistics: before it, as `residual.statistics_of` has them.
+    """
+    return statistics_of(edit(with_statistics(params, statistics)))
+
+
+def _longer(more: int, norm: Vectors) -> Vectors:
+    return type(norm)(*(np.concatenate([leaf, np.zeros(more, np.float32)]) for leaf in norm))
