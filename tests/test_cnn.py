@@ -40,6 +40,7 @@ from rlagent_envs.models.residual import (
     added,
     statistics_of,
     through,
+    unseen,
 )
 from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.tasks import from_arrays, load_task
@@ -272,25 +273,26 @@ def test_what_normalisation_has_seen_is_a_mean_of_the_batches() -> None:
     generator = np.random.default_rng(0)
     batches = generator.normal(3.0, 2.0, (5, 6, 4, 4, 8)).astype(np.float32)
     norm = Norm(np.zeros(8, np.float32), np.zeros(8, np.float32))
-    seen = Layers((), Statistics(*np.zeros((3, 8), np.float32)), Dense(None, None))
+    seen = unseen(Layers((), norm, Dense(None, None)))
     before = BatchNormalisation(seen, training=False)
     # What is new, as behind an edit, is left as it is.
     made = before(jnp.asarray(batches[0]), norm)
     np.testing.assert_allclose(made, batches[0], rtol=1e-4)
     for images in batches:
         normalise = BatchNormalisation(seen, training=True)
-        made = np.asarray(normalise(jnp.asarray(images), norm))
-        np.testing.assert_allclose(made.mean(axis=(0, 1, 2)), 0.0, atol=1e-5)
-        np.testing.assert_allclose(made.std(axis=(0, 1, 2)), 1.0, rtol=1e-4)
+        of_batch = np.asarray(normalise(jnp.asarray(images), norm))
+        np.testing.assert_allclose(of_batch.mean(axis=(0, 1, 2)), 0.0, atol=1e-5)
+        np.testing.assert_allclose(of_batch.std(axis=(0, 1, 2)), 1.0, rtol=1e-4)
         seen = normalise.after()
+    (told,) = statistics_in(seen)
     weights = 0.1 * 0.9 ** np.arange(4, -1, -1)
-    for told, of_batches in (
-        (seen.norm.mean, batches.mean(axis=(1, 2, 3))),
-        (seen.norm.variance, batches.var(axis=(1, 2, 3))),
+    for kept, of_batches in (
+        (told.mean, batches.mean(axis=(1, 2, 3))),
+        (told.variance, batches.var(axis=(1, 2, 3))),
     ):
         expected = np.average(of_batches, axis=0, weights=weights)
-        np.testing.assert_allclose(told, expected, rtol=1e-4)
-    np.testing.assert_allclose(seen.norm.weight, weights.sum(), rtol=1e-5)
+        np.testing.assert_allclose(kept, expected, rtol=1e-4)
+    np.testing.assert_allclose(told.weight, weights.sum(), rtol=1e-5)
 
 
 def test_operations_are_counted_one_by_one() -> None:
@@ -459,7 +461,8 @@ def test_any_way_up_the_ladder_keeps_the_outputs(way: str) -> None:
         live = grow(np.random.default_rng(number), shape, live, rung)
         shape = replace(shape, rung=rung)
         native, fresh = CNN.init(np.random.default_rng(0), shape, shape.features)
-        jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), live.model_state, fresh)
+        for one, form in zip(*map(jax.tree.leaves, (live.model_state, fresh)), strict=True):
+            assert (one.shape, one.dtype) == (form.shape, form.dtype)
         state = live.optimizer
         for tree in (live.params, live.average, state.first, state.second):
             jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), tree, native)

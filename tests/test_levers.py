@@ -287,10 +287,16 @@ def test_a_small_shift_of_an_image_moves_its_pixels() -> None:
     image = np.zeros((1, 9, 9, 1), np.float32)
     image[0, 4, 4] = 1.0
     rows, columns = jnp.meshgrid(jnp.arange(9.0), jnp.arange(9.0), indexing="ij")
-    moved = augmentation._sampled(jnp.asarray(image), rows[None] + 1.0, columns[None] - 0.5)
+    image[0, 0, 8] = 2.0
+    moved = augmentation._sampled(jnp.asarray(image), rows[None] + 1.0, columns[None] - 1.7)
     expected = np.zeros((9, 9))
-    expected[3, 4:6] = 0.5  # looked for one below and half a pixel to the left
-    np.testing.assert_allclose(moved[0, :, :, 0], expected, atol=1e-6)
+    expected[3, 6] = 1.0  # looked for one below and two to the left
+    np.testing.assert_array_equal(moved[0, :, :, 0], expected)
+    moved = augmentation._sampled(jnp.asarray(image), rows[None] - 1.0, columns[None] + 2.0)
+    expected = np.zeros((9, 9))
+    expected[5, 2] = 1.0
+    expected[0:2, 6:9] = 2.0  # outside of an image its edge goes on
+    np.testing.assert_array_equal(moved[0, :, :, 0], expected)
 
 
 @given(st.floats(0.0, 1.0, width=32), st.floats(0.0, 1.0, width=32), st.integers(0, 2**32 - 1))

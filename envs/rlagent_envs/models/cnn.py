@@ -1,8 +1,8 @@
 """A residual convolutional network: 4 depths x 4 widths, for images of any size from 4 x 4 up.
 
-What residual.py describes, over the rows and columns of an image, with batch normalisation. Images of more than 16 pixels are
-halved before the first block. Then come up to three stages, each with half the pixels along a side
-of the one before, so that all cost about the same.
+What residual.py describes, over the rows and columns of an image, with batch normalisation. Images
+of more than 16 pixels are halved before the first block. Then come up to three stages, each with
+half the pixels along a side of the one before, so that all cost about the same.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ MOST_STAGES = 3
 LARGEST_BLOCK = 16  # images are halved until their shorter side is at most that
 
 
-def init(
-    generator: np.random.Generator, shape: ShapeClass, features: int
-) -> tuple[Layers, Layers]:
+def init(generator: np.random.Generator, shape: ShapeClass, features: int) -> tuple[Layers, Layers]:
     """New weights, and statistics that have seen nothing; see `residual.init`.
 
     Args:

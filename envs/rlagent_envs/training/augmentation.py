@@ -144,7 +144,7 @@ def _sampled(x: jax.Array, down: jax.Array, right: jax.Array) -> jax.Array:
     """The pixels that are nearest to some places; outside of an image its edge goes on.
 
     Not a mean of the pixels around, which would blur nearly every image that is learned from, and
-    none of those that are judged: `scripts/augmentation.py`.
+    none of those that are judged: `scripts/photos.py`.
 
     Args:
         x: `[batch, height, width, channels]`.
