@@ -48,7 +48,7 @@ class TorchBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.norm = nn.GroupNorm(width // residual.GROUP, width)
+        self.norm = nn.BatchNorm2d(width)
         self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -62,7 +62,7 @@ class TorchStage(nn.Module):
     def __init__(self, channels: int, width: int, depth: int, halvings: int) -> None:
         super().__init__()
         self.enter = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-        self.norm = nn.GroupNorm(width // residual.GROUP, width)
+        self.norm = nn.BatchNorm2d(width)
         self.halvings = halvings
         self.blocks = nn.Sequential(*[TorchBlock(width) for _ in range(depth)])
 
@@ -92,7 +92,7 @@ class TorchNetwork(nn.Module):
             stages.append(TorchStage(channels, width, rung.depth, 0 if number else halvings))
             channels = width
         self.stages = nn.Sequential(*stages)
-        self.norm = nn.GroupNorm(channels // residual.GROUP, channels)
+        self.norm = nn.BatchNorm2d(channels)
         self.last = nn.Linear(channels, CLASSES)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -104,19 +104,20 @@ class TorchNetwork(nn.Module):
 
 def in_jax(shape: ShapeClass, updates: int, by: Any, x: Any, y: Any, *, unrolled: bool) -> Run:
     """Some updates as one program, with a loop in it or without."""
-    params, _ = CNN.init(np.random.default_rng(0), shape, shape.features)
+    params, unseen = CNN.init(np.random.default_rng(0), shape, shape.features)
     settings = Settings(*map(jnp.float32, DEFAULT))
-    zero = jnp.float32(0.0)
+    zero, start = jnp.float32(0.0), jnp.uint32(0)
 
-    def loss(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
-        outputs, _ = CNN.apply(shape, params, (), x, zero, None, None, None)
+    def loss(params: Any, seen: Any, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Any]:
+        outputs, seen = CNN.apply(shape, params, seen, x, zero, start, None, None)
         log_p = jax.nn.log_softmax(outputs)
-        return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1))
+        return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1)), seen
 
     def one(x: jax.Array, y: jax.Array, number: Any, carry: Any) -> Any:
-        params, state = carry
-        gradients = jax.grad(loss)(params, x[number], y[number])
-        return adamw.update(gradients, state, params, settings, settings.learning_rate)
+        params, state, seen = carry
+        gradients, seen = jax.grad(loss, has_aux=True)(params, seen, x[number], y[number])
+        rate = settings.learning_rate
+        return *adamw.update(gradients, state, params, settings, rate), seen
 
     @jax.jit
     def train(carry: Any, x: jax.Array, y: jax.Array) -> Any:
@@ -126,7 +127,7 @@ def in_jax(shape: ShapeClass, updates: int, by: Any, x: Any, y: Any, *, unrolled
             carry = one(x, y, number, carry)
         return carry
 
-    carry = (params, adamw.init(params, DEFAULT.momentum))
+    carry = (params, adamw.init(params, DEFAULT.momentum), unseen)
     with mock.patch.object(residual, "convolution", by):  # read while this is traced
         jax.block_until_ready(train(carry, x, y))  # type: ignore[no-untyped-call]
     return lambda: jax.block_until_ready(train(carry, x, y))  # type: ignore[no-untyped-call]

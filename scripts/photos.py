@@ -23,7 +23,8 @@ import numpy as np
 
 import rlagent
 from rlagent_envs.models import cnn
-from rlagent_envs.models.residual import Layers, Norm, normalised
+from rlagent_envs.models.normalisation import Norm, normalised
+from rlagent_envs.models.residual import Layers
 from rlagent_envs.training import augmentation
 from scripts.figures import machine
 
@@ -34,8 +35,8 @@ MAGNITUDE = 0.2
 class GroupNormalisation:
     """The normalisation of the other residual families, in the place of that by batches."""
 
-    def __init__(self, statistics: Layers, training: bool) -> None:
-        del training
+    def __init__(self, params: Layers, statistics: Layers, training: bool) -> None:
+        del params, training
         self._statistics = statistics
 
     def __call__(self, x: jax.Array, norm: Norm) -> jax.Array:
@@ -88,7 +89,7 @@ def measure(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
         with ExitStack() as stack:
             for place in arm.instead:
                 stack.enter_context(mock.patch.object(*place))
-            jax.clear_caches()  # programs know nothing of what was put in their place
+            jax.clear_caches()  # type: ignore[no-untyped-call]  # programs know nothing of what was put in their place
             for seed in range(seeds):
                 out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
                 result = rlagent.tune(

@@ -32,11 +32,9 @@ from rlagent_envs.models import CNN, FAMILIES, Rung, ShapeClass
 from rlagent_envs.models import convolution as convolutions
 from rlagent_envs.models.convolution import by_lax, convolution, in_one_form
 from rlagent_envs.models.mlp import Dense
+from rlagent_envs.models.normalisation import BatchNormalisation, Norm, Statistics
 from rlagent_envs.models.residual import (
-    BatchNormalisation,
     Layers,
-    Norm,
-    Statistics,
     added,
     statistics_of,
     through,
@@ -273,13 +271,14 @@ def test_what_normalisation_has_seen_is_a_mean_of_the_batches() -> None:
     generator = np.random.default_rng(0)
     batches = generator.normal(3.0, 2.0, (5, 6, 4, 4, 8)).astype(np.float32)
     norm = Norm(np.zeros(8, np.float32), np.zeros(8, np.float32))
-    seen = unseen(Layers((), norm, Dense(None, None)))
-    before = BatchNormalisation(seen, training=False)
+    layers = Layers((), norm, Dense(None, None))
+    seen = unseen(layers)
+    before = BatchNormalisation(layers, seen, training=False)
     # What is new, as behind an edit, is left as it is.
     made = before(jnp.asarray(batches[0]), norm)
     np.testing.assert_allclose(made, batches[0], rtol=1e-4)
     for images in batches:
-        normalise = BatchNormalisation(seen, training=True)
+        normalise = BatchNormalisation(layers, seen, training=True)
         of_batch = np.asarray(normalise(jnp.asarray(images), norm))
         np.testing.assert_allclose(of_batch.mean(axis=(0, 1, 2)), 0.0, atol=1e-5)
         np.testing.assert_allclose(of_batch.std(axis=(0, 1, 2)), 1.0, rtol=1e-4)

@@ -29,7 +29,8 @@ from rlagent_envs.config import KNOB_NAMES
 from rlagent_envs.episode import Start
 from rlagent_envs.growth import grow, shrink
 from rlagent_envs.models import SEGMENTATION, Rung, ShapeClass
-from rlagent_envs.models.residual import Layers
+from rlagent_envs.models.normalisation import Norm, Statistics
+from rlagent_envs.models.residual import Layers, statistics_of, with_statistics
 from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks import Preprocessing, from_arrays, load_task
 from rlagent_envs.tasks.canvases import Canvases, compose, digit_canvases
@@ -96,24 +97,50 @@ def inputs(shape: ShapeClass, rows: int = 3) -> np.ndarray:
     return np.random.default_rng(1).standard_normal((rows, shape.features)).astype(np.float32)
 
 
-def outputs_of(shape: ShapeClass, params: Any, x: Any, *rest: Any) -> np.ndarray:
+def make_seen(params: Layers) -> Layers:
+    """What batch normalisation may have seen in a training."""
+    generator = np.random.default_rng(4)
+
+    def one(norm: Norm) -> Statistics:
+        mean, variance = generator.uniform(0.5, 1.5, (2, len(norm.scale))).astype(np.float32)
+        return Statistics(np.full_like(mean, 0.9), mean - 1, variance)
+
+    return jax.tree.map(one, statistics_of(params), is_leaf=lambda part: isinstance(part, Norm))
+
+
+def outputs_of(shape: ShapeClass, params: Any, seen: Any, x: Any, *rest: Any) -> np.ndarray:
     """With dropout, the start, the activation and stochastic depth, if they are given."""
     given = [ZERO, None, None, None]
     given[: len(rest)] = rest
-    outputs, _ = SEGMENTATION.apply(shape, params, (), jnp.asarray(x), *given)
+    outputs, _ = SEGMENTATION.apply(shape, params, seen, jnp.asarray(x), *given)
     return np.asarray(outputs)
 
 
 # --- another implementation: channels last, one kernel place after another, written out in order
 
 
-def plain_norm(xp: Any, x: Any, scale: Any, bias: Any) -> Any:
-    parts = []
-    for first in range(0, x.shape[3], 8):
-        part = x[..., first : first + 8]
-        mean = part.mean(axis=(1, 2, 3), keepdims=True)
-        parts.append((part - mean) / xp.sqrt(part.var(axis=(1, 2, 3), keepdims=True) + 1e-5))
-    return xp.concatenate(parts, axis=3) * (1 + scale)[None, None, None] + bias[None, None, None]
+def plain_norm(xp: Any, x: Any, norm: Any) -> Any:
+    """By the batch; norms in which what has been seen is a part, by nothing."""
+    if isinstance(norm, Norm):
+        x = (x - x.mean(axis=(0, 1, 2))[None, None, None]) / xp.sqrt(x.var(axis=(0, 1, 2)) + 1e-5)[
+            None, None, None
+        ]
+        norm = (1 + norm.scale, norm.bias)
+    scale, bias = norm
+    return x * scale[None, None, None] + bias[None, None, None]
+
+
+def with_seen(params: Layers, seen: Layers) -> Layers:
+    """The layers in evaluation: what a norm has seen is a part of its scale and bias."""
+
+    def one(part: Any, other: Any) -> Any:
+        if not isinstance(part, Norm):
+            return part
+        scale = (1 + part.scale) / np.sqrt(other.variance + 1e-5)
+        return (scale, part.bias - other.mean * scale)
+
+    together = with_statistics(params, seen)
+    return jax.tree.map(one, params, together, is_leaf=lambda part: isinstance(part, Norm))
 
 
 def plain_convolution(xp: Any, x: Any, kernel: Any) -> Any:
@@ -127,7 +154,7 @@ def plain_convolution(xp: Any, x: Any, kernel: Any) -> Any:
 
 
 def plain_block(xp: Any, x: Any, block: Any, activation: Any) -> Any:
-    inner = activation(plain_norm(xp, plain_convolution(xp, x, block.first), *block.norm))
+    inner = activation(plain_norm(xp, plain_convolution(xp, x, block.first), block.norm))
     return x + plain_convolution(xp, inner, block.second)
 
 
@@ -145,7 +172,7 @@ def plain_enlarged(x: Any, height: int, width: int) -> Any:
 def plain_network(xp: Any, params: Layers, x: Any, input_shape: Any, activation: Any) -> Any:
     (stage,) = params.stages
     x = x.reshape(-1, *input_shape)
-    x = activation(plain_norm(xp, plain_convolution(xp, x, stage.enter), *stage.norm))
+    x = activation(plain_norm(xp, plain_convolution(xp, x, stage.enter), stage.norm))
     whole, blocks = x, list(stage.blocks)
     if min(input_shape[:2]) >= 16:
         on_the_way_down, half_up, whole_up, *smallest = blocks
@@ -159,12 +186,15 @@ def plain_network(xp: Any, params: Layers, x: Any, input_shape: Any, activation:
     if min(input_shape[:2]) >= 16:
         x = plain_block(xp, half + plain_enlarged(x, *half.shape[1:3]), half_up, activation)
     x = plain_block(xp, whole + plain_enlarged(x, *whole.shape[1:3]), whole_up, activation)
-    x = activation(plain_norm(xp, x, *params.norm))
+    x = activation(plain_norm(xp, x, params.norm))
     return x @ params.last.kernel + params.last.bias[None, None, None]
 
 
-def expected_of(params: Layers, x: np.ndarray, input_shape: tuple[int, ...]) -> np.ndarray:
-    """In float64."""
+def expected_of(
+    params: Layers, seen: Layers | None, x: np.ndarray, input_shape: tuple[int, ...]
+) -> np.ndarray:
+    """In float64; by the batch where nothing has been seen."""
+    params = params if seen is None else with_seen(params, seen)
     wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
     return plain_network(np, wide, x.astype(np.float64), input_shape, lambda x: np.maximum(x, 0.0))
 
@@ -186,11 +216,12 @@ def expected_of(params: Layers, x: np.ndarray, input_shape: tuple[int, ...]) -> 
 def test_a_rung_is_a_plain_network(rung: Rung, input_shape: tuple[int, int, int]) -> None:
     shape = shape_of(rung, input_shape)
     params, x = make_params(shape), inputs(shape)
-    expected = expected_of(params, x, input_shape)
-    assert expected.shape == (3, *input_shape[:2], 3)
-    np.testing.assert_allclose(
-        outputs_of(shape, params, x), expected, rtol=1e-4, atol=5e-5 * np.abs(expected).max()
-    )
+    seen = make_seen(params)
+    for given, rest in ((seen, ()), (None, (ZERO, jnp.uint32(3)))):
+        expected = expected_of(params, given, x, input_shape)
+        assert expected.shape == (3, *input_shape[:2], 3)
+        made = outputs_of(shape, params, seen, x, *rest)
+        np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 def test_operations_are_counted_one_by_one() -> None:
@@ -247,36 +278,48 @@ def test_training_is_a_plain_loop_of_optax(data: tuple[Task, Bank]) -> None:
     )
 
 
-def test_channels_are_dropped_and_examples_skip_the_deepest_blocks() -> None:
-    rows, share = 400, 0.4
+def test_channels_are_dropped() -> None:
+    rows, share, start = 400, 0.4, jnp.uint32(3)
     shape = shape_of(Rung(1, 64), (4, 4, 1))
     params = make_params(shape)
+    seen = make_seen(params)
     x = np.repeat(inputs(shape, 1), rows, axis=0)
-    plain = outputs_of(shape, params, x[:1])[0]
     last = params.last._replace(
         kernel=np.eye(64, 3, dtype=np.float32), bias=np.zeros(3, np.float32)
     )
-    seen = params._replace(last=last)
-    whole = outputs_of(shape, seen, x[:1])[0]
-    dropped = outputs_of(shape, seen, x, jnp.float32(share), jnp.uint32(3))
+    params = params._replace(last=last)
+    whole = outputs_of(shape, params, seen, x[:1], ZERO, start)[0]
+    dropped = outputs_of(shape, params, seen, x, jnp.float32(share), start)
     there = whole.max(axis=(0, 1)) > 0.1
     kept = dropped.max(axis=(1, 2)) > 0.05  # a channel of an example is there as a whole, or not
     assert abs(kept[:, there].mean() - (1 - share)) < 4 * np.sqrt(share * (1 - share) / rows)
     expected = np.where(kept[:, None, None], whole / (1 - share), 0.0)
-    np.testing.assert_allclose(dropped[..., there], expected[..., there], rtol=1e-4, atol=1e-5)
-    skipped = outputs_of(shape, params, x, ZERO, jnp.uint32(3), None, jnp.float32(share))
+    np.testing.assert_allclose(dropped[..., there], expected[..., there], rtol=1e-3, atol=1e-4)
+    judged = outputs_of(shape, params, seen, x[:1], jnp.float32(0.5), None, None, jnp.float32(0.5))
+    np.testing.assert_array_equal(judged, outputs_of(shape, params, seen, x[:1]))
+
+
+def test_examples_skip_the_deepest_blocks() -> None:
+    """Half of the images are skipped by the block, which the norms behind it see."""
+    share, start = jnp.float32(0.4), jnp.uint32(3)
+    shape = shape_of(Rung(1, 8), (4, 4, 1))
+    params, x = make_params(shape), inputs(shape, 64)
+    seen = make_seen(params)
     (stage,) = params.stages
     up, deepest = stage.blocks
-    stronger = deepest._replace(second=deepest.second / np.float32(1 - share))
-    for blocks, probability in (((up,), share), ((up, stronger), 1 - share)):
-        alone = expected_of(
-            params._replace(stages=(stage._replace(blocks=blocks),)), x[:1], (4, 4, 1)
+    silent = deepest._replace(second=np.zeros_like(deepest.second))
+    without = params._replace(stages=(stage._replace(blocks=(up, silent)),))
+    whole, skipped, never = (
+        outputs_of(shape, *given)
+        for given in (
+            (params, seen, x, ZERO, start),
+            (params, seen, x, ZERO, start, None, share),
+            (without, seen, x, ZERO, start, None, share),
         )
-        same = np.all(np.abs(skipped - alone) < 1e-3, axis=(1, 2, 3))
-        assert abs(same.mean() - probability) < 4 * np.sqrt(share * (1 - share) / rows)
-    np.testing.assert_array_equal(
-        outputs_of(shape, params, x[:1], jnp.float32(0.5), None, None, jnp.float32(0.5))[0], plain
     )
+    assert np.abs(whole - skipped).max() > 0.1
+    assert np.abs(never - skipped).max() > 0.1
+    np.testing.assert_allclose(never, outputs_of(shape, without, seen, x, ZERO, start), atol=1e-4)
 
 
 # --- growth
@@ -292,7 +335,7 @@ def make_live(shape: ShapeClass) -> Live:
         for _ in range(2)
     ]
     state = adamw.init(params, 0.9).replace(first=moments[0], second=moments[1])
-    return Live(params, (), state, average=params)
+    return Live(params, make_seen(params), state, average=params)
 
 
 @pytest.mark.parametrize("way", ["wwwddd", "dddwww", "wdwdwd"])
@@ -300,7 +343,9 @@ def make_live(shape: ShapeClass) -> Live:
 def test_any_way_up_the_ladder_keeps_the_outputs(way: str, side: int) -> None:
     shape = shape_of(SMALL, (side, side, 1))
     live, x = make_live(shape), inputs(shape, 2)
-    before = expected_of(live.params, x, shape.input_shape)
+    before, by_batch = (
+        expected_of(live.params, seen, x, shape.input_shape) for seen in (live.model_state, None)
+    )
     for number, step in enumerate(way):
         rung = (SEGMENTATION.wider if step == "w" else SEGMENTATION.deeper)(shape.rung)
         assert rung is not None
@@ -312,10 +357,11 @@ def test_any_way_up_the_ladder_keeps_the_outputs(way: str, side: int) -> None:
             jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), tree, native)
             assert {leaf.dtype for leaf in jax.tree.leaves(tree)} == {np.dtype(np.float32)}
         for params in (live.params, live.average):
-            after = expected_of(params, x, shape.input_shape)
-            np.testing.assert_allclose(after, before, rtol=1e-9, atol=1e-9)
+            for seen, expected in ((live.model_state, before), (None, by_batch)):
+                after = expected_of(params, seen, x, shape.input_shape)
+                np.testing.assert_allclose(after, expected, rtol=1e-6, atol=1e-6)
     assert shape.rung == Rung(4, 64)
-    made = outputs_of(shape, live.params, x)
+    made = outputs_of(shape, live.params, live.model_state, x)
     assert np.abs(made - before).max() <= 1e-5 * np.abs(before).max()
 
 
@@ -324,7 +370,11 @@ def test_narrowing_undoes_widening() -> None:
     live = make_live(shape)
     grown = grow(np.random.default_rng(1), shape, live, Rung(2, 16))
     back = shrink(replace(shape, rung=Rung(2, 16)), grown, Rung(2, 8))
-    for before, after in ((live.params, back.params), (live.average, back.average)):
+    for before, after in (
+        (live.params, back.params),
+        (live.average, back.average),
+        (live.model_state, back.model_state),
+    ):
         jax.tree.map(np.testing.assert_array_equal, after, before)
 
 

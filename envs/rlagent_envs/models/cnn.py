@@ -15,9 +15,9 @@ import numpy as np
 from rlagent_envs.models import residual, residual_edits
 from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
+from rlagent_envs.models.normalisation import BatchNormalisation
 from rlagent_envs.models.residual import (
     SIDE,
-    BatchNormalisation,
     Layers,
     entered,
     halved,
@@ -72,7 +72,7 @@ def apply(
     images = x.reshape(len(x), *shape.input_shape)
     halvings = _halvings(shape.input_shape)
     activate = relu if activation is None else partial(chosen, activation)
-    normalise = BatchNormalisation(model_state, training=start is not None)
+    normalise = BatchNormalisation(params, model_state, training=start is not None)
     total, done = shape.rung.depth * len(params.stages), 0
     for number, stage in enumerate(params.stages):
         if number:

@@ -21,26 +21,25 @@ import numpy as np
 from rlagent_envs.forms import BOX_CELL, boxes_shape
 from rlagent_envs.models import residual, residual_edits
 from rlagent_envs.models.activations import chosen, relu
-from rlagent_envs.models.convolution import convolution
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
+from rlagent_envs.models.normalisation import BatchNormalisation
 from rlagent_envs.models.residual import (
     SIDE,
     Layers,
     added,
     at_each,
+    entered,
     halved,
-    normalised,
     through,
+    unseen,
     without_some,
 )
 
 HALVINGS = 2
 
 
-def init(
-    generator: np.random.Generator, shape: ShapeClass, features: int
-) -> tuple[Layers, tuple[()]]:
-    """New weights, and an empty model state; see `residual.init`.
+def init(generator: np.random.Generator, shape: ShapeClass, features: int) -> tuple[Layers, Layers]:
+    """New weights, and statistics that have seen nothing; see `residual.init`.
 
     Args:
         generator: draws the weights.
@@ -50,25 +49,26 @@ def init(
     depth, width = shape.rung
     outputs = shape.target_shape[2] * shape.outputs
     every = Rung(depth + HALVINGS - 1, width)
-    return residual.init(generator, 2, shape.input_shape[2], every, outputs), ()
+    params = residual.init(generator, 2, shape.input_shape[2], every, outputs)
+    return params, unseen(params)
 
 
 def apply(
     shape: ShapeClass,
     params: Layers,
-    model_state: tuple[()],
+    model_state: Layers,
     x: jax.Array,
     dropout: jax.Array,
     start: jax.Array | None,
     activation: jax.Array | None = None,
     stochastic_depth: jax.Array | None = None,
-) -> tuple[jax.Array, tuple[()]]:
+) -> tuple[jax.Array, Layers]:
     """The outputs `[batch, rows, columns, choices, outputs]` for inputs `[batch, features]`.
 
     Args:
         shape: the shapes.
         params: the layers.
-        model_state: empty: this family has no state.
+        model_state: what batch normalisation has seen, as `residual.statistics_of` has it.
         x: the inputs, rows of `shape.input_shape`.
         dropout: share of the channels before the last layer to drop, `[]`; see `without_some`.
         start: of the random numbers that choose what is dropped or skipped, `[]`, uint32; None: as
@@ -78,18 +78,21 @@ def apply(
             others at the quarter in proportion to their depth. None: none is.
     """
     activate = relu if activation is None else partial(chosen, activation)
+    normalise = BatchNormalisation(params, model_state, training=start is not None)
     images = x.reshape(len(x), *shape.input_shape)
     room = [(0, whole - side) for whole, side in zip(_whole(shape), images.shape[1:3], strict=True)]
     images = jnp.pad(images, ((0, 0), *room, (0, 0)), mode="edge")
     (stage,) = params.stages
-    images = activate(normalised(convolution(images, stage.enter), stage.norm))
+    images = entered(images, stage, activate, normalise)
     images = halved(images)
-    images = halved(images + added(images, stage.blocks[0], activate))
-    images = through(images, stage.blocks[1:], activate, start, stochastic_depth)
-    images = activate(normalised(images, params.norm))
+    images = halved(images + added(images, stage.blocks[0], activate, normalise=normalise))
+    images = through(
+        images, stage.blocks[1:], activate, start, stochastic_depth, normalise=normalise
+    )
+    images = activate(normalise(images, params.norm))
     images = without_some(images, dropout, start)
     made = at_each(params.last, images)
-    return made.reshape(*made.shape[:3], shape.target_shape[2], shape.outputs), model_state
+    return made.reshape(*made.shape[:3], shape.target_shape[2], shape.outputs), normalise.after()
 
 
 def _whole(shape: ShapeClass) -> tuple[int, int]:
@@ -130,4 +133,5 @@ DETECTION = Family(
     widen=residual_edits.widen,
     deepen=residual_edits.deepen,
     narrow=residual_edits.narrow,
+    carry=residual_edits.carry,
 )

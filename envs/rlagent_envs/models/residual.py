@@ -20,29 +20,9 @@ from rlagent_envs.models.convolution import convolution
 from rlagent_envs.models.dropping import dropped, survival
 from rlagent_envs.models.ladder import Rung
 from rlagent_envs.models.mlp import Dense
+from rlagent_envs.models.normalisation import Norm, Normalise, Statistics, normalised
 
-# Channels that are normalised together. Their number is fixed, so that new channels are groups of
-# their own and leave the old ones as they are.
-GROUP = 8
 SIDE = 3  # of a kernel
-BATCH_SHARE = 0.1  # that the last batch has in what batch normalisation has seen
-EPSILON = 1e-5
-
-
-class Norm(NamedTuple):
-    """Of a normalisation, by groups of channels or by batches."""
-
-    # Added to 1, so that weight decay draws a channel to its normal strength instead of to nothing.
-    scale: Any  # [channels], float32
-    bias: Any  # [channels], float32
-
-
-class Statistics(NamedTuple):
-    """What batch normalisation has seen of each channel; all zeros where it has seen nothing."""
-
-    weight: Any  # [channels], float32: of the batches so far, from 0 to 1
-    mean: Any  # [channels], float32
-    variance: Any  # [channels], float32
 
 
 class Block(NamedTuple):
@@ -87,8 +67,7 @@ def init(
         outputs: of the network.
         stages: each has twice the channels of the one before.
 
-    Source: He et al. 2016 (arXiv:1512.03385), section 3; Wu and He 2018, "Group Normalization"
-    (arXiv:1803.08494).
+    Source: He et al. 2016 (arXiv:1512.03385), section 3.
     """
     kernel_of = partial(draw_kernel, generator, axes)
     made = []
@@ -144,63 +123,14 @@ def unseen(layers: Layers) -> Layers:
     return jax.tree.map(none, statistics_of(layers), is_leaf=lambda part: isinstance(part, Norm))
 
 
-Normalise = Callable[[jax.Array, Norm], jax.Array]
-
-
-class BatchNormalisation:
-    """Batch normalisation by the statistics of a network, whose norms it meets in their order.
-
-    Args:
-        statistics: as `statistics_of` has them.
-        training: by the batch itself, which is added to what has been seen; else by that.
-
-    Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithm 1 and 2.
-    """
-
-    def __init__(self, statistics: Layers, training: bool) -> None:
-        seen, self._form = jax.tree.flatten(
-            statistics, is_leaf=lambda part: isinstance(part, Statistics)
-        )
-        self._seen = iter(seen)
-        self._after: list[Statistics] = []
-        self._training = training
-
-    def __call__(self, x: jax.Array, norm: Norm) -> jax.Array:
-        """Each channel of `[batch, ..., channels]` at mean 0, variance 1, then scaled and moved."""
-        seen = next(self._seen)
-        if self._training:
-            axes = tuple(range(x.ndim - 1))
-            mean = jnp.mean(x, axis=axes)
-            variance = jnp.maximum(jnp.mean(jnp.square(x), axis=axes) - jnp.square(mean), 0.0)
-            weight = seen.weight + BATCH_SHARE * (1.0 - seen.weight)
-            # The mean of all batches so far with weights that fall, the first one's included.
-            share = BATCH_SHARE / weight
-            after = Statistics(
-                weight,
-                seen.mean + share * (mean - seen.mean),
-                seen.variance + share * (variance - seen.variance),
-            )
-        else:
-            mean, variance, after = seen.mean, jnp.where(seen.weight > 0, seen.variance, 1.0), seen
-        self._after.append(after)
-        scale = jax.lax.rsqrt(variance + EPSILON) * (1.0 + norm.scale)
-        of_channels = (*[1] * (x.ndim - 1), x.shape[-1])
-        return x * scale.reshape(of_channels) + (norm.bias - mean * scale).reshape(of_channels)
-
-    def after(self) -> Layers:
-        """The statistics behind the batch."""
-        made: Layers = jax.tree.unflatten(self._form, self._after)
-        return made
-
-
 def entered(
     x: jax.Array,
     stage: Stage,
     activate: Callable[[jax.Array], jax.Array],
-    normalise: Normalise | None = None,
+    normalise: Normalise = normalised,
 ) -> jax.Array:
     """The positions `[batch, ..., channels of the stage]` before its blocks."""
-    return activate((normalise or normalised)(convolution(x, stage.enter), stage.norm))
+    return activate(normalise(convolution(x, stage.enter), stage.norm))
 
 
 def outputs_of(
@@ -209,7 +139,7 @@ def outputs_of(
     activate: Callable[[jax.Array], jax.Array],
     dropout: jax.Array,
     start: jax.Array | None,
-    normalise: Normalise | None = None,
+    normalise: Normalise = normalised,
 ) -> jax.Array:
     """The outputs `[batch, outputs]` of what the last stage gives.
 
@@ -219,10 +149,10 @@ def outputs_of(
         activate: the activation.
         dropout: share of the means over the positions to drop, `[]`.
         start: of the random numbers that choose what is dropped, `[]`, uint32; None: nothing is.
-        normalise: how; None: by groups.
+        normalise: how.
     """
-    x = activate((normalise or normalised)(x, params.norm))
-    means = jnp.mean(x, axis=_positions(x))
+    x = activate(normalise(x, params.norm))
+    means = jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
     if start is not None:
         means = dropped(means, dropout, start)
     return means @ params.last.kernel + params.last.bias[None, :]
@@ -233,7 +163,7 @@ def added(
     block: Block,
     activate: Callable[[jax.Array], jax.Array],
     factors: jax.Array | None = None,
-    normalise: Normalise | None = None,
+    normalise: Normalise = normalised,
 ) -> jax.Array:
     """What a block adds to the positions.
 
@@ -242,42 +172,13 @@ def added(
         block: the block.
         activate: the activation.
         factors: by which it is multiplied for each example, `[batch]`; None: by 1.
-        normalise: how; None: by groups.
+        normalise: how.
     """
-    inner = activate((normalise or normalised)(convolution(x, block.first), block.norm))
+    inner = activate(normalise(convolution(x, block.first), block.norm))
     made = convolution(inner, block.second)
     if factors is None:
         return made
     return made * factors.reshape(len(x), *[1] * (x.ndim - 1))
-
-
-def _positions(x: jax.Array) -> tuple[int, ...]:
-    """The axes between the examples and the channels."""
-    return tuple(range(1, x.ndim - 1))
-
-
-def normalised(x: jax.Array, norm: Norm) -> jax.Array:
-    """Each group of channels at mean 0 and variance 1, then scaled and moved.
-
-    Args:
-        x: `[batch, ..., channels]`.
-        norm: of these channels.
-    """
-    batch, channels = len(x), x.shape[-1]
-    groups, count = channels // GROUP, GROUP * int(np.prod(x.shape[1:-1]))
-
-    def total(values: jax.Array) -> jax.Array:
-        """The sum of each group, `[batch, groups, 1]`."""
-        of_channels = jnp.sum(values, axis=_positions(x)).reshape(batch, groups, GROUP)
-        return jnp.sum(of_channels, axis=2, keepdims=True)
-
-    mean = total(x) / count
-    # By the mean of squares, as Flax does it: one pass over the positions in the place of two.
-    variance = jnp.maximum(total(jnp.square(x)) / count - jnp.square(mean), 0.0)
-    scale = jax.lax.rsqrt(variance + EPSILON) * (1.0 + norm.scale).reshape(1, groups, GROUP)
-    bias = norm.bias.reshape(1, groups, GROUP) - mean * scale
-    of_channels = (batch, *[1] * (x.ndim - 2), channels)
-    return x * scale.reshape(of_channels) + bias.reshape(of_channels)
 
 
 def halved(x: jax.Array) -> jax.Array:
@@ -296,7 +197,7 @@ def through(
     stochastic_depth: jax.Array | None,
     before: int = 0,
     total: int | None = None,
-    normalise: Normalise | None = None,
+    normalise: Normalise = normalised,
 ) -> jax.Array:
     """The positions `[batch, ..., channels]` after blocks that leave their number as it is.
 
@@ -313,7 +214,7 @@ def through(
             others in proportion to their depth. None: none is.
         before: blocks of the network before these.
         total: blocks of the network; None: these are all.
-        normalise: how; None: by groups.
+        normalise: how.
     """
     total = len(blocks) if total is None else total
     for number, block in enumerate(blocks, before + 1):

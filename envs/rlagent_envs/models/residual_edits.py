@@ -10,14 +10,12 @@ import numpy as np
 
 from rlagent_envs.models.ladder import new_part
 from rlagent_envs.models.mlp import Dense
+from rlagent_envs.models.normalisation import GROUP, Norm, Statistics
 from rlagent_envs.models.residual import (
-    GROUP,
     SIDE,
     Block,
     Layers,
-    Norm,
     Stage,
-    Statistics,
     draw_kernel,
     stage_width,
     statistics_of,

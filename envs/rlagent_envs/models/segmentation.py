@@ -23,26 +23,25 @@ import numpy as np
 
 from rlagent_envs.models import residual, residual_edits
 from rlagent_envs.models.activations import chosen, relu
-from rlagent_envs.models.convolution import convolution
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
+from rlagent_envs.models.normalisation import BatchNormalisation
 from rlagent_envs.models.residual import (
     SIDE,
     Layers,
     added,
     at_each,
+    entered,
     halved,
-    normalised,
     through,
+    unseen,
     without_some,
 )
 
 LEAST_TWICE = 16  # shortest side of images that are halved twice; smaller ones are halved once
 
 
-def init(
-    generator: np.random.Generator, shape: ShapeClass, features: int
-) -> tuple[Layers, tuple[()]]:
-    """New weights, and an empty model state; see `residual.init`.
+def init(generator: np.random.Generator, shape: ShapeClass, features: int) -> tuple[Layers, Layers]:
+    """New weights, and statistics that have seen nothing; see `residual.init`.
 
     Args:
         generator: draws the weights.
@@ -52,25 +51,26 @@ def init(
     levels = _halvings(shape.input_shape)
     depth, width = shape.rung
     every = Rung(depth + 2 * levels - 1, width)
-    return residual.init(generator, 2, shape.input_shape[2], every, shape.outputs), ()
+    params = residual.init(generator, 2, shape.input_shape[2], every, shape.outputs)
+    return params, unseen(params)
 
 
 def apply(
     shape: ShapeClass,
     params: Layers,
-    model_state: tuple[()],
+    model_state: Layers,
     x: jax.Array,
     dropout: jax.Array,
     start: jax.Array | None,
     activation: jax.Array | None = None,
     stochastic_depth: jax.Array | None = None,
-) -> tuple[jax.Array, tuple[()]]:
+) -> tuple[jax.Array, Layers]:
     """The outputs `[batch, height, width, outputs]` for inputs `[batch, features]`.
 
     Args:
         shape: the shapes.
         params: the layers.
-        model_state: empty: this family has no state.
+        model_state: what batch normalisation has seen, as `residual.statistics_of` has it.
         x: the inputs, rows of `shape.input_shape`.
         dropout: share of the channels before the last layer to drop, `[]`; see `without_some`.
         start: of the random numbers that choose what is dropped or skipped, `[]`, uint32; None: as
@@ -80,25 +80,26 @@ def apply(
             smallest is skipped, `[]`; of the others in proportion to their depth. None: none is.
     """
     activate = relu if activation is None else partial(chosen, activation)
+    normalise = BatchNormalisation(params, model_state, training=start is not None)
     levels = _halvings(shape.input_shape)
     (stage,) = params.stages
     down, up = stage.blocks[: levels - 1], stage.blocks[levels - 1 : 2 * levels - 1]
     images = x.reshape(len(x), *shape.input_shape)
-    images = activate(normalised(convolution(images, stage.enter), stage.norm))
+    images = entered(images, stage, activate, normalise)
     larger = []
     for number in range(levels):
         larger.append(images)
         images = halved(images)
         if number < len(down):
-            images = images + added(images, down[number], activate)
+            images = images + added(images, down[number], activate, normalise=normalise)
     deepest = stage.blocks[2 * levels - 1 :]
-    images = through(images, deepest, activate, start, stochastic_depth)
+    images = through(images, deepest, activate, start, stochastic_depth, normalise=normalise)
     for block, before in zip(up, reversed(larger), strict=True):
         images = before + _enlarged(images, before.shape[1], before.shape[2])
-        images = images + added(images, block, activate)
-    images = activate(normalised(images, params.norm))
+        images = images + added(images, block, activate, normalise=normalise)
+    images = activate(normalise(images, params.norm))
     images = without_some(images, dropout, start)
-    return at_each(params.last, images), model_state
+    return at_each(params.last, images), normalise.after()
 
 
 def _enlarged(x: jax.Array, height: int, width: int) -> jax.Array:
@@ -148,4 +149,5 @@ SEGMENTATION = Family(
     widen=residual_edits.widen,
     deepen=residual_edits.deepen,
     narrow=residual_edits.narrow,
+    carry=residual_edits.carry,
 )
