@@ -1,4 +1,4 @@
-"""What choices of the convolutional family and of its augmentation are worth on photographs.
+"""What choices of the family `cnn` and of its augmentation are worth on photographs.
 
     python -m scripts.photos cifar10.npz --seeds 3 --markdown FILE
 
@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 import rlagent
+from rlagent_envs import batch
 from rlagent_envs.models import cnn
 from rlagent_envs.models.normalisation import Norm, normalised
 from rlagent_envs.models.residual import Layers
@@ -49,10 +50,10 @@ class GroupNormalisation:
 
 
 def between_pixels(x: jax.Array, down: jax.Array, right: jax.Array) -> jax.Array:
-    """Bilinear means of the four pixels around some places, in the place of the nearest one."""
+    """Bilinear means of the four pixels around some places, which are zeros outside of an image."""
 
     def channel(image: jax.Array, down: jax.Array, right: jax.Array) -> jax.Array:
-        return jax.scipy.ndimage.map_coordinates(image, [down, right], order=1, mode="nearest")
+        return jax.scipy.ndimage.map_coordinates(image, [down, right], order=1, mode="constant")
 
     of_image = jax.vmap(channel, (2, None, None), 2)
     return jax.vmap(of_image)(x, down, right)
@@ -89,7 +90,7 @@ def measure(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
         with ExitStack() as stack:
             for place in arm.instead:
                 stack.enter_context(mock.patch.object(*place))
-            jax.clear_caches()  # type: ignore[no-untyped-call]  # programs know nothing of what was put in their place
+            batch.drop_programs()  # they know nothing of what was put in the place of something
             for seed in range(seeds):
                 out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
                 result = rlagent.tune(

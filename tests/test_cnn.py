@@ -28,11 +28,11 @@ from rlagent_envs.books import RungFacts
 from rlagent_envs.config import BASIC_KNOBS, KNOB_NAMES
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.growth import grow, shrink
-from rlagent_envs.models import CNN, FAMILIES, Rung, ShapeClass
+from rlagent_envs.models import CNN, FAMILIES, Rung, ShapeClass, residual
 from rlagent_envs.models import convolution as convolutions
 from rlagent_envs.models.convolution import by_lax, convolution, in_one_form
 from rlagent_envs.models.mlp import Dense
-from rlagent_envs.models.normalisation import BatchNormalisation, Norm, Statistics
+from rlagent_envs.models.normalisation import BatchNormalisation, Norm, Statistics, normalised
 from rlagent_envs.models.residual import (
     Layers,
     added,
@@ -376,14 +376,14 @@ def test_blocks_are_skipped_in_proportion_to_their_depth() -> None:
     x = jnp.asarray(np.repeat(one, rows, axis=0))
 
     def outputs(start: Any, share: Any) -> np.ndarray:
-        made = through(x, stage.blocks, jax.nn.relu, start, share)
+        made = through(x, stage.blocks, jax.nn.relu, start, share, normalised)
         return np.asarray(made).reshape(rows, -1)
 
     def expected(first: bool, second: bool) -> np.ndarray:
         """With what is kept divided by its probability, 3/4 and 1/2."""
         made = jnp.asarray(one)
         for block, kept in zip(stage.blocks, (first / 0.75, second / 0.5), strict=True):
-            made = made + kept * added(made, block, jax.nn.relu)
+            made = made + kept * added(made, block, jax.nn.relu, normalised)
         return np.asarray(made).reshape(-1)
 
     skipped = outputs(jnp.uint32(3), jnp.float32(share))
@@ -403,6 +403,23 @@ def test_blocks_are_skipped_in_proportion_to_their_depth() -> None:
     np.testing.assert_array_equal(judged, outputs(None, None))
     zero = jnp.float32(0.0)
     np.testing.assert_allclose(outputs(jnp.uint32(3), zero), judged, rtol=1e-5, atol=1e-5)
+
+
+def test_blocks_are_counted_over_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = shape_of(Rung(2, 8), (12, 12, 1))
+    params, asked = make_params(shape), []
+
+    def survival(count: int, share: jax.Array, start: jax.Array) -> jax.Array:
+        asked.append((count, float(share), int(start)))
+        return jnp.ones(count)
+
+    monkeypatch.setattr(residual, "survival", survival)
+    given = (jnp.asarray(inputs(shape)), jnp.float32(0.0), jnp.uint32(7), None, jnp.float32(0.6))
+    CNN.apply(shape, params, make_seen(params), *given)
+    counts, shares, starts = zip(*asked, strict=True)
+    assert counts == (5,) * 6
+    np.testing.assert_allclose(shares, 0.6 * np.arange(1, 7) / 6, rtol=1e-6)
+    assert starts == tuple(range(8, 14))
 
 
 def test_stochastic_depth_is_for_residual_blocks(data: tuple[Task, Bank]) -> None:

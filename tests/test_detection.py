@@ -20,6 +20,7 @@ from rlagent.apply.request import Request, make_plan
 from rlagent.cli import main
 from rlagent_envs.growth import grow
 from rlagent_envs.models import DETECTION, Rung, ShapeClass
+from rlagent_envs.models.normalisation import Statistics
 from rlagent_envs.models.residual import Layers, unseen
 from rlagent_envs.tasks import Preprocessing, from_arrays, load_task
 from rlagent_envs.tasks.box_target import BoxTarget, are_boxes, padded, read_boxes
@@ -86,11 +87,22 @@ def outputs_of(
     return np.asarray(outputs)
 
 
+def statistics_in(seen: Layers) -> list[Statistics]:
+    return jax.tree.leaves(seen, is_leaf=lambda part: isinstance(part, Statistics))
+
+
 def seen_by(shape: ShapeClass, params: Layers) -> Layers:
     """What batch normalisation has seen behind a batch of noise."""
     x = np.random.default_rng(4).standard_normal((8, shape.features)).astype(np.float32)
     given = (jnp.asarray(x), jnp.float32(0.0), jnp.uint32(1))
-    _, seen = DETECTION.apply(shape, params, unseen(params), *given)
+    outputs, seen = DETECTION.apply(shape, params, unseen(params), *given)
+    again, twice = DETECTION.apply(shape, params, seen, *given)
+    np.testing.assert_array_equal(again, outputs)  # training is by the batch alone
+    for one, two in zip(statistics_in(seen), statistics_in(twice), strict=True):
+        np.testing.assert_allclose(one.weight, 0.1, rtol=1e-5)
+        np.testing.assert_allclose(two.weight, 0.19, rtol=1e-5)
+        np.testing.assert_allclose(two.mean, one.mean, rtol=1e-4, atol=1e-6)
+        assert np.all(one.variance > 0)
     return jax.tree.map(np.asarray, seen)
 
 

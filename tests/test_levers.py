@@ -25,7 +25,14 @@ from rlagent_envs.models import MLP, Rung, ShapeClass
 from rlagent_envs.models.activations import ACTIVATIONS, chosen
 from rlagent_envs.settings import DEFAULT, HIGH, LEVERS, LOW, Settings, levers_of
 from rlagent_envs.tasks.task import Split, Task
-from rlagent_envs.training import adversarial, augmentation, evaluation, losses, regularization
+from rlagent_envs.training import (
+    adversarial,
+    augmentation,
+    evaluation,
+    loop,
+    losses,
+    regularization,
+)
 from rlagent_envs.training.bank import Bank, make_bank
 from rlagent_envs.training.evaluation import judged
 from rlagent_envs.training.optimizer import optimizer_of
@@ -269,6 +276,27 @@ def test_half_of_the_images_are_mirrored() -> None:
     kept = np.all(made == images, axis=(1, 2, 3))
     assert np.all(turned != kept)
     assert abs(turned.mean() - 0.5) < 0.1
+
+
+def test_training_learns_from_both_sides_where_a_task_says_so() -> None:
+    task, _ = make_task()
+    bank = make_bank(task, padded=False)
+    shape = episodes.begin(task, bank, Start(0, DEFAULT, SMALL, budget=8.0, decisions=1), ()).shape
+    settings = jax.tree.map(jnp.float32, DEFAULT)
+
+    def drawn(levers: tuple[str, ...], number: int) -> np.ndarray:
+        given = (bank, jnp.int32(0), settings, jnp.array([1, 2], jnp.uint32), jnp.uint32(number))
+        examples, _ = loop.draw_examples(replace(shape, levers=levers), *given)
+        return np.asarray(examples.x)
+
+    turned = []
+    for number in range(5):
+        plain, made = drawn((), number), drawn((augmentation.MIRRORING,), number)
+        other = plain.reshape(-1, *task.input_shape)[:, :, ::-1].reshape(plain.shape)
+        turned.append(np.all(made == other, axis=1))
+        assert np.all(turned[-1] | np.all(made == plain, axis=1))
+    assert 0.3 < np.mean(turned) < 0.7
+    assert not np.array_equal(turned[0], turned[1])
 
 
 def test_only_a_task_that_says_so_is_mirrored() -> None:

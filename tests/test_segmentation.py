@@ -300,7 +300,7 @@ def test_channels_are_dropped() -> None:
 
 
 def test_examples_skip_the_deepest_blocks() -> None:
-    """Half of the images are skipped by the block, which the norms behind it see."""
+    """Some of the images skip the block, which the norms behind it see."""
     share, start = jnp.float32(0.4), jnp.uint32(3)
     shape = shape_of(Rung(1, 8), (4, 4, 1))
     params, x = make_params(shape), inputs(shape, 64)

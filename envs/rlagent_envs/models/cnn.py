@@ -81,7 +81,7 @@ def apply(
         for _ in range(0 if number else halvings):
             images = halved(images)
         images = through(
-            images, stage.blocks, activate, start, stochastic_depth, done, total, normalise
+            images, stage.blocks, activate, start, stochastic_depth, normalise, done, total
         )
         done += len(stage.blocks)
     outputs = outputs_of(params, images, activate, dropout, start, normalise)

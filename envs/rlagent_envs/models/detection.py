@@ -72,7 +72,7 @@ def apply(
         x: the inputs, rows of `shape.input_shape`.
         dropout: share of the channels before the last layer to drop, `[]`; see `without_some`.
         start: of the random numbers that choose what is dropped or skipped, `[]`, uint32; None: as
-            in evaluation, nothing is.
+            in evaluation, nothing is, and normalisation is by what has been seen.
         activation: number of the activation, `[]`; None: ReLU.
         stochastic_depth: share of the examples for which the last block is skipped, `[]`; of the
             others at the quarter in proportion to their depth. None: none is.
@@ -85,10 +85,8 @@ def apply(
     (stage,) = params.stages
     images = entered(images, stage, activate, normalise)
     images = halved(images)
-    images = halved(images + added(images, stage.blocks[0], activate, normalise=normalise))
-    images = through(
-        images, stage.blocks[1:], activate, start, stochastic_depth, normalise=normalise
-    )
+    images = halved(images + added(images, stage.blocks[0], activate, normalise))
+    images = through(images, stage.blocks[1:], activate, start, stochastic_depth, normalise)
     images = activate(normalise(images, params.norm))
     images = without_some(images, dropout, start)
     made = at_each(params.last, images)

@@ -58,7 +58,9 @@ class Apply(Protocol):
         model_state: ModelState,
         x: jax.Array,  # [batch, features]
         dropout: jax.Array,  # [], rate
-        start: jax.Array | None,  # of the random numbers; None: as in evaluation, there are none
+        # of the random numbers; None: as in evaluation, there are none, and a normalisation is by
+        # what has been seen
+        start: jax.Array | None,
         activation: jax.Array | None = None,  # [], its number; None: ReLU
         stochastic_depth: jax.Array | None = None,  # [], share that skips the last block
         /,

@@ -20,7 +20,7 @@ from rlagent_envs.models.convolution import convolution
 from rlagent_envs.models.dropping import dropped, survival
 from rlagent_envs.models.ladder import Rung
 from rlagent_envs.models.mlp import Dense
-from rlagent_envs.models.normalisation import Norm, Normalise, Statistics, normalised
+from rlagent_envs.models.normalisation import Norm, Normalise, Statistics
 
 SIDE = 3  # of a kernel
 
@@ -127,7 +127,7 @@ def entered(
     x: jax.Array,
     stage: Stage,
     activate: Callable[[jax.Array], jax.Array],
-    normalise: Normalise = normalised,
+    normalise: Normalise,
 ) -> jax.Array:
     """The positions `[batch, ..., channels of the stage]` before its blocks."""
     return activate(normalise(convolution(x, stage.enter), stage.norm))
@@ -139,7 +139,7 @@ def outputs_of(
     activate: Callable[[jax.Array], jax.Array],
     dropout: jax.Array,
     start: jax.Array | None,
-    normalise: Normalise = normalised,
+    normalise: Normalise,
 ) -> jax.Array:
     """The outputs `[batch, outputs]` of what the last stage gives.
 
@@ -162,8 +162,8 @@ def added(
     x: jax.Array,
     block: Block,
     activate: Callable[[jax.Array], jax.Array],
+    normalise: Normalise,
     factors: jax.Array | None = None,
-    normalise: Normalise = normalised,
 ) -> jax.Array:
     """What a block adds to the positions.
 
@@ -171,8 +171,8 @@ def added(
         x: `[batch, ..., channels]`.
         block: the block.
         activate: the activation.
-        factors: by which it is multiplied for each example, `[batch]`; None: by 1.
         normalise: how.
+        factors: by which it is multiplied for each example, `[batch]`; None: by 1.
     """
     inner = activate(normalise(convolution(x, block.first), block.norm))
     made = convolution(inner, block.second)
@@ -195,9 +195,9 @@ def through(
     activate: Callable[[jax.Array], jax.Array],
     start: jax.Array | None,
     stochastic_depth: jax.Array | None,
+    normalise: Normalise,
     before: int = 0,
     total: int | None = None,
-    normalise: Normalise = normalised,
 ) -> jax.Array:
     """The positions `[batch, ..., channels]` after blocks that leave their number as it is.
 
@@ -212,9 +212,9 @@ def through(
         start: of the random numbers, `[]`, uint32; None: no block is skipped.
         stochastic_depth: share of the examples for which the last block is skipped, `[]`; of the
             others in proportion to their depth. None: none is.
+        normalise: how.
         before: blocks of the network before these.
         total: blocks of the network; None: these are all.
-        normalise: how.
     """
     total = len(blocks) if total is None else total
     for number, block in enumerate(blocks, before + 1):
@@ -222,7 +222,7 @@ def through(
         if start is not None and stochastic_depth is not None:
             skipped = stochastic_depth * (number / total)
             factors = survival(len(x), skipped, start + np.uint32(number))
-        x = x + added(x, block, activate, factors, normalise)
+        x = x + added(x, block, activate, normalise, factors)
     return x
 
 

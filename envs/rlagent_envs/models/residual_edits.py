@@ -30,8 +30,8 @@ def widen(
 ) -> tuple[Layers, Layers]:
     """Gives the first stage `width` channels, and the others in proportion, with equal outputs.
 
-    New channels get random incoming and zero outgoing weights. They are normalised in groups of
-    their own.
+    New channels get random incoming and zero outgoing weights. They are normalised on their own, or
+    in groups of their own.
 
     Args:
         generator: draws the incoming weights; None: they are zero, as for a tree of moments.
@@ -115,7 +115,7 @@ def _width(params: Layers) -> int:
 
 
 def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
-    """Chooses the channels that are used the most, whole groups, since they are normalised so.
+    """Chooses the channels that are used the most, in whole groups, as sequences are normalised.
 
     The use of a channel is the product of the norms of its incoming and its outgoing weights. What
     blocks are given and add to has the same channels everywhere, inside each block chooses for

@@ -74,7 +74,7 @@ def apply(
         x: the inputs, rows of `shape.input_shape`.
         dropout: share of the channels before the last layer to drop, `[]`; see `without_some`.
         start: of the random numbers that choose what is dropped or skipped, `[]`, uint32; None: as
-            in evaluation, nothing is.
+            in evaluation, nothing is, and normalisation is by what has been seen.
         activation: number of the activation, `[]`; None: ReLU.
         stochastic_depth: share of the examples for which the last of the blocks where images are
             smallest is skipped, `[]`; of the others in proportion to their depth. None: none is.
@@ -91,12 +91,12 @@ def apply(
         larger.append(images)
         images = halved(images)
         if number < len(down):
-            images = images + added(images, down[number], activate, normalise=normalise)
+            images = images + added(images, down[number], activate, normalise)
     deepest = stage.blocks[2 * levels - 1 :]
     images = through(images, deepest, activate, start, stochastic_depth, normalise=normalise)
     for block, before in zip(up, reversed(larger), strict=True):
         images = before + _enlarged(images, before.shape[1], before.shape[2])
-        images = images + added(images, block, activate, normalise=normalise)
+        images = images + added(images, block, activate, normalise)
     images = activate(normalise(images, params.norm))
     images = without_some(images, dropout, start)
     return at_each(params.last, images), normalise.after()

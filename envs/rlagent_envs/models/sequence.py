@@ -17,6 +17,7 @@ import numpy as np
 from rlagent_envs.models import residual, residual_edits
 from rlagent_envs.models.activations import chosen, relu
 from rlagent_envs.models.ladder import Family, Rung, ShapeClass
+from rlagent_envs.models.normalisation import normalised
 from rlagent_envs.models.residual import SIDE, Layers, entered, halved, outputs_of, through
 
 MOST_PIECES = 64
@@ -76,12 +77,12 @@ def apply(
     marked = jnp.concatenate([pieces, marks], axis=2)
     activate = relu if activation is None else partial(chosen, activation)
     (stage,) = params.stages
-    made, total = entered(marked, stage, activate), shape.rung.depth
-    made = through(made, stage.blocks[:1], activate, start, stochastic_depth, 0, total)
+    made, total = entered(marked, stage, activate, normalised), shape.rung.depth
+    made = through(made, stage.blocks[:1], activate, start, stochastic_depth, normalised, 0, total)
     if count >= LEAST_HALVED:
         made = halved(made)
-    made = through(made, stage.blocks[1:], activate, start, stochastic_depth, 1, total)
-    return outputs_of(params, made, activate, dropout, start), model_state
+    made = through(made, stage.blocks[1:], activate, start, stochastic_depth, normalised, 1, total)
+    return outputs_of(params, made, activate, dropout, start, normalised), model_state
 
 
 def _pieces(input_shape: tuple[int, ...]) -> tuple[int, int]:

@@ -44,7 +44,7 @@ class Task:
     input_shape: tuple[int, ...] = ()  # of an example; see forms.py
     vocabularies: tuple[int, ...] = ()  # of the whole numbers in an example; (): quantities
     target_shape: tuple[int, ...] = ()  # of an example's targets: () one, (64,) one for each place
-    mirrored: bool = False  # a mirrored image keeps its target: it is learned from, too
+    mirrored: bool = False  # a mirrored image keeps its target: both are learned from and asked
     preprocessing: Preprocessing | None = None  # None: the rows come as they are
     # Where the inputs to train on are, if memory has no room for them; then train.x is a stand-in
     # of their shape, as `stand_in` makes it, and nothing may look at it.

@@ -20,7 +20,7 @@ from rlagent_envs.training.optimizer import optimizer_of
 from rlagent_envs.training.schedules import Schedule, multiplier
 
 # What the draws of an update are for.
-BATCH, DROPOUT, AUGMENTATION, MIXING, ATTACK, MIRRORED = range(6)
+BATCH, DROPOUT, AUGMENTATION, MIXING, ATTACK, SIDES = range(6)
 
 
 # (params, params after the update, gradients, first moment before it, second moment after it)
@@ -212,7 +212,7 @@ def draw_examples(
     if bank.train_offset is not None:
         offset = bank.train_offset[_drawn(shape, bank, slot, key, update)]
     if MIRRORING in shape.levers:
-        x = mirror(x, draws.stream(key, update, MIRRORED), shape.input_shape)
+        x = mirror(x, draws.stream(key, update, SIDES), shape.input_shape)
     if "augmentation" in shape.levers:
         start = draws.stream(key, update, AUGMENTATION)
         x = augment(x, settings.augmentation, start, shape, bank.features[slot])
