@@ -256,7 +256,7 @@ def test_images_of_any_size_will_do(input_shape: tuple[int, int, int]) -> None:
 def check_outputs(shape: ShapeClass) -> None:
     params, x = make_params(shape), inputs(shape)
     seen, zero = make_seen(params), jnp.float32(0.0)
-    for training in (False, True):
+    for training in (False, True) if shape.rung.width == 8 else (False,):
         outputs, after = jax.jit(CNN.apply, static_argnums=0)(
             shape, params, seen, x, zero, jnp.uint32(3) if training else None, None, None
         )
@@ -483,6 +483,8 @@ def test_any_way_up_the_ladder_keeps_the_outputs(way: str) -> None:
         for tree in (live.params, live.average, state.first, state.second):
             jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), tree, native)
             assert {leaf.dtype for leaf in jax.tree.leaves(tree)} == {np.dtype(np.float32)}
+        if rung not in (Rung(2, 16), LADDER[-1]):
+            continue  # each costs a compilation
         for params in (live.params, live.average):
             for now, then in zip(outputs(params, live), before, strict=True):
                 assert np.abs(now - then).max() <= 1e-4 * np.abs(then).max()
