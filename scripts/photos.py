@@ -34,7 +34,7 @@ MAGNITUDE = 0.2
 
 
 class GroupNormalisation:
-    """The normalisation of the other residual families, in the place of that by batches."""
+    """The normalisation of sequences, in the place of that by batches."""
 
     def __init__(self, params: Layers, statistics: Layers, training: bool) -> None:
         del params, training
