@@ -67,66 +67,82 @@ def parser() -> Parser:
 
 
 def _add_tune(add: argparse.ArgumentParser) -> None:
+    add.usage = "%(prog)s TASK|FILE|FOLDER [OPTION …]"
     add.description = "Trains a network on data in one run, and keeps what is best on validation."
     add.add_argument(
         "x", nargs="?", metavar="TASK|FILE|FOLDER", help="see rlagent tasks and docs/tasks.md"
     )
-    add.add_argument("--method", help="controller (default), or a schedule: cosine, …")
-    add.add_argument("--controller", metavar="NAME|FILE", help="by the optimizer if not given")
-    add.add_argument("--hold", action="append", metavar="KNOB", help="one it leaves as it is")
-    add.add_argument("--learning-rate", type=float, metavar="RATE", help="at the start")
-    add.add_argument("--weight-decay", type=float, metavar="RATE", help="at the start")
-    add.add_argument("--set", action="append", metavar="NAME=VALUE", help="mixup=0.2 and others")
-    add.add_argument("--optimizer", metavar="NAME", help="adamw, sgd, lion or muon")
-    add.add_argument("--norm", metavar="NAME", help="of attacks: linf (default) or l2")
-    add.add_argument("--robust-epsilon", type=float, metavar="E", help="judge under attack, too")
-    add.add_argument("--patience", type=int, metavar="K", help="end after K useless decisions")
-    add.add_argument("--family", metavar="NAME", help="of networks; by the data if not given")
-    add.add_argument("--rung", metavar="WxD", help="width x depth at the start (64x2, 16x1)")
-    add.add_argument("--updates", type=int, metavar="N", help="budget, in updates of that rung")
-    add.add_argument("--minutes", type=float, metavar="M", help="budget in time, in its place")
-    add.add_argument("--decisions", type=int, metavar="K", help="how often settings may change")
-    add.add_argument("--batch-size", type=int, metavar="N", help="examples per update")
+    _add_data(add.add_argument_group("the data"))
+    _add_network(add.add_argument_group("the network, and its settings at the start"))
+    tuning = add.add_argument_group("who tunes it")
+    tuning.add_argument("--method", help="controller (default), or a schedule: cosine, …")
+    tuning.add_argument("--controller", metavar="NAME|FILE", help="by the optimizer if not given")
+    tuning.add_argument("--hold", action="append", metavar="KNOB", help="one it leaves as it is")
+    tuning.add_argument("--decisions", type=int, metavar="K", help="how often settings may change")
+    budget = add.add_argument_group("the budget")
+    budget.add_argument("--updates", type=int, metavar="N", help="of the network at the start")
+    budget.add_argument("--minutes", type=float, metavar="M", help="in the place of updates")
+    budget.add_argument("--patience", type=int, metavar="K", help="end after K useless decisions")
+    several = add.add_argument_group("several networks")
+    several.add_argument("--ensemble", metavar="KIND", help="snapshot, bagging, boosting or seeds")
+    several.add_argument("--members", type=int, metavar="K", help="of the ensemble (5)")
+    several.add_argument(
+        "--budget-per-member",
+        action="store_true",
+        default=None,
+        help="the whole budget for each, not a share",
+    )
+    several.add_argument("--folds", type=int, metavar="K", help="cross-validate over K folds")
+    _add_run(add.add_argument_group("the run"))
+    add.set_defaults(run=tune)
+
+
+def _add_data(add: argparse._ArgumentGroup) -> None:
+    add.add_argument("--target", metavar="COLUMN", help="what to predict, of a table")
+    add.add_argument("--valid", metavar="FILE|FOLDER", help="validate on this one")
+    add.add_argument("--split-column", metavar="COLUMN", help="says train, valid or test")
+    add.add_argument("--group", metavar="COLUMN", help="whose rows stay together in a part")
+    add.add_argument("--kind", help="regression, detection or another; found out if not given")
+    add.add_argument("--form", help="of arrays: image or sequence; by their shape if not given")
+    add.add_argument("--image-size", metavar="N|HxW", help="pixels that images are resized to")
     add.add_argument(
         "--mirrored",
         action="store_true",
         default=None,
         help="mirror images have the same target: learn and predict by both",
     )
-    add.add_argument("--valid", metavar="FILE|FOLDER", help="validate on this one")
-    add.add_argument("--target", metavar="COLUMN", help="what to predict, of a table")
-    add.add_argument("--split-column", metavar="COLUMN", help="says train, valid or test")
-    add.add_argument("--group", metavar="COLUMN", help="whose rows stay together in a part")
-    add.add_argument("--image-size", metavar="N|HxW", help="pixels that images are resized to")
     add.add_argument(
         "--skip-bad", action="store_true", default=None, help="leave out files that are damaged"
     )
-    add.add_argument("--user", metavar="COLUMN", help="of users, where rows are ratings")
-    add.add_argument("--item", metavar="COLUMN", help="of items, the same")
-    add.add_argument("--kind", help="regression, detection or another; found out if not given")
-    add.add_argument("--form", help="of arrays: image or sequence; by their shape if not given")
     add.add_argument("--time", metavar="COLUMN", help="forecast: orders the rows of a table")
     add.add_argument("--horizon", type=int, metavar="N", help="rows ahead of a forecast (1)")
     add.add_argument("--window", type=int, metavar="N", help="past rows of a forecast (32)")
+    add.add_argument("--user", metavar="COLUMN", help="of users, where rows are ratings")
+    add.add_argument("--item", metavar="COLUMN", help="of items, the same")
     add.add_argument("--vocabulary", type=int, metavar="N", help="of texts: most tokens (8000)")
+    add.add_argument("--batch-size", type=int, metavar="N", help="examples per update")
+
+
+def _add_network(add: argparse._ArgumentGroup) -> None:
+    add.add_argument("--family", metavar="NAME", help="of networks; by the data if not given")
+    add.add_argument("--rung", metavar="WxD", help="width x depth (64x2, 16x1)")
+    add.add_argument("--optimizer", metavar="NAME", help="adamw, sgd, lion or muon")
+    add.add_argument("--learning-rate", type=float, metavar="RATE", help="by the optimizer if none")
+    add.add_argument("--weight-decay", type=float, metavar="RATE", help="(1e-4)")
+    add.add_argument("--set", action="append", metavar="NAME=VALUE", help="mixup=0.2 and others")
+    add.add_argument("--robust-epsilon", type=float, metavar="E", help="judge under attack, too")
+    add.add_argument("--norm", metavar="NAME", help="of attacks: linf (default) or l2")
+
+
+def _add_run(add: argparse._ArgumentGroup) -> None:
     add.add_argument("--score", metavar="NAME", help="accuracy, r2 or another; judges the end")
     add.add_argument("--seed", type=int, metavar="N", help="divides, draws weights and batches")
-    add.add_argument("--ensemble", metavar="KIND", help="snapshot, bagging, boosting or seeds")
-    add.add_argument("--members", type=int, metavar="K", help="of the ensemble (5)")
-    add.add_argument(
-        "--budget-per-member",
-        action="store_true",
-        default=None,
-        help="the whole budget for each, not a share",
-    )
-    add.add_argument("--folds", type=int, metavar="K", help="cross-validate over K folds")
     add.add_argument("--out", metavar="DIR", help="new folder (runs/NAME-METHOD-N)")
-    add.add_argument("--device", help="cpu, gpu or tpu; the best there is if not given")
     add.add_argument("--resume", metavar="DIR", help="go on with an interrupted run")
+    add.add_argument("--device", help="cpu, gpu or tpu; the best there is if not given")
     add.add_argument("--log", action="append", metavar="NAME", help="tensorboard, mlflow or wandb")
     add.add_argument("--json", action="store_true", help="print the summary as JSON, only that")
     add.add_argument("--quiet", action="store_true", help="no live view")
-    add.set_defaults(run=tune)
 
 
 def _add_predict(add: argparse.ArgumentParser) -> None:

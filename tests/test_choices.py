@@ -18,7 +18,7 @@ from rlagent.cli import main
 from rlagent_envs import knobs
 from rlagent_envs.forms import check_features, form_of
 from rlagent_envs.models import FACTORIZATION, Rung, ShapeClass, fitting
-from rlagent_envs.tasks import Preprocessing, from_ratings, load_file
+from rlagent_envs.tasks import Preprocessing, from_ratings, load_task
 from rlagent_envs.tasks.choices import NEGATIVES
 from rlagent_envs.training import losses
 from rlagent_envs.training.bank import baseline_loss
@@ -97,7 +97,7 @@ def test_a_seed_is_a_task_and_without_times_the_rows_are_drawn() -> None:
     table.to_csv("taken.csv", index=False)
     names = {"user": "user", "item": "item", "kind": "ranking"}
     task = from_ratings(table, None, user="user", item="item", kind="ranking", seed=3)
-    assert fingerprint(load_file("taken.csv", **names, seed=3)) == fingerprint(task)  # type: ignore[arg-type]
+    assert fingerprint(load_task("taken.csv", **names, seed=3)) == fingerprint(task)  # type: ignore[arg-type]
     other = from_ratings(table, None, user="user", item="item", kind="ranking", seed=4)
     assert fingerprint(other) != fingerprint(task)
     timeless = table.drop(columns="timestamp")
@@ -114,7 +114,7 @@ def test_ids_in_files_are_texts() -> None:
     table = taken()
     table["item"] = "0" + table["item"].astype(str)
     table.to_csv("taken.csv", index=False)
-    task = load_file("taken.csv", user="user", item="item", kind="ranking")
+    task = load_task("taken.csv", user="user", item="item", kind="ranking")
     assert task.preprocessing is not None
     rows = pd.DataFrame({"user": ["u1", "u1", "u1"], "item": ["017", "17", "elsewhere"]})
     made = task.preprocessing.transform(rows)

@@ -20,7 +20,7 @@ from rlagent.apply.model import Model, model_of
 from rlagent.apply.model_file import load_model, pack_model, save_model, unpack_model
 from rlagent.apply.request import Request, make_plan
 from rlagent.apply.robustness import worst_case
-from rlagent.apply.source import fingerprint, of_family
+from rlagent.apply.source import fingerprint
 from rlagent.cli import main
 from rlagent_envs import batch, dynamics, knobs
 from rlagent_envs import episode as episodes
@@ -42,6 +42,7 @@ from rlagent_envs.models.residual import (
 )
 from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.tasks import from_arrays, load_task
+from rlagent_envs.tasks.options import of_family
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training import adamw, evaluation, loop
 from rlagent_envs.training.bank import Bank, make_bank

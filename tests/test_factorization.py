@@ -10,7 +10,6 @@ import optax
 import pytest
 
 from rlagent.apply.request import Request, make_plan
-from rlagent.apply.source import of_family
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
 from rlagent_envs.books import RungFacts
@@ -21,6 +20,7 @@ from rlagent_envs.models import FACTORIZATION, Rung, ShapeClass, fitting
 from rlagent_envs.models.factorization import Layers
 from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks import from_arrays
+from rlagent_envs.tasks.options import of_family
 from rlagent_envs.tasks.task import Split, Task
 from rlagent_envs.training import adamw, loop
 from rlagent_envs.training.bank import Bank, make_bank

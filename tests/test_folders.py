@@ -17,7 +17,7 @@ from PIL import Image
 
 from rlagent.apply.result import load_run
 from rlagent.cli import main
-from rlagent_envs.tasks import Task, cifar, from_arrays, load_file, read_features
+from rlagent_envs.tasks import Task, cifar, from_arrays, load_task, read_features
 from rlagent_envs.tasks.preprocessing import Preprocessing
 
 SMALL = ["--method", "cosine", "--updates", "60", "--decisions", "6", "--rung", "32x1"]
@@ -96,7 +96,7 @@ def stored(task: Task) -> Preprocessing:
 
 
 def test_a_folder_a_class_is_the_task_of_its_images() -> None:
-    task = load_file(write("images"))
+    task = load_task(write("images"))
     assert same(task, from_arrays(*arrays()))
     assert (task.name, task.input_shape, task.family) == ("images", (8, 8, 1), "mlp")
     assert stored(task).classes == ("above", "below")
@@ -109,23 +109,23 @@ def test_hidden_files_and_others_do_not_count() -> None:
     Path("images/.git/x.png").write_text("")
     Path("images/above/notes.txt").write_text("no image")
     Path("images/above/._000.png").write_text("of macOS")
-    assert same(load_file("images"), from_arrays(*arrays()))
+    assert same(load_task("images"), from_arrays(*arrays()))
 
 
 def test_a_second_folder_validates() -> None:
     write("images")
     write("more", 20)
-    task = load_file("images", valid="more")
+    task = load_task("images", valid="more")
     assert [len(one) for one in parts(task)[1::2]] == [40, 20]
     x, y = arrays(20)
     assert same(task, from_arrays(*arrays(), x_valid=x, y_valid=y))
     write("divided/train")
     write("divided/valid", 20)
-    assert same(load_file("images", valid="divided"), task)
-    assert message_of(load_file, "divided", valid="more") == (
+    assert same(load_task("images", valid="divided"), task)
+    assert message_of(load_task, "divided", valid="more") == (
         "divided has a part to validate on, so more cannot be used too"
     )
-    assert message_of(load_file, "images", valid="more/above/000.png") == (
+    assert message_of(load_task, "images", valid="more/above/000.png") == (
         "what images is validated on must be a folder too, got more/above/000.png"
     )
 
@@ -133,7 +133,7 @@ def test_a_second_folder_validates() -> None:
 def test_folders_train_val_and_test_are_the_parts() -> None:
     for part, count in (("train", 40), ("val", 20), ("test", 12)):
         write(f"images/{part}", count)
-    task = load_file("images")
+    task = load_task("images")
     assert [len(one) for one in parts(task)[1::2]] == [40, 20, 12]
     x, y = arrays(40)
     expected = from_arrays(x, y, x_valid=arrays(20)[0], y_valid=arrays(20)[1])
@@ -145,7 +145,7 @@ def test_folders_train_val_and_test_are_the_parts() -> None:
 def test_images_of_different_sizes_are_resized(asked: str | int | None) -> None:
     write("images")
     Image.fromarray(drawn(2, (20, 12))).save("images/above/002.png")
-    task = load_file("images", image_size=asked)
+    task = load_task("images", image_size=asked)
     height, width = {None: (32, 32), 6: (6, 6), "6x10": (6, 10)}[asked]
     assert task.input_shape == (height, width, 1)
     said = "images of 2 sizes are resized to 32x32 pixels; --image-size chooses another size"
@@ -166,10 +166,10 @@ def test_any_colour_makes_all_images_coloured_and_opacity_is_dropped() -> None:
     grey = Image.fromarray(drawn(0))
     grey.convert("RGB").save("images/above/000.png")  # colours, all of them grey
     grey.convert("RGBA").save("images/above/002.png")
-    assert load_file("images").input_shape == (8, 8, 1)
+    assert load_task("images").input_shape == (8, 8, 1)
     colours = np.random.default_rng(0).integers(0, 256, (8, 8, 4), np.uint8)
     Image.fromarray(colours, "RGBA").save("images/above/004.png")
-    task = load_file("images")
+    task = load_task("images")
     assert task.input_shape == (8, 8, 3)
     values = stored(task).to_json()["inputs"]["values"]
 
@@ -195,17 +195,17 @@ def test_other_kinds_of_pixels_and_lying_images_are_read_as_they_look() -> None:
         for name in ("a", "b"):
             Path(f"images/{name}").mkdir(parents=True, exist_ok=True)
             Image.fromarray(drawn(number, (8, 12))).save(f"images/{name}/{number}.png")
-    task = load_file("images")
+    task = load_task("images")
     expected = stored(task).transform([image])
     for path in ("palette.gif", "sixteen.png", "lying.png"):
         np.testing.assert_array_equal(stored(task).transform([path]), expected, err_msg=path)
     Path("images/a/lying.png").write_bytes(Path("lying.png").read_bytes())
-    assert load_file("images").notes == ()  # upright it has the size of the others
+    assert load_task("images").notes == ()  # upright it has the size of the others
 
 
 def test_what_is_stored_makes_the_same_of_raw_images() -> None:
     write("images", size=(16, 12))
-    task = load_file("images", image_size=8)
+    task = load_task("images", image_size=8)
     again = Preprocessing.from_json(json.loads(json.dumps(stored(task).to_json())))
     assert again == stored(task)
     paths = read_features("images", again)
@@ -289,7 +289,7 @@ def test_a_corrupt_image_is_named_and_left_out_if_asked(
     assert note in err.splitlines()
     assert f"  {note}" in out.splitlines()
     assert json.loads(Path("run/summary.json").read_text())["notes"] == [note]
-    assert sum(len(one) for one in parts(load_file("images", skip_bad=True))[1::2]) == 38
+    assert sum(len(one) for one in parts(load_task("images", skip_bad=True))[1::2]) == 38
     # To predict for.
     assert sentence(["predict", "run", "images"], capsys).startswith("images/below/021.png is not")
     assert main(["predict", "run", "images", "--skip-bad"]) == 0
@@ -304,11 +304,11 @@ def test_an_image_with_a_whole_head_but_no_end_is_damaged_too() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(drawn(number, (32, 32))).save(path)
     damage("photos/above/020.jpg")
-    assert message_of(load_file, "photos") == (
+    assert message_of(load_task, "photos") == (
         "photos/above/020.jpg is not a readable image, it may be damaged; leave such files out by "
         "--skip-bad"
     )
-    task = load_file("photos", skip_bad=True)
+    task = load_task("photos", skip_bad=True)
     assert task.notes == ("1 of 40 files cannot be read and are left out: photos/above/020.jpg",)
     assert len(read_features("photos", stored(task))) == 40
     assert len(read_features("photos", stored(task), skip_bad=True)) == 39
@@ -365,7 +365,7 @@ def test_folders_that_cannot_be_used_are_named(capsys: pytest.CaptureFixture[str
 
 
 def test_images_that_cannot_be_used_are_named() -> None:
-    preprocessing = stored(load_file(write("images")))
+    preprocessing = stored(load_task(write("images")))
     assert message_of(preprocessing.transform, "images") == (
         "the input must be a list of images, as in training"
     )
@@ -390,7 +390,7 @@ def test_archives_of_a_folder_or_a_table_are_read_and_nothing_stays(
     room = tmp_path / "temporary"
     room.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(room))
-    expected = load_file(write("images"))
+    expected = load_task(write("images"))
     zipped("images", "a.zip", "deep/")
     Path("__MACOSX/images").mkdir(parents=True)
     Path("__MACOSX/images/._x.png").write_text("")
@@ -403,8 +403,8 @@ def test_archives_of_a_folder_or_a_table_are_read_and_nothing_stays(
     with zipfile.ZipFile("c.zip", "w") as archive:
         archive.write("t.csv")
     for path in ("a.zip", "b.tar.gz"):
-        assert same(load_file(path), expected)
-    assert same(load_file("c.zip", target="y"), load_file("t.csv", target="y"))
+        assert same(load_task(path), expected)
+    assert same(load_task("c.zip", target="y"), load_task("t.csv", target="y"))
     assert not list(room.iterdir())
 
 
@@ -496,11 +496,11 @@ def cifar_archive(path: str, folder: str = cifar.FOLDER, rows: int = 12) -> np.n
 def test_the_binary_archive_of_cifar_10(monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path("cifar-10-binary.tar.gz")
     records = cifar_archive(str(path))
-    assert message_of(load_file, path).startswith(
+    assert message_of(load_task, path).startswith(
         f"{path} is not the archive of CIFAR-10 that was published, its MD5 is "
     )
     monkeypatch.setattr(cifar, "MD5", hashlib.md5(path.read_bytes()).hexdigest())
-    task = load_file(path)
+    task = load_task(path)
     assert (task.name, task.input_shape, task.mirrored) == ("cifar10", (32, 32, 3), True)
     assert [len(one) for one in parts(task)[1::2]] == [48, 12, 12]
     assert stored(task).classes == ("airplane", "automobile", "bird")

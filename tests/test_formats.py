@@ -23,7 +23,7 @@ from rlagent.apply.predicting import written
 from rlagent.apply.source import fingerprint
 from rlagent.cli import main
 from rlagent.experiments.sources import guess_target, source
-from rlagent_envs.tasks import Task, from_arrays, load_file, load_task, read_features
+from rlagent_envs.tasks import Task, from_arrays, load_task, read_features
 from rlagent_envs.tasks.cache import cache_folder
 from rlagent_envs.tasks.csv_tables import read_csv_table
 from rlagent_envs.tasks.splits import divide_groups
@@ -107,8 +107,8 @@ def sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.parametrize("suffix", sorted(READERS))
 def test_a_table_makes_the_same_task_in_any_form(suffix: str) -> None:
-    expected = load_file(write(made_table(), "csv.csv"), target="kind")
-    task = load_file(write(made_table(), f"table{suffix}"), target="kind")
+    expected = load_task(write(made_table(), "csv.csv"), target="kind")
+    task = load_task(write(made_table(), f"table{suffix}"), target="kind")
     assert same(task, expected)
     assert task.preprocessing == expected.preprocessing
     assert task.name == "table"
@@ -119,13 +119,13 @@ def test_split_column_second_file_and_group_work_in_any_form(suffix: str) -> Non
     table = made_table()
     told = np.array(["train", "train", "train", "val", "test"])[np.arange(ROWS) % 5]
     path = write(table.assign(part=told), f"parts{suffix}")
-    task = load_file(path, target="kind", split_column="part")
+    task = load_task(path, target="kind", split_column="part")
     assert [len(one) for one in parts(task)[1::2]] == [48, 16, 16]
-    whole = load_file(
+    whole = load_task(
         write(table, f"a{suffix}"), target="kind", valid=write(table[:30], f"b{suffix}")
     )
     assert (len(whole.train.y), len(whole.valid.y), whole.test) == (ROWS, 30, None)
-    grouped = load_file(
+    grouped = load_task(
         write(table.assign(owner=np.arange(ROWS) // 4), f"c{suffix}"), target="kind", group="owner"
     )
     assert grouped.features == task.features
@@ -213,11 +213,11 @@ def test_codes_that_were_categories_stay_texts_in_other_files() -> None:
     table = pd.DataFrame({"code": codes, "size": np.arange(80.0), "y": np.arange(80) % 2})
     write(table, "t.csv")
     write(table[table["code"].str.isdigit()], "digits.csv")
-    task = load_file("t.csv", target="y")
+    task = load_task("t.csv", target="y")
     assert task.preprocessing is not None
     made = task.preprocessing.transform(read_features("digits.csv", task.preprocessing))
     np.testing.assert_array_equal(made[:, :4].sum(axis=1), 1)  # each is a category of training
-    whole = load_file("t.csv", target="y", valid="digits.csv")
+    whole = load_task("t.csv", target="y", valid="digits.csv")
     np.testing.assert_array_equal(whole.valid.x[:, :4].sum(axis=1), 1)
 
 
@@ -233,7 +233,7 @@ def test_parquet_keeps_its_types() -> None:
         }
     )
     pa.parquet.write_table(table, "t.parquet")
-    task = load_file("t.parquet", target="y")
+    task = load_task("t.parquet", target="y")
     assert task.preprocessing is not None
     columns = task.preprocessing.to_json()["inputs"]["columns"]
     assert {one["name"]: one["kind"] for one in columns} == {
@@ -380,14 +380,14 @@ def test_npy_files_make_the_task_that_their_arrays_make() -> None:
     expected = from_arrays(x, y)
     np.save("data.npy", x)
     np.save("labels.npy", y)
-    assert same(load_file("data.npy", target="labels.npy"), expected)
+    assert same(load_task("data.npy", target="labels.npy"), expected)
     np.save("x.npy", x)
     np.save("y.npy", y)
-    assert same(load_file("x.npy"), expected)
+    assert same(load_task("x.npy"), expected)
     for name, rows in (("train", slice(0, 40)), ("valid", slice(40, 60)), ("test", slice(60, 80))):
         np.save(f"x_{name}.npy", x[rows])
         np.save(f"y_{name}.npy", y[rows])
-    told = load_file("x_train.npy")
+    told = load_task("x_train.npy")
     assert [len(one) for one in parts(told)[1::2]] == [40, 20, 20]
     np.testing.assert_array_equal(parts(told)[5], y[60:])
     assert told.preprocessing is not None
@@ -445,12 +445,12 @@ def test_medmnist_names_are_known() -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), np.uint8)
     labels = (np.arange(60) % 3)[:, None].astype(np.uint8)  # [rows, 1], as there
     np.savez("med.npz", train_images=images[:30], train_labels=labels[:30])
-    assert load_file("med.npz").input_shape == (8, 8, 3)
+    assert load_task("med.npz").input_shape == (8, 8, 3)
     cuts = {"train": slice(0, 30), "val": slice(30, 45), "test": slice(45, 60)}
     stored: dict[str, Any] = {f"{part}_images": images[cut] for part, cut in cuts.items()}
     stored |= {f"{part}_labels": labels[cut] for part, cut in cuts.items()}
     np.savez("med.npz", **stored)
-    task = load_file("med.npz")
+    task = load_task("med.npz")
     found = parts(task)
     assert [len(one) for one in found[1::2]] == [30, 15, 15]
     np.testing.assert_array_equal(found[5], labels[45:, 0])
@@ -525,7 +525,7 @@ def test_groups_are_no_feature_and_bad_ones_are_named(capsys: pytest.CaptureFixt
     write(table, "t.csv")
     x, groups = table.drop(columns=["kind", "owner"]), table["owner"]
     expected = from_arrays(x, table["kind"], groups=groups)
-    assert same(load_file("t.csv", target="kind", group="owner"), expected)
+    assert same(load_task("t.csv", target="kind", group="owner"), expected)
     write(table.assign(split=["train", "test"] * (ROWS // 2)), "torn.csv")
     write(table.assign(owner=np.arange(ROWS) % 3), "few.csv")
     write(table.assign(owner=[None, *groups[1:]]), "gap.csv")
@@ -548,7 +548,7 @@ def test_groups_are_no_feature_and_bad_ones_are_named(capsys: pytest.CaptureFixt
 def test_a_class_with_a_single_row_is_trained_on() -> None:
     kinds = np.where(np.arange(ROWS) == 33, "rare", made_table()["kind"])
     for seed in range(5):
-        task = load_file(write(made_table().assign(kind=kinds), "t.csv"), target="kind", seed=seed)
+        task = load_task(write(made_table().assign(kind=kinds), "t.csv"), target="kind", seed=seed)
         assert task.preprocessing is not None
         rare = task.preprocessing.encode_target(["rare"])[0]
         assert [int((one == rare).sum()) for one in parts(task)[1::2]] == [1, 0, 0]
@@ -558,7 +558,7 @@ def test_what_a_task_is_is_told_before_the_run(capsys: pytest.CaptureFixture[str
     write(made_table(), "t.csv")
     assert main(["tune", "t.csv", "--target", "kind", *SMALL, "--out", "run"]) == 0
     told = capsys.readouterr().err.splitlines()[1]
-    task = load_file("t.csv", target="kind")
+    task = load_task("t.csv", target="kind")
     no, yes = (100 * np.mean(task.train.y == number) for number in (0, 1))
     largest, smallest = (f"no {no:.2g} %", f"yes {yes:.2g} %")
     if yes > no:
@@ -590,7 +590,7 @@ def test_openml_gives_a_table_with_its_target(
     monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch)
     monkeypatch.setenv("RLAGENT_CACHE_DIR", str(tmp_path / "cache"))
     task = load_task("openml:adult", kind="classification")
-    assert same(task, load_file(write(made_table(), "t.csv"), target="kind"))
+    assert same(task, load_task(write(made_table(), "t.csv"), target="kind"))
     assert task.name == "adult"
     assert load_task("openml:1590", target="count", kind="regression").kind == "regression"
     assert asked[0]["name"] == "adult"
@@ -696,7 +696,7 @@ def test_hugging_face_tables_have_their_splits_as_parts(monkeypatch: pytest.Monk
     assert task.preprocessing is not None
     assert task.preprocessing.classes == ("no", "yes")
     told = ["train"] * 50 + ["valid"] * 20 + ["test"] * 10
-    expected = load_file(write(table.assign(split=told), "t.csv"), target="kind")
+    expected = load_task(write(table.assign(split=told), "t.csv"), target="kind")
     np.testing.assert_array_equal(task.train.x, expected.train.x)
     np.testing.assert_array_equal(task.valid.x, expected.valid.x)
     assert message_of(load_task, "hf:someone/table", target="z") == (

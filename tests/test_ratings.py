@@ -21,7 +21,7 @@ from rlagent.apply import scores
 from rlagent.apply.rankings import ndcg
 from rlagent.apply.source import fingerprint
 from rlagent.cli import main
-from rlagent_envs.tasks import Preprocessing, from_ratings, load_file
+from rlagent_envs.tasks import Preprocessing, from_ratings, load_task
 from rlagent_envs.tasks.procedural import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
 from rlagent_envs.tasks.procedural_ratings import VOCABULARIES, sample_ratings_task
 from rlagent_envs.tasks.splits import divide_by_time
@@ -76,9 +76,9 @@ def test_movielens_needs_no_options_and_other_files_name_their_columns() -> None
     renamed = table.rename(columns={"userId": "who", "movieId": "what", "rating": "how"})
     renamed.assign(comment="-").to_csv("other.csv", index=False, sep=";")
     tasks = [
-        load_file(u_data(table)),
-        load_file("ratings.csv"),
-        load_file("other.csv", user="who", item="what", target="how"),
+        load_task(u_data(table)),
+        load_task("ratings.csv"),
+        load_task("other.csv", user="who", item="what", target="how"),
         from_ratings(*columns(table), user="userId", item="movieId"),
     ]
     for task in tasks:
@@ -87,7 +87,7 @@ def test_movielens_needs_no_options_and_other_files_name_their_columns() -> None
         assert fingerprint(task) == fingerprint(tasks[0])
     assert tasks[0].name == "u"
     # A table of which one column happens to be called so is a table.
-    assert load_file("other.csv", target="how").form != "pair"
+    assert load_task("other.csv", target="how").form != "pair"
 
 
 def test_ids_are_numbered_and_what_is_rare_is_0() -> None:
@@ -109,7 +109,7 @@ def test_ids_in_files_are_texts() -> None:
     table = ratings().astype({"movieId": str})
     table["movieId"] = "0" + table["movieId"]
     table.to_csv("ratings.csv", index=False)
-    task = load_file("ratings.csv")
+    task = load_task("ratings.csv")
     assert task.preprocessing is not None
     rows = pd.DataFrame({"userId": [1, 1], "movieId": ["017", "17"]})
     known = task.preprocessing.transform(rows)
@@ -122,7 +122,7 @@ def test_ids_in_files_are_texts() -> None:
 
 def test_the_last_ratings_of_each_user_test_and_those_before_validate() -> None:
     table = ratings()
-    task = load_file(u_data(table))
+    task = load_task(u_data(table))
     assert task.test is not None
     assert task.preprocessing is not None
     ordered = table.sort_values(["userId", "timestamp"])
@@ -180,7 +180,7 @@ def test_texts_that_sort_will_do_for_times() -> None:
     assert fingerprint(from_ratings(named, y, **names, time="when")) == expected
     assert fingerprint(from_ratings(named, y, **names)) != expected
     named.assign(stars=y).to_csv("named.csv", index=False)
-    task = load_file("named.csv", **names, target="stars", time="when")
+    task = load_task("named.csv", **names, target="stars", time="when")
     assert fingerprint(task) == expected
 
 
@@ -258,7 +258,7 @@ def test_ratings_are_tuned_judged_and_predicted(capsys: pytest.CaptureFixture[st
     score = ["--score", "ndcg_10"]
     assert main(["tune", str(u_data(table)), *options, *score, "--out", "run", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
-    task = load_file("u.data", batch_size=32)
+    task = load_task("u.data", batch_size=32)
     assert task.test is not None
     result = rlagent.load_run("run")
     assert result.model.preprocessing is not None

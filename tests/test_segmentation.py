@@ -20,7 +20,6 @@ from rlagent.apply.model import Model, model_of
 from rlagent.apply.model_file import load_model, save_model
 from rlagent.apply.request import Request, make_plan
 from rlagent.apply.robustness import worst_case
-from rlagent.apply.source import of_family
 from rlagent.cli import main
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
@@ -34,6 +33,7 @@ from rlagent_envs.models.residual import Layers, statistics_of, with_statistics
 from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks import Preprocessing, from_arrays, load_task
 from rlagent_envs.tasks.canvases import Canvases, compose, digit_canvases
+from rlagent_envs.tasks.options import of_family
 from rlagent_envs.tasks.procedural import CONTEXT
 from rlagent_envs.tasks.procedural_scenes import draw_canvases, sample_segmentation_task
 from rlagent_envs.tasks.task import Split, Task

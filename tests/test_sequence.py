@@ -11,7 +11,6 @@ import pytest
 
 import rlagent
 from rlagent.apply.model import Model
-from rlagent.apply.source import of_family
 from rlagent.cli import main
 from rlagent_envs import knobs
 from rlagent_envs.books import RungFacts
@@ -21,6 +20,7 @@ from rlagent_envs.models import SEQUENCE, Rung, ShapeClass, fitting, usual
 from rlagent_envs.models.convolution import by_lax, in_one_form
 from rlagent_envs.models.residual import Layers
 from rlagent_envs.tasks import from_arrays
+from rlagent_envs.tasks.options import of_family
 from rlagent_envs.training import adamw
 from rlagent_envs.training.augmentation import augment
 from rlagent_envs.training.loop import Live

@@ -19,7 +19,6 @@ from rlagent_envs.tasks import (
     Task,
     describe_tasks,
     from_arrays,
-    load_file,
     load_task,
     read_features,
 )
@@ -229,47 +228,47 @@ SPLITS = (["train"] * 7 + ["dev", "validation", "test"]) * 4
 
 
 def test_a_column_named_split_tells_the_parts_and_is_no_feature(tmp_path: Path) -> None:
-    task = load_file(write(tmp_path / "d.csv", table_text(split=SPLITS)), target="y")
+    task = load_task(write(tmp_path / "d.csv", table_text(split=SPLITS)), target="y")
     assert task.test is not None
     assert (len(task.train.y), len(task.valid.y), len(task.test.y)) == (28, 8, 4)
     assert task.features == 3
     renamed = write(tmp_path / "e.csv", table_text(part=SPLITS))
-    assert same(task, load_file(renamed, target="y", split_column="part"))
+    assert same(task, load_task(renamed, target="y", split_column="part"))
 
 
 def test_a_column_named_split_of_other_words_is_a_feature(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", table_text(split=["train", "banana"] * 20))
-    assert load_file(path, target="y").features == 5
+    assert load_task(path, target="y").features == 5
 
 
 def test_a_second_file_validates(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", table_text())
     valid = write(tmp_path / "v.csv", table_text(a=1000))
-    task = load_file(path, target="y", valid=valid)
+    task = load_task(path, target="y", valid=valid)
     assert (len(task.train.y), len(task.valid.y), task.test) == (40, 40, None)
     np.testing.assert_array_equal(task.valid.x[:, 0], 10)
 
 
 @pytest.mark.parametrize("separator", [";", "\t", ", "])
 def test_other_separators_are_found(tmp_path: Path, separator: str) -> None:
-    expected = load_file(write(tmp_path / "d.csv", table_text()), target="y")
+    expected = load_task(write(tmp_path / "d.csv", table_text()), target="y")
     path = write(tmp_path / "d2.csv", "\ufeff" + table_text().replace(",", separator))
-    assert same(load_file(path, target="y"), expected)
+    assert same(load_task(path, target="y"), expected)
 
 
 def test_npz_files_make_the_task_that_their_arrays_make(tmp_path: Path) -> None:
     np.savez(tmp_path / "whole.npz", x=X, y=Y)
-    assert same(load_file(tmp_path / "whole.npz", seed=5), from_arrays(X, Y, seed=5))
+    assert same(load_task(tmp_path / "whole.npz", seed=5), from_arrays(X, Y, seed=5))
     np.savez(tmp_path / "parts.npz", x_train=X, y_train=Y, x_test=X[:9], y_test=Y[:9])
     expected = from_arrays(X, Y, x_test=X[:9], y_test=Y[:9])
-    assert same(load_file(tmp_path / "parts.npz"), expected)
-    both = load_file(tmp_path / "parts.npz", valid=tmp_path / "whole.npz")
+    assert same(load_task(tmp_path / "parts.npz"), expected)
+    both = load_task(tmp_path / "parts.npz", valid=tmp_path / "whole.npz")
     assert (len(both.train.y), len(both.valid.y)) == (60, 60)
 
 
 def test_features_to_predict_for_come_without_target_and_in_any_order(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", table_text(split=SPLITS))
-    task = load_file(path, target="y")
+    task = load_task(path, target="y")
     assert task.test is not None
     assert task.preprocessing is not None
     table = pd.read_csv(path)
@@ -370,7 +369,7 @@ def test_csv_files_that_cannot_be_used_are_refused(
 ) -> None:
     path = write(tmp_path / "d.csv", text)
     with pytest.raises(ValueError, match=r"\w") as caught:
-        load_file(path, **({"target": "y"} | arguments))
+        load_task(path, **({"target": "y"} | arguments))
     assert str(caught.value) == message.replace("FILE", str(path))
 
 
@@ -412,7 +411,7 @@ def test_npz_files_that_cannot_be_used_are_refused(
     path = tmp_path / "d.npz"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"\w") as caught:
-        load_file(path)
+        load_task(path)
     assert str(caught.value) == message.replace("FILE", str(path))
 
 
@@ -496,7 +495,7 @@ def test_importing_tasks_loads_neither_pandas_nor_scikit_learn_nor_jax() -> None
 
 def test_adult() -> None:
     path = real("adult.csv")
-    task = load_file(path, target="income")
+    task = load_task(path, target="income")
     assert task.test is not None
     assert task.preprocessing is not None
     assert (len(task.train.y), len(task.valid.y), len(task.test.y)) == (26_049, 6_512, 16_281)
@@ -513,7 +512,7 @@ def test_adult() -> None:
 
 def test_cal_housing() -> None:
     path = real("cal_housing.csv")
-    task = load_file(path, target="target")
+    task = load_task(path, target="target")
     assert task.test is not None
     assert task.preprocessing is not None
     assert (task.kind, len(task.test.y)) == ("regression", 4_128)
@@ -524,7 +523,7 @@ def test_cal_housing() -> None:
 
 def test_fashion_mnist() -> None:
     path = real("fashion_mnist.npz")
-    task = load_file(path)
+    task = load_task(path)
     assert task.test is not None
     assert task.train.x.shape == (50_000, 784)
     assert (len(task.valid.y), len(task.test.y), task.outputs) == (10_000, 10_000, 10)

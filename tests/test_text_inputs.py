@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 
-from rlagent_envs.tasks import Preprocessing, from_arrays, load_file, read_features
+from rlagent_envs.tasks import Preprocessing, from_arrays, load_task, read_features
 from rlagent_envs.tasks.texts import TextInput, read_texts, words_of
 
 WORDS = ["sun", "rain", "wind", "snow", "fog", "hail", "storm", "cloud", "frost", "heat"]
@@ -117,7 +117,7 @@ def test_a_vocabulary_is_for_texts(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, x=np.eye(60), y=labels())
     with pytest.raises(ValueError, match=r"^vocabulary is for texts in tables, but .*a.npz is a"):
-        load_file(path, vocabulary=100)
+        load_task(path, vocabulary=100)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_file_of_texts_is_a_task(tmp_path: Path) -> None:
     given = table(label=np.where(labels(), "good", "bad"), split=["train", "train", "dev"] * 20)
     given.loc[3, "text"] = 'hail, "storm"'
     given.to_csv(path, index=False)
-    task = load_file(path, target="label")
+    task = load_task(path, target="label")
     assert (task.form, len(task.train.y), len(task.valid.y)) == ("tokens", 40, 20)
     assert task.preprocessing is not None
     assert isinstance(task.preprocessing.inputs, TextInput)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlagent.apply.ensembles import kinds
 from rlagent_envs.config import SCHEDULES, TUNABLE
+from rlagent_envs.tasks.options import Options, check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,9 +26,9 @@ FEWEST_UPDATES, MOST_UPDATES = 400, 6000
 CONTROLLER_LEARNING_RATE = 1e-3  # where a controller starts; it goes on from there
 
 
-@dataclass(frozen=True)
-class Request:
-    """The options of a run, as they were given; None stands for a default."""
+@dataclass(frozen=True, kw_only=True)
+class Request(Options):
+    """The options of a run and of its data, as they were given; None stands for a default."""
 
     method: str = "controller"
     controller: str | None = None  # a name or a path
@@ -39,30 +40,12 @@ class Request:
     norm: str | None = None  # of attacks: linf or l2
     robust_epsilon: float | None = None  # judge under attacks within it, too
     patience: int | None = None  # decisions without improvement after which the run ends
-    family: str | None = None  # of rlagent_envs.models.FAMILIES
     rung: str | None = None  # width x depth at the start
     updates: int | None = None  # of the base rung
     minutes: float | None = None  # in the place of updates
     decisions: int | None = None
-    batch_size: int | None = None
     streamed: bool | None = None  # an array on disk stays there
-    mirrored: bool = False  # mirror images of the images keep their target
-    valid: str | None = None  # a second file
-    target: str | None = None
-    split_column: str | None = None
-    group: str | None = None  # column whose equal values stay together in a part
-    image_size: str | int | None = None  # pixels: a side, or height x width
-    skip_bad: bool | None = None  # leave out files of a folder that cannot be read
-    user: str | None = None  # column of ratings
-    item: str | None = None
-    kind: str | None = None
-    form: str | None = None  # of arrays: image or sequence
-    time: str | None = None  # column that orders the rows of a time series
-    horizon: int | None = None  # how many rows ahead its target is
-    window: int | None = None  # how many past rows are looked at
-    vocabulary: int | None = None  # of texts: most tokens, each of which has a vector
     score: str | None = None
-    seed: int = 0
     device: str | None = None
     ensemble: str | None = None  # of kinds.KINDS
     members: int | None = None
@@ -71,20 +54,16 @@ class Request:
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the option and its value, if one makes no sense by itself."""
+        super().__post_init__()
         self._check_method()
         if self.group is not None and self.folds is not None:
             raise ValueError("folds cannot keep the rows of a group together: give group or folds")
         if self.updates is not None and self.minutes is not None:
             raise ValueError("give updates or minutes, not both")
-        whole = ("updates", "decisions", "batch_size", "patience", "horizon", "window")
-        for name in (*whole, "vocabulary"):
-            value = getattr(self, name)
-            if value is not None and (value != int(value) or value < 1):
-                raise ValueError(f"{name} must be a whole number from 1 up, got {value}")
+        for name in ("updates", "decisions", "patience"):
+            check_whole(name, getattr(self, name))
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise ValueError(f"minutes must be more than 0, got {self.minutes:g}")
-        if self.seed != int(self.seed) or not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must be a whole number from 0 to 2^32 - 1, got {self.seed}")
         if self.decisions is not None and self.updates is not None:
             _check_decisions(self.decisions, self.updates)
         kinds.check_request(self)

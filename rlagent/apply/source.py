@@ -21,46 +21,6 @@ OF_FILES = ("image_size", "skip_bad")  # options that have a meaning where files
 
 
 def load_source(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
-    """The task that `tune` was given, as the other options want it; see `_load`."""
-    task, name = _load(x, y, request, valid)
-    if request.mirrored:
-        task = replace(task, mirrored=True)
-    return (task if request.family is None else of_family(task, request.family)), name
-
-
-def of_family(task: Task, family: str) -> Task:
-    """The task for networks of a family.
-
-    Raises:
-        ValueError: if there is no such family, or if it cannot read the examples of the task.
-    """
-    from rlagent_envs.models import FAMILIES, fitting
-
-    if family not in FAMILIES:
-        raise ValueError(f"unknown family {family!r}; there are: {', '.join(FAMILIES)}")
-    reads, there_are = FAMILIES[family].reads, fitting(task.form, task.target_shape)
-    if family not in there_are and task.form in reads:
-        asked, has = ("one target", "many") if task.target_shape else ("many targets", "one")
-        raise ValueError(
-            f"{family} is for examples with {asked}, but {task.name} has {has}; there are for it: "
-            f"{', '.join(there_are)}"
-        )
-    if family not in there_are:
-        what_is = {
-            "image": " (an image is [rows, height, width] of at least 4 x 4 pixels, or with 1, 3 "
-            "or 4 channels behind)",
-            "sequence": " (a sequence is [rows, steps, channels]: ask for the form sequence)",
-        }
-        hint = "" if task.vocabularies else "".join(what_is.get(form, "") for form in reads)
-        raise ValueError(
-            f"{family} reads {' or '.join(reads)}, but {task.name} is of the form "
-            f"{task.form}{hint}; "
-            f"there are for it: {', '.join(there_are)}"
-        )
-    return replace(task, family=family)
-
-
-def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
     """The task that `tune` was given, whatever it is, and how `run.json` calls it.
 
     Args:
@@ -76,7 +36,7 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
     Raises:
         ValueError: one sentence that names what cannot be used.
     """
-    from rlagent_envs.tasks import is_name, load_task
+    from rlagent_envs.tasks.registry import is_name, load_with
     from rlagent_envs.tasks.task import Task
 
     if x is None:
@@ -87,40 +47,13 @@ def _load(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
         _refuse(request, "a Task", *others, *of_some)
         if y is not None or valid is not None:
             raise ValueError("a Task holds its targets and validation rows already")
-        return x, IN_MEMORY
+        return request.applied(x), IN_MEMORY
     if not isinstance(x, str | Path):
-        return _from_memory(x, y, request, valid), IN_MEMORY
+        return request.applied(_from_memory(x, y, request, valid)), IN_MEMORY
     if y is not None or valid is not None:
         raise ValueError(f"y and valid rows in memory go with x in memory, but x is {str(x)!r}")
     _refuse(request, "a name or a path", "streamed")
-    task = load_task(
-        x,
-        target=request.target,
-        split_column=request.split_column,
-        group=request.group,
-        image_size=request.image_size,
-        skip_bad=request.skip_bad,
-        valid=request.valid,
-        kind=request.kind,
-        form=request.form,
-        time=request.time,
-        horizon=request.horizon,
-        window=request.window,
-        batch_size=request.batch_size,
-        seed=request.seed,
-        user=request.user,
-        item=request.item,
-        vocabulary=request.vocabulary,
-        embed=_embeds(request.family),
-    )
-    return task, str(x) if is_name(str(x)) else str(Path(x).resolve())
-
-
-def _embeds(family: str | None) -> bool:
-    """Whether networks of a family embed numbered categories; they do if they read no tables."""
-    from rlagent_envs.models import FAMILIES
-
-    return family not in FAMILIES or "table" not in FAMILIES[family].reads
+    return load_with(x, request), str(x) if is_name(str(x)) else str(Path(x).resolve())
 
 
 def fingerprint(task: Task) -> str:
@@ -170,7 +103,7 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
         batch_size=request.batch_size,
         streamed=request.streamed,
         seed=request.seed,
-        embed=_embeds(request.family),
+        embed=request.embeds,
         vocabulary=request.vocabulary,
     )
 
@@ -192,7 +125,6 @@ def _forecast(x: Any, y: Any, request: Request, valid: Any) -> Task:
     """The task of a time series in a DataFrame."""
     from rlagent_envs.tasks.columns import is_table
     from rlagent_envs.tasks.forecasting import forecast_task
-    from rlagent_envs.tasks.loading import Options
 
     _refuse(request, "a time series", "streamed", "vocabulary")
     if not is_table(x) or y is not None or valid is not None:
@@ -200,19 +132,7 @@ def _forecast(x: Any, y: Any, request: Request, valid: Any) -> Task:
             "time is for a DataFrame alone: the target is one of its columns, and its latest rows "
             "validate and test"
         )
-    kind: AskedKind | None = request.kind  # type: ignore[assignment]  # forecast_task checks it
-    options = Options(
-        target=request.target,
-        group=request.group,
-        kind=kind,
-        form=request.form,
-        time=request.time,
-        horizon=request.horizon,
-        window=request.window,
-        batch_size=request.batch_size,
-        seed=request.seed,
-    )
-    return forecast_task(x, "data", options)
+    return forecast_task(x, "data", request)
 
 
 def _ratings(x: Any, y: Any, request: Request, valid: Any) -> Task:
@@ -283,10 +203,12 @@ def lasting_paths(request: Request, source: str) -> dict[str, str | None]:
         request: what was asked for.
         source: what the data is, as `load_source` says.
     """
-    paths = {"valid": request.valid}
+    paths: dict[str, str | Path | None] = {"valid": request.valid}
     if source.endswith(".npy"):
         paths["target"] = request.target
-    return {name: path and str(Path(path).resolve()) for name, path in paths.items()}
+    return {
+        name: None if path is None else str(Path(path).resolve()) for name, path in paths.items()
+    }
 
 
 def _refuse(request: Request, what: str, *options: str) -> None:

@@ -163,7 +163,7 @@ def tune(
         split_column: of a table in a file, the column that says train, valid or test.
         group: of a table or a DataFrame, the column that says which rows stay together in a part,
             such as those of a patient; it is no feature.
-        image_size: what images are resized to, 32 or "24x32" pixels; see `load_file`.
+        image_size: what images are resized to, 32 or "24x32" pixels; see `load_task`.
         skip_bad: leave out files of a folder that cannot be read.
         user: of ratings, the column of users in a table or a DataFrame; needs `item`. The files of
             MovieLens, `u.data` and `ratings.csv`, need neither. See docs/tasks_pairs.md.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlagent.apply.request import Request
+from rlagent_envs.tasks.options import Options
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.task import Task
@@ -23,26 +23,8 @@ PROCEDURAL_SEEDS = 2_000_000_000
 PROCEDURAL_TEST_ROWS = {TABLES: 4000}
 OTHER_TEST_ROWS = 1000  # of procedural tasks of other domains
 USUAL_TARGETS = ("target", "label", "class", "y", "income")
-# Of `rlagent tune`, that say how data is read.
-OPTIONS = (
-    "family",
-    "mirrored",
-    "kind",
-    "form",
-    "target",
-    "split_column",
-    "group",
-    "valid",
-    "image_size",
-    "skip_bad",
-    "user",
-    "item",
-    "time",
-    "horizon",
-    "window",
-    "vocabulary",
-    "batch_size",
-)
+# Of a task in an experiment: how its data is read. The seed is that of a run.
+OPTIONS = tuple(option.name for option in fields(Options) if option.name != "seed")
 
 
 @dataclass(frozen=True)
@@ -65,14 +47,13 @@ class Source:
         Raises:
             ValueError: in one sentence, if it cannot be loaded.
         """
-        from rlagent.apply.source import load_source
         from rlagent_envs.tasks.domains import SAMPLERS
+        from rlagent_envs.tasks.registry import load_with
 
         if self.procedural:
             domain, seed = drawn_by(self.place)
             return SAMPLERS[domain](seed, PROCEDURAL_TEST_ROWS.get(domain, OTHER_TEST_ROWS))
-        request = Request(target=self.target, **dict(self.options))
-        return load_source(self.place, None, request, None)[0]
+        return load_with(self.place, Options(target=self.target, **dict(self.options)))
 
     def fingerprint(self) -> dict[str, Any]:
         """What a result depends on: the content of what is read, wherever it lies."""
@@ -129,7 +110,7 @@ def source(
         raise ValueError(f"unknown option {unknown[0]!r} of the task {text}; there are: {choices}")
     if "valid" in described:
         described["valid"] = str((folder or Path()) / described["valid"])
-    Request(**described)  # it says what is wrong with a value
+    Options(**described)  # it says what is wrong with a value
     own_target = described.pop("target", None)
     target = own_target or target
     found = _named(text, own_target, described) or _read(text, folder or Path(), target, described)
@@ -178,14 +159,13 @@ def _read(text: str, folder: Path, target: str | None, options: Mapping[str, Any
 
 def _has_target(path: Path, options: Mapping[str, Any]) -> bool:
     """Whether a file is a table of which a column is to be predicted."""
-    from rlagent_envs.tasks.loading import Options
     from rlagent_envs.tasks.rating_files import OF_RATINGS_CSV, find_columns
     from rlagent_envs.tasks.series_files import is_series
 
     if path.suffix.lower() not in _tables() or is_series(path):
         return False
     if options.get("user") is None:
-        return find_columns(path, Options(target=None)) != OF_RATINGS_CSV
+        return find_columns(path, Options()) != OF_RATINGS_CSV
     return options.get("kind") != "ranking"
 
 

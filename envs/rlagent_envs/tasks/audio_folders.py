@@ -13,7 +13,8 @@ import numpy as np
 
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.audio_input import AudioInput, spectra
-from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.loading import task_of_parts
+from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.spectra import steps_of
 from rlagent_envs.tasks.wav import SUFFIX, Recording, read_wav
 

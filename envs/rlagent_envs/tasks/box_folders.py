@@ -19,7 +19,7 @@ from rlagent_envs.tasks.splits import part_of
 from rlagent_envs.tasks.targets import shortened
 
 if TYPE_CHECKING:
-    from rlagent_envs.tasks.loading import Options
+    from rlagent_envs.tasks.options import Options
     from rlagent_envs.tasks.task import Task
 
 LABELS = "labels"  # the folder with a .txt file for each image

@@ -15,7 +15,8 @@ import numpy as np
 
 from rlagent_envs.tasks.archives import unpacked
 from rlagent_envs.tasks.image_input import ImageInput
-from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.loading import task_of_parts
+from rlagent_envs.tasks.options import Options
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.task import Task

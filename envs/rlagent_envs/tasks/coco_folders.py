@@ -19,7 +19,7 @@ from rlagent_envs.tasks.image_folders import image_task, read_at_one_size, read_
 from rlagent_envs.tasks.pictures import Size, size_of
 
 if TYPE_CHECKING:
-    from rlagent_envs.tasks.loading import Options
+    from rlagent_envs.tasks.options import Options
     from rlagent_envs.tasks.task import Task
 
 BEYOND = 1.0  # pixel: boxes that reach further are told of

@@ -29,10 +29,11 @@ from rlagent_envs.tasks.forecasting import load_forecast
 from rlagent_envs.tasks.image_folders import image_files, load_image_folder, readable_images
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.language import from_text, read_text
-from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.loading import task_of_parts
 from rlagent_envs.tasks.mask_folders import holds_masks, load_mask_folder
 from rlagent_envs.tasks.npy import read_npy, read_npy_parts
 from rlagent_envs.tasks.npz import read_npz_inputs, read_npz_parts
+from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.pictures import SUFFIXES as IMAGES
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.rating_files import U_DATA, find_columns, load_ratings, read_u_data
@@ -50,28 +51,8 @@ if TYPE_CHECKING:
     from rlagent_envs.tasks.task import AskedKind, Task
 
 
-def load_file(
-    path: str | Path,
-    *,
-    target: str | None = None,
-    split_column: str | None = None,
-    group: str | None = None,
-    valid: str | Path | None = None,
-    image_size: str | int | None = None,
-    skip_bad: bool | None = None,
-    kind: str | None = None,
-    form: str | None = None,
-    time: str | None = None,
-    horizon: int | None = None,
-    window: int | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
-    user: str | None = None,
-    item: str | None = None,
-    vocabulary: int | None = None,
-    embed: bool = True,
-) -> Task:
-    """Makes a task of a file or a folder.
+def load_path(path: Path, options: Options) -> Task:
+    """The task of a file or folder.
 
     A table is a .csv or .tsv file with a header and a row for each example, .parquet, or JSON
     records, one a line (.jsonl, .ndjson, .json) or in a list. In .csv a column of which all values
@@ -100,60 +81,12 @@ def load_file(
     Parts that are not told are divided as `from_arrays` does it.
 
     Args:
-        path: the file or folder.
-        target: of a table, the column to predict; of a .npy file, that of the targets.
-        split_column: of a table, the column that says for each row train, valid (or val,
-            validation, dev) or test. Where None, a column named `split` of which all values are
-            such words is taken, because published files come so.
-        group: of a table, the column that says which rows must stay together in a part; it is no
-            feature.
-        valid: a second file or folder of the same form to validate on: by its own validation rows
-            if it tells them, else by its training rows.
-        image_size: of images, 32 or 24x32 pixels, height first; where None their own size if it
-            is one, else 32.
-        skip_bad: leave out files of a folder that cannot be read.
-        kind: classification or regression; inferred from the target where None. Segmentation or
-            detection, where a folder or arrays could be of something else. Of users and items,
-            ranking, see `from_ratings`.
-        form: of arrays, image or sequence; by the shape of a row where None, see `from_arrays`.
-        time: of a table, the column that orders the rows of a time series, or the ratings of a
-            user.
-        horizon: with `time`, how many rows ahead the target is; 1 where None.
-        window: with `time`, how many past rows are looked at; at most 32 where None.
-        batch_size: examples per update; chosen by the number of rows where None.
-        seed: divides the rows.
-        user: of a table of ratings, the column of users.
-        item: of a table of ratings, the column of items.
-        vocabulary: of texts in a table, how many tokens there are at most, see `from_arrays`.
-        embed: of a table, see `from_arrays`.
+        path: of the file or folder.
+        options: how it is read.
 
     Raises:
         ValueError: one sentence that names the file, column or array that cannot be used.
     """
-    options = Options(
-        target=target,
-        split_column=split_column,
-        group=group,
-        valid=valid,
-        image_size=image_size,
-        skip_bad=skip_bad,
-        kind=kind,
-        form=form,
-        time=time,
-        horizon=horizon,
-        window=window,
-        batch_size=batch_size,
-        seed=seed,
-        user=user,
-        item=item,
-        vocabulary=vocabulary,
-        embed=embed,
-    )
-    return load_path(Path(path), options)
-
-
-def load_path(path: Path, options: Options) -> Task:
-    """The task of a file or folder; see `load_file`."""
     if path.is_dir():
         return _load_folder(path, options)
     path = check_file(path)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlagent_envs.tasks.arrays import check_kind
-from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.loading import task_of_parts
+from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.splits import part_sizes
 from rlagent_envs.tasks.tables import looks_numeric, read_table
 from rlagent_envs.tasks.window_input import WindowInput, fill, numbers, ordered, windows
@@ -52,8 +53,8 @@ def forecast_task(table: pd.DataFrame, name: str, options: Options) -> Task:
     options.allow(f"{name} is a time series", *allowed)
     if (kind := check_kind(options.kind)) not in (None, "regression"):
         raise ValueError(f"a forecast is a regression, so {name} cannot be for {kind}")
-    horizon = _whole("horizon", options.horizon, 1)
-    steps = _whole("window", options.window, min(MOST_STEPS, max(len(table) // LEAST_WINDOWS, 1)))
+    horizon = int(options.horizon or 1)
+    steps = int(options.window or min(MOST_STEPS, max(len(table) // LEAST_WINDOWS, 1)))
     assert options.time is not None
     table = ordered(table, options.time)
     columns = _columns(table, name, options)
@@ -121,11 +122,3 @@ def _medians(values: np.ndarray, columns: tuple[str, ...]) -> np.ndarray:
     if len(empty):
         raise ValueError(f"column {columns[empty[0]]!r} has no values in the training rows")
     return np.nanmedian(values, axis=0)
-
-
-def _whole(name: str, value: int | None, default: int) -> int:
-    if value is None:
-        return default
-    if value != int(value) or value < 1:
-        raise ValueError(f"{name} must be a whole number from 1 up, got {value}")
-    return int(value)

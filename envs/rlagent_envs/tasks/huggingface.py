@@ -11,7 +11,8 @@ import numpy as np
 
 from rlagent_envs.tasks.cache import download_folder
 from rlagent_envs.tasks.image_folders import as_pixels, image_task, parse_size, size_for_all
-from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.loading import task_of_parts
+from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.pictures import picture_of
 from rlagent_envs.tasks.splits import SPLIT_NAMES
 

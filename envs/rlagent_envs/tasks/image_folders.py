@@ -14,7 +14,8 @@ import numpy as np
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.array_input import LEAST_SIDE
 from rlagent_envs.tasks.image_input import ImageInput
-from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.loading import task_of_parts
+from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.pictures import SUFFIXES, Size, has_colours, pixels, read_picture, size_of
 
 if TYPE_CHECKING:

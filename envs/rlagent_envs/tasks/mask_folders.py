@@ -14,7 +14,7 @@ from rlagent_envs.tasks.pictures import DAMAGES, SUFFIXES, Size, size_of
 from rlagent_envs.tasks.splits import SPLIT_NAMES
 
 if TYPE_CHECKING:
-    from rlagent_envs.tasks.loading import Options
+    from rlagent_envs.tasks.options import Options
     from rlagent_envs.tasks.task import Task
 
 IMAGES, MASKS = "images", "masks"  # the two folders

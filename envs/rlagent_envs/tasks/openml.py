@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlagent_envs.tasks.cache import download_folder
-from rlagent_envs.tasks.loading import Options, task_of_parts
+from rlagent_envs.tasks.loading import task_of_parts
+from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.tables import target_values
 
 if TYPE_CHECKING:

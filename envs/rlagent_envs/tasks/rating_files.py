@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rlagent_envs.tasks.loading import Options
+from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.ratings import RANKING, TIME, check_columns, ratings_task
 from rlagent_envs.tasks.tables import header_of, read_table, read_table_parts, target_values
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from rlagent_envs.tasks.bundled import load_bundled
 from rlagent_envs.tasks.files import FORMATS, load_path
 from rlagent_envs.tasks.huggingface import load_huggingface
-from rlagent_envs.tasks.loading import Options
 from rlagent_envs.tasks.openml import load_openml
+from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.task import Task
 
 TASKS: dict[str, Callable[[], Task]] = {
@@ -36,41 +36,52 @@ def load_task(
     valid: str | Path | None = None,
     image_size: str | int | None = None,
     skip_bad: bool | None = None,
+    user: str | None = None,
+    item: str | None = None,
     kind: str | None = None,
     form: str | None = None,
     time: str | None = None,
     horizon: int | None = None,
     window: int | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
-    user: str | None = None,
-    item: str | None = None,
     vocabulary: int | None = None,
-    embed: bool = True,
+    batch_size: int | None = None,
+    family: str | None = None,
+    mirrored: bool = False,
+    seed: int = 0,
 ) -> Task:
     """Loads a bundled task by its name, a data set to download, or a file or folder by its path.
+
+    What files and folders may hold is told by `load_path`, and in docs/tasks.md.
 
     Args:
         name_or_path: a name in `TASKS`, which goes before a file of that name; `openml:NAME|ID` or
             `hf:NAME`, see `load_openml` and `load_huggingface`; or a path.
-        target: column to predict.
-        split_column: column that says train, valid or test.
-        group: column that says which rows stay together in a part.
-        valid: a second file or folder, to validate on.
-        image_size: pixels that images are resized to.
+        target: of a table, the column to predict; of a .npy file, that of the targets.
+        split_column: of a table, the column that says for each row train, valid (or val,
+            validation, dev) or test. Where None, a column named `split` of which all values are
+            such words is taken, because published files come so.
+        group: of a table, the column that says which rows must stay together in a part; it is no
+            feature.
+        valid: a second file or folder of the same form to validate on: by its own validation rows
+            if it tells them, else by its training rows.
+        image_size: of images, 32 or 24x32 pixels, height first; where None their own size if it
+            is one, else 32.
         skip_bad: leave out files of a folder that cannot be read.
-        kind: classification, regression, segmentation or detection; inferred where None. Of what
-            users took: ranking.
-        form: of arrays, image or sequence; by the shape of a row where None.
-        time: column that orders the rows of a time series.
-        horizon: how many rows ahead the target of a time series is.
-        window: how many past rows of a time series are looked at.
+        user: of a table of ratings, the column of users.
+        item: of a table of ratings, the column of items.
+        kind: classification or regression; inferred from the target where None. Segmentation or
+            detection, where a folder or arrays could be of something else. Of users and items,
+            ranking, see `from_ratings`.
+        form: of arrays, image or sequence; by the shape of a row where None, see `from_arrays`.
+        time: of a table, the column that orders the rows of a time series, or the ratings of a
+            user.
+        horizon: with `time`, how many rows ahead the target is; 1 where None.
+        window: with `time`, how many past rows are looked at; at most 32 where None.
+        vocabulary: of texts in a table, how many tokens there are at most, see `from_arrays`.
         batch_size: examples per update; chosen by the number of rows where None.
+        family: of networks; where None, the first that docs/tasks.md names for the data.
+        mirrored: images keep their target when they are mirrored left to right.
         seed: divides the rows; the division of bundled tasks never changes.
-        user: column of users, of a table of ratings.
-        item: column of items, the same.
-        vocabulary: of texts in tables, how many tokens there are at most.
-        embed: of tables, number the categories of columns that have more than 64.
 
     Raises:
         ValueError: one sentence that names what is wrong, and the choices.
@@ -82,18 +93,28 @@ def load_task(
         valid=valid,
         image_size=image_size,
         skip_bad=skip_bad,
+        user=user,
+        item=item,
         kind=kind,
         form=form,
         time=time,
         horizon=horizon,
         window=window,
-        batch_size=batch_size,
-        seed=seed,
-        user=user,
-        item=item,
         vocabulary=vocabulary,
-        embed=embed,
+        batch_size=batch_size,
+        family=family,
+        mirrored=mirrored,
+        seed=seed,
     )
+    return load_with(name_or_path, options)
+
+
+def load_with(name_or_path: str | Path, options: Options) -> Task:
+    """What `load_task` does, by options that are gathered already."""
+    return options.applied(_load(name_or_path, options))
+
+
+def _load(name_or_path: str | Path, options: Options) -> Task:
     name = str(name_or_path)
     if name in TASKS:
         return _load_named(name, options)

@@ -1,0 +1,114 @@
+"""What can be asked of data: the one list of the options that say how it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rlagent_envs.tasks.task import Task
+
+# What an option is for, in the words of an error.
+PURPOSES = {
+    "target": "tables",
+    "split_column": "tables",
+    "group": "tables",
+    "time": "tables",
+    "horizon": "time series, which need the option time",
+    "window": "time series, which need the option time",
+    "form": "arrays",
+    "valid": "files",
+    "image_size": "images",
+    "skip_bad": "folders",
+    "kind": "data whose targets may be of several kinds",
+    "vocabulary": "texts in tables",
+    "user": "ratings in tables",
+    "item": "ratings in tables",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How data is to be read; None stands for what each form does by itself. See `load_task`."""
+
+    target: str | None = None
+    split_column: str | None = None
+    group: str | None = None
+    valid: str | Path | None = None
+    image_size: str | int | None = None
+    skip_bad: bool | None = None
+    user: str | None = None
+    item: str | None = None
+    kind: str | None = None
+    form: str | None = None
+    time: str | None = None
+    horizon: int | None = None
+    window: int | None = None
+    vocabulary: int | None = None
+    batch_size: int | None = None
+    family: str | None = None
+    mirrored: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, naming the option and its value, if one makes no sense by itself."""
+        for name in ("batch_size", "horizon", "window", "vocabulary"):
+            check_whole(name, getattr(self, name))
+        if self.seed != int(self.seed) or not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be a whole number from 0 to 2^32 - 1, got {self.seed}")
+
+    @property
+    def embeds(self) -> bool:
+        """Whether the networks embed numbered categories; they do if they read no tables."""
+        from rlagent_envs.models import FAMILIES  # imports JAX, which reading data does not need
+
+        return self.family not in FAMILIES or "table" not in FAMILIES[self.family].reads
+
+    def allow(self, what: str, *names: str) -> None:
+        """Raises ValueError if another option than these is given, which `what` has no use for."""
+        for name, purpose in PURPOSES.items():
+            if name not in names and getattr(self, name) is not None:
+                raise ValueError(f"{name} is for {purpose}, but {what}")
+
+    def applied(self, task: Task) -> Task:
+        """The task for the family of networks and with the mirror images that were asked for."""
+        if self.mirrored:
+            task = replace(task, mirrored=True)
+        return task if self.family is None else of_family(task, self.family)
+
+
+def check_whole(name: str, value: float | None) -> None:
+    """Raises ValueError if an option that is given is no whole number from 1 up."""
+    if value is not None and (value != int(value) or value < 1):
+        raise ValueError(f"{name} must be a whole number from 1 up, got {value}")
+
+
+def of_family(task: Task, family: str) -> Task:
+    """The task for networks of a family.
+
+    Raises:
+        ValueError: if there is no such family, or if it cannot read the examples of the task.
+    """
+    from rlagent_envs.models import FAMILIES, fitting
+
+    if family not in FAMILIES:
+        raise ValueError(f"unknown family {family!r}; there are: {', '.join(FAMILIES)}")
+    reads, there_are = FAMILIES[family].reads, fitting(task.form, task.target_shape)
+    if family not in there_are and task.form in reads:
+        asked, has = ("one target", "many") if task.target_shape else ("many targets", "one")
+        raise ValueError(
+            f"{family} is for examples with {asked}, but {task.name} has {has}; there are for it: "
+            f"{', '.join(there_are)}"
+        )
+    if family not in there_are:
+        what_is = {
+            "image": " (an image is [rows, height, width] of at least 4 x 4 pixels, or with 1, 3 "
+            "or 4 channels behind)",
+            "sequence": " (a sequence is [rows, steps, channels]: ask for the form sequence)",
+        }
+        hint = "" if task.vocabularies else "".join(what_is.get(form, "") for form in reads)
+        raise ValueError(
+            f"{family} reads {' or '.join(reads)}, but {task.name} is of the form "
+            f"{task.form}{hint}; "
+            f"there are for it: {', '.join(there_are)}"
+        )
+    return replace(task, family=family)
