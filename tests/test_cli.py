@@ -1,6 +1,7 @@
 """The command line: what it prints and where, its sentences about bad input, Ctrl-C."""
 
 import csv
+import inspect
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,10 +17,14 @@ import pytest
 from sklearn.datasets import load_iris
 
 import rlagent
+from rlagent import cli
 from rlagent.apply import jobs
 from rlagent.apply.devices import use_compile_cache
+from rlagent.apply.request import Request
 from rlagent.cli import main
 from rlagent.storage import write_arrays
+from rlagent_envs.tasks import load_task
+from rlagent_envs.tasks.options import Options
 
 SMALL = ["--updates", "60", "--decisions", "6", "--rung", "32x1"]
 COSINE = ["--method", "cosine", *SMALL]
@@ -417,3 +423,22 @@ def test_versions_are_recorded(capsys: pytest.CaptureFixture[str]) -> None:
     assert stored["versions"]["rlagent"] == rlagent.__version__
     assert stored["versions"] == jobs.versions()
     assert stored["plan"]["updates"] == 60
+
+
+def defaults(of: Any) -> dict[str, object]:
+    """The parameters of a function that have a default, with it."""
+    parameters = inspect.signature(of).parameters.values()
+    return {one.name: one.default for one in parameters if one.default is not one.empty}
+
+
+def test_every_interface_has_the_options_that_there_are() -> None:
+    data, run = defaults(Options), defaults(Request)
+    assert defaults(load_task) == data
+    assert data.items() <= run.items()
+    of_python = {"x", "y", "callback", "view"}
+    of_both = {"out", "resume", "log"}
+    assert defaults(rlagent.tune).items() >= run.items()
+    assert defaults(rlagent.tune).keys() == run.keys() | of_python | of_both
+    given = vars(cli.parser().parse_args(["tune", "iris"])).keys() - {"run", "json", "quiet", "x"}
+    # An array on disk is given in Python alone.
+    assert given == (run.keys() - {"streamed", "settings"} | of_both | {"set"})

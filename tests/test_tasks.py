@@ -458,6 +458,14 @@ def test_bundled_tasks_are_described_as_they_are() -> None:
     }
 
 
+def test_a_task_is_for_the_family_and_the_mirror_images_that_were_asked_for() -> None:
+    task = load_task("digits", family="cnn", mirrored=True)
+    assert (task.family, task.mirrored) == ("cnn", True)
+    assert (load_task("digits").family, load_task("digits").mirrored) == ("mlp", False)
+    with pytest.raises(ValueError, match=r"^cnn reads image, but iris is of the form table"):
+        load_task("iris", family="cnn")
+
+
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_bundled_tasks_do_not_depend_on_the_seed(name: str) -> None:
     task = load_task(name, seed=1, batch_size=7)

@@ -427,6 +427,16 @@ def test_the_deadline_ends_a_run_with_its_best_model(monkeypatch: pytest.MonkeyP
     assert rlagent.tune(resume=result.run_dir).summary == result.summary
 
 
+def test_decisions_for_which_there_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "rlagent.apply.calibration.affordable_updates", lambda plan, task, started: 30
+    )
+    says = "decisions must be at most 30, the updates for which there is time, got 50"
+    with pytest.raises(ValueError, match=f"^{says}$"):
+        rlagent.tune("iris", method="constant", rung="32x1", decisions=50, minutes=1, out="none")
+    assert not Path("none").exists()
+
+
 @pytest.mark.parametrize(
     ("rows", "batch_size", "updates"),
     [(90, 32, 400), (1079, 64, 680), (6000, 64, 3760), (50_000, 128, 6000)],

@@ -315,11 +315,20 @@ def _robust_epsilon(request: Request, task: Task) -> float:
 
 
 def with_budget(plan: Plan, request: Request, updates: int) -> Plan:
-    """The plan with a budget that was found by calibration."""
+    """The plan with a budget that was found by calibration.
+
+    Raises:
+        ValueError: if there is no update for each of the decisions or members asked for.
+    """
     from dataclasses import replace
 
     updates = kinds.updates_in_time(request, updates)
-    decisions = min(request.decisions or default_decisions(updates), updates)
+    decisions = request.decisions or default_decisions(updates)
+    if decisions > updates:
+        raise ValueError(
+            f"decisions must be at most {updates}, the updates for which there is time, "
+            f"got {decisions}"
+        )
     kinds.check_members(request, decisions)
     return replace(plan, updates=updates, decisions=decisions)
 
