@@ -135,34 +135,24 @@ def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
     if width > present:
         raise ValueError(f"width must be at most the present width {present}, got {width}")
 
-    def norms(kernel: Any, axis: int) -> np.ndarray:
-        others = tuple(
-            number for number in range(np.ndim(kernel)) if number != axis % np.ndim(kernel)
-        )
-        return np.sqrt(np.square(kernel).sum(axis=others))
-
-    def kept(use: np.ndarray, number: int) -> np.ndarray:
-        of_groups = use.reshape(-1, GROUP).sum(axis=1)
-        count = stage_width(width, number) // GROUP
-        groups = np.sort(np.argsort(-of_groups, kind="stable")[:count])
-        return (groups[:, None] * GROUP + np.arange(GROUP)).reshape(-1)
-
     def stream(number: int) -> np.ndarray:
         """The channels of a stage, between its blocks, that stay."""
         stage, rest = params.stages[number], params.stages[number + 1 :]
-        follows = norms(rest[0].enter, -2) if rest else norms(params.last.kernel, 0)
-        coming = norms(stage.enter, -1) + sum(norms(block.second, -1) for block in stage.blocks)
-        going = follows + sum(norms(block.first, -2) for block in stage.blocks)
-        return kept(coming * going, number)
+        follows = _norms(rest[0].enter, -2) if rest else _norms(params.last.kernel, 0)
+        coming = _norms(stage.enter, -1) + sum(_norms(block.second, -1) for block in stage.blocks)
+        going = follows + sum(_norms(block.first, -2) for block in stage.blocks)
+        return _most_used(coming * going, stage_width(width, number))
 
     streams = [stream(number) for number in range(len(params.stages))]
     inside = [
-        [kept(norms(block.first, -1) * norms(block.second, -2), number) for block in stage.blocks]
+        [
+            _most_used(
+                _norms(block.first, -1) * _norms(block.second, -2), stage_width(width, number)
+            )
+            for block in stage.blocks
+        ]
         for number, stage in enumerate(params.stages)
     ]
-
-    def norm(layer: Vectors, channels: np.ndarray) -> Vectors:
-        return type(layer)(*(leaf[channels] for leaf in layer))
 
     def pick(layers: Layers) -> Layers:
         stages = []
@@ -171,18 +161,35 @@ def narrow(params: Layers, width: int) -> Callable[[Layers], Layers]:
             blocks = tuple(
                 Block(
                     block.first[..., chosen, :][..., own],
-                    norm(block.norm, own),
+                    _chosen(block.norm, own),
                     block.second[..., own, :][..., chosen],
                 )
                 for block, own in zip(stage.blocks, owns, strict=True)
             )
             enter = stage.enter[..., before, :][..., chosen]
-            stages.append(Stage(enter, norm(stage.norm, chosen), blocks))
+            stages.append(Stage(enter, _chosen(stage.norm, chosen), blocks))
             before = chosen
         last = Dense(layers.last.kernel[before], layers.last.bias)
-        return Layers(tuple(stages), norm(layers.norm, before), last)
+        return Layers(tuple(stages), _chosen(layers.norm, before), last)
 
     return pick
+
+
+def _norms(kernel: Any, axis: int) -> np.ndarray:
+    """Of the weights of each channel of an axis."""
+    others = tuple(number for number in range(np.ndim(kernel)) if number != axis % np.ndim(kernel))
+    return np.sqrt(np.square(kernel).sum(axis=others))
+
+
+def _most_used(use: np.ndarray, channels: int) -> np.ndarray:
+    """So many channels, in their order, of the groups that are used the most."""
+    of_groups = use.reshape(-1, GROUP).sum(axis=1)
+    groups = np.sort(np.argsort(-of_groups, kind="stable")[: channels // GROUP])
+    return (groups[:, None] * GROUP + np.arange(GROUP)).reshape(-1)
+
+
+def _chosen(norm: Vectors, channels: np.ndarray) -> Vectors:
+    return type(norm)(*(leaf[channels] for leaf in norm))
 
 
 def carry(edit: Callable[[Layers], Layers], params: Layers, statistics: Layers) -> Layers:
