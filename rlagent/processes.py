@@ -29,6 +29,19 @@ def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen[Any]
     )
 
 
+def check_workers(workers: int) -> None:
+    """Raises ValueError if there are to be several processes and JAX computes on no CPU."""
+    if workers == 1:
+        return
+    import jax
+
+    if jax.default_backend() != "cpu":
+        raise ValueError(
+            f"workers share the cores of a CPU, got {workers} of them for a "
+            f"{jax.default_backend()}: say device cpu or workers 1"
+        )
+
+
 def end(process: subprocess.Popen[Any]) -> None:
     """Ends a process, in the middle of its work too: it has nothing to lose."""
     process.terminate()

@@ -21,6 +21,9 @@ OWN_CACHE = None if CACHE in os.environ else tempfile.mkdtemp(prefix="rlagent-te
 os.environ.setdefault(CACHE, str(OWN_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+# Half of the time of the tests is compilation, and their networks are too small to profit from it.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 # A shell starts what runs in its background with Ctrl-C ignored, and processes hand that on to
 # those that they start. Tests that interrupt need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

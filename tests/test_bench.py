@@ -145,6 +145,21 @@ def test_what_fails_is_recorded_and_the_rest_goes_on(capsys: pytest.CaptureFixtu
     assert "2 cells, 1 of them computed now" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("form", ["--quiet", "--json"])
+def test_where_all_fails_the_reasons_are_told(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("numbers.csv").write_text("a,label\n" + "1,1\n2,0\n" * 9)
+    options = ["--tasks", "numbers.csv:typo", "--updates", "40", "--methods", "constant"]
+    assert main(["bench", *options, "--seeds", "1", form]) == 1
+    captured = capsys.readouterr()
+    assert "numbers.csv has no column 'typo'" in captured.err
+    if form == "--json":
+        assert json.loads(captured.out)["scoreboard"] is None
+    else:
+        assert captured.out.startswith("1 cells, 1 of them computed now")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

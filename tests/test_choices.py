@@ -13,6 +13,7 @@ import pytest
 
 import rlagent
 from rlagent.apply import scores
+from rlagent.apply.request import Request, make_plan
 from rlagent.apply.source import fingerprint
 from rlagent.cli import main
 from rlagent_envs import knobs
@@ -108,6 +109,12 @@ def test_a_seed_is_a_task_and_without_times_the_rows_are_drawn() -> None:
     assert given.test is not None
     sizes = [len(split.y) / NEGATIVES for split in (given.train, given.valid, given.test)]
     assert sizes == [len(table) - 300, 100, 200]
+
+
+def test_folds_would_know_what_was_taken() -> None:
+    task = from_ratings(taken(), None, user="user", item="item", kind="ranking")
+    with pytest.raises(ValueError, match=r"^folds has no meaning for \S+: what a user took stands"):
+        make_plan(Request(folds=3), task, ())
 
 
 def test_ids_in_files_are_texts() -> None:

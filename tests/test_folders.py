@@ -95,6 +95,14 @@ def stored(task: Task) -> Preprocessing:
 # Images
 
 
+def test_many_large_images_are_to_be_resized(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("images")
+    monkeypatch.setattr("rlagent_envs.tasks.image_folders.MOST_BYTES", 10_000)
+    with pytest.raises(ValueError, match=r"^40 images of 8x8 pixels would take 0 GiB; give a "):
+        load_task("images")
+    assert load_task("images", image_size=8).input_shape == (8, 8, 1)
+
+
 def test_a_folder_a_class_is_the_task_of_its_images() -> None:
     task = load_task(write("images"))
     assert same(task, from_arrays(*arrays()))

@@ -19,8 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import rlagent
 from rlagent.apply.predicting import written
-from rlagent.apply.source import fingerprint
+from rlagent.apply.request import Request
+from rlagent.apply.source import fingerprint, load_source
 from rlagent.cli import main
 from rlagent.experiments.sources import guess_target, source
 from rlagent_envs.tasks import Task, from_arrays, load_task, read_features
@@ -518,6 +520,45 @@ def test_grouped_parts_have_about_a_fifth_of_the_rows_and_the_class_shares() -> 
     for part, rows in (("train", 360), ("valid", 120), ("test", 120)):
         assert len(divided[part]) == rows
         np.testing.assert_allclose(target[divided[part]].mean(), 0.25, atol=0.01)
+
+
+def test_a_group_is_not_in_rows_to_validate_on_too() -> None:
+    table = made_table().assign(owner=[f"owner {row // 2}" for row in range(ROWS)])
+    options: dict[str, Any] = {"target": "kind", "group": "owner", "updates": 8}
+    with pytest.raises(ValueError, match=r"^the group 'owner 10' of 'owner' is in x and valid$"):
+        rlagent.tune(table[:22], valid=table[20:], **options)
+    with pytest.raises(ValueError, match=r"^valid has no column 'owner' to group by; it has: "):
+        rlagent.tune(table[:40], valid=table[40:].drop(columns="owner"), **options)
+
+
+def test_lines_of_json_may_hold_any_break_of_lines() -> None:
+    table = made_table()[["count", "kind"]]
+    records = [one | {"note": "a\u2028b\u0085c"} for one in table.to_dict("records")]
+    write(table, "plain.csv")
+    text = "\r\n".join(json.dumps(one, ensure_ascii=False) for one in records)
+    Path("t.jsonl").write_text(text, encoding="utf-8")
+    assert same(load_task("t.jsonl", target="kind"), load_task("plain.csv", target="kind"))
+
+
+def test_quotes_in_tabs_are_letters_where_a_line_has_an_odd_one() -> None:
+    lines = [f"word {row} is here\t{row % 2}" for row in range(40)]
+    lines[3] = '"a great film\t1'
+    lines[4] = 'not so good "\t0'
+    Path("t.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n", encoding="utf-8")
+    table = read_csv_table(Path("t.tsv"))
+    assert len(table) == 40
+    assert table["text"].iloc[3] == '"a great film'
+    Path("u.tsv").write_text('text\tlabel\n"two\nlines"\t1\nb\t0\n', encoding="utf-8")
+    assert read_csv_table(Path("u.tsv"))["text"].tolist() == ["two\nlines", "b"]
+
+
+def test_an_array_without_rows_and_a_table_to_validate_on() -> None:
+    np.savez("t.npz", x=np.array(3.0), y=np.arange(9))
+    with pytest.raises(ValueError, match=r"^x must be"):
+        load_task("t.npz")
+    table = pd.DataFrame({"a": np.arange(60.0), "y": np.arange(60) % 2})
+    task, _ = load_source(table[:40], None, Request(target="y"), table[40:])
+    assert (len(task.train.x), len(task.valid.x)) == (40, 20)
 
 
 def test_groups_are_no_feature_and_bad_ones_are_named(capsys: pytest.CaptureFixture[str]) -> None:

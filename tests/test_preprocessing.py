@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -207,6 +209,10 @@ def test_json_of_an_array_must_have_as_many_means_as_features() -> None:
             pd.date_range("2020", periods=30, unit="s"),
             "column 'c' is of type datetime64[s]; give numbers, texts or booleans",
         ),
+        (
+            [date(2020, 1, day) for day in range(1, 31)],
+            "column 'c' holds values of the type date; give numbers, texts or booleans",
+        ),
         ([1e308, -1e308] * 15, "column 'c' has values too large to standardise"),
         ([7] * 30, "no column of the table varies in the training rows"),
     ],
@@ -215,6 +221,14 @@ def test_columns_that_cannot_be_used_are_named(column: Any, message: str) -> Non
     with pytest.raises(ValueError, match="column") as caught:
         fitted(pd.DataFrame({"c": column}))
     assert str(caught.value) == message
+
+
+def test_exact_decimals_are_numbers() -> None:
+    prices = [Decimal(number) / 4 for number in range(30)]
+    table = pd.DataFrame({"c": pd.Series(prices, dtype=object)})
+    np.testing.assert_array_equal(
+        fitted(table).transform(table), fitted(table.astype(float)).transform(table.astype(float))
+    )
 
 
 @pytest.mark.parametrize(

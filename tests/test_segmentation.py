@@ -493,6 +493,17 @@ def test_a_folder_of_images_and_masks_is_a_task() -> None:
     assert (len(task.train.x), len(task.valid.x), len(task.test.x)) == (24, 6, 7)
 
 
+def test_masks_of_one_bit_are_not_mixed_with_others() -> None:
+    write_folder(Path("shapes"))
+    path = Path("shapes", "masks", "005.png")
+    mask = Image.open(path).convert("L").point(lambda value: 255 * (value > 0))
+    mask.convert("1").save(path)
+    with pytest.raises(
+        ValueError, match=r"^the mask \S*005.png has one bit a pixel and \S+ has more"
+    ):
+        load_task("shapes")
+
+
 def test_images_of_several_sizes_get_one() -> None:
     _, y = write_folder(Path("shapes"))
     for place in ("images", "masks"):

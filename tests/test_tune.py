@@ -630,8 +630,21 @@ def test_a_run_that_diverges_again_and_again_has_no_endless_patience(tmp_path: P
     )
     assert result.summary["diverged"] == result.summary["decisions"] == 2
     assert result.summary["notes"] == [
-        "no weights were better than the best constant prediction, so what is kept is untrained"
+        "no weights were better on validation data than the best constant prediction"
     ]
+
+
+def test_weights_that_are_worse_than_a_constant_are_kept_rather_than_untrained_ones() -> None:
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(200, 4)), (np.arange(200) % 40 == 0).astype(int)
+    slow: dict[str, Any] = {"method": "constant", "learning_rate": 1e-4, "rung": "32x1"}
+    result = rlagent.tune(x, y, **slow, updates=40, decisions=4, patience=2, out="run")
+    losses = [record["valid_loss"] for record in result.history]
+    assert losses == sorted(losses, reverse=True)  # it gets better and better
+    assert all(record["improved"] for record in result.history)
+    assert len(losses) == 4  # so patience waits for nothing
+    assert result.summary["valid_loss"] < losses[0]  # of all rows, not of some of them
+    assert result.summary["notes"][-1].startswith("no weights were better on validation data")
 
 
 def test_an_activation_is_called_by_its_name() -> None:

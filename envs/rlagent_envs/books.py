@@ -124,6 +124,7 @@ class Entries(NamedTuple):
     # it, should the run go back to it, is here.
     safe_settings: Any  # [settings]
     safe_rung: Any  # [facts], of RungFacts
+    safe_score: Any  # []; infinite as long as it is the untrained network
 
 
 # How the entries lie in the two vectors.

@@ -126,7 +126,9 @@ def account(kept: Books, measured: Measured, action: jax.Array) -> tuple[Books, 
     task = TaskFacts(*books.task)
     diverged = ~(measured.judged.loss <= task.loss_ceiling)
     memory = _remember(books, measured, task.baseline_loss, diverged)
-    improved = ~diverged & (memory.best_score < books.memory.best_score)
+    # Not by `best_score`, which begins at the score of a constant: a trained network that is worse
+    # than that is still to be kept in the place of an untrained one.
+    improved = ~diverged & (memory.valid_score < books.safe_score)
     settings = jnp.where(diverged, books.safe_settings, measured.settings)
     rung = jnp.where(diverged, books.safe_rung, books.rung)
     after = books._replace(
@@ -139,6 +141,7 @@ def account(kept: Books, measured: Measured, action: jax.Array) -> tuple[Books, 
         rung=rung,
         safe_settings=jnp.where(improved, settings, books.safe_settings),
         safe_rung=jnp.where(improved, rung, books.safe_rung),
+        safe_score=jnp.where(improved, memory.valid_score, books.safe_score),
     )
     change = _changes(books.memory, memory, measured)
     observed = observation.observe(describe(after, action, diverged, change), books.available)

@@ -250,6 +250,7 @@ def _first_books(task: Task, start: Start, shape: ShapeClass, slot: int) -> Book
         rung=facts.pack(),
         safe_settings=settings,
         safe_rung=facts.pack(),
+        safe_score=np.float32(np.inf),
     )
     return Books.of(entries)
 

@@ -72,7 +72,7 @@ class Pool:
         self.generators = [np.random.default_rng(number) for number in range(places)]
         self._shared: dict[Any, Bank] = {}  # banks of all places, by the shapes of their data
 
-    def seed(self, seeds: Sequence[int | None]) -> None:
+    def seed(self, seeds: Sequence[int | Sequence[int] | None]) -> None:
         """Starts the stream of episode seeds of each place anew, where a seed is given."""
         for number, seed in enumerate(seeds):
             if seed is not None:

@@ -122,7 +122,7 @@ def _warnings(now: Moment) -> list[str]:
     which = "no weights were"
     if len(now.networks) > 1:
         which = f"{len(useless)} of {len(now.networks)} networks were never"
-    return [f"{which} better than the best constant prediction, so what is kept is untrained"]
+    return [f"{which} better on validation data than the best constant prediction"]
 
 
 def _judge_robust(model: Predictor, split: Split, plan: Plan) -> tuple[float | None, float | None]:

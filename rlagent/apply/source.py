@@ -91,6 +91,9 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
     if request.group is not None:
         x, groups = _taken_out(x, "group", request.group, "to group by", "x")
     x_valid, y_valid = _validating(valid, request.target)
+    if request.group is not None and x_valid is not None:
+        x_valid, own = _taken_out(x_valid, "group", request.group, "to group by", "valid")
+        _refuse_shared(request.group, groups, own)
     kind: AskedKind | None = request.kind  # type: ignore[assignment]  # from_arrays checks it
     return from_arrays(
         x,
@@ -160,10 +163,21 @@ def _ratings(x: Any, y: Any, request: Request, valid: Any) -> Task:
     )
 
 
+def _refuse_shared(column: str, train: Any, valid: Any) -> None:
+    """Raises ValueError if a group has rows to train on and rows to validate on."""
+    shared = sorted(set(map(str, train)) & set(map(str, valid)))
+    if shared:
+        raise ValueError(f"the group {shared[0]!r} of {column!r} is in x and valid")
+
+
 def _validating(valid: Any, target: str | None) -> tuple[Any, Any]:
     """Inputs and targets to validate on; None and None where there are none."""
+    from rlagent_envs.tasks.columns import is_table
+
     if valid is None:
         return None, None
+    if is_table(valid):  # whose target is a column
+        valid = valid, None
     try:
         x_valid, y_valid = valid
     except (TypeError, ValueError):

@@ -87,10 +87,13 @@ def bench(asked: Asked, *, as_json: bool, quiet: bool) -> int:
         ) from None
     keys = {job.key for job in experiment.jobs()}
     with Store.open(path, write=False) as store:
-        runs = [run for run in store.runs() if run.key in keys]
-    board = scoreboard(runs)
+        runs = [run for run in store.runs(details=("trials", "curve")) if run.key in keys]
+    finished = any(run.status == "finished" for run in runs)
+    board = scoreboard(runs) if finished else None
     if as_json:
         print(json.dumps(_plain(summary, path) | {"scoreboard": board}, indent=2))
+    elif board is None:
+        print(f"{_words(summary)}: there is nothing to compare")
     else:
         print(text(board))
         print(f"\n{_words(summary)}; all of it: rlagent report {path} --out report.html")

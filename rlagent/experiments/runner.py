@@ -16,6 +16,7 @@ from rlagent.experiments.sources import Source
 from rlagent.experiments.store import Store
 from rlagent.experiments.stored_run import Packed, StoredRun, pack
 from rlagent.experiments.worker import Worker
+from rlagent.processes import check_workers
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,11 @@ def run_experiment(
         show: is told of each cell.
 
     Raises:
-        ValueError: if the store cannot be used, or another runner writes it.
+        ValueError: if the store cannot be used, or another runner writes it, or there are
+                workers for another device than the CPU.
     """
     begun = time.monotonic()
+    check_workers(workers)
     path.parent.mkdir(parents=True, exist_ok=True)
     with Store.open(path, write=True) as store:
         finished = store.keys("finished")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SUITES_FILE = Path(__file__).with_name("suites.toml")
 PROCEDURAL = "procedural:"
 TABLES = "tables"  # the domain of a procedural task that names none
-# A training draws its seeds below 2^31 by hashing; these it never saw.
+# A training draws its seeds evenly below 2^31: that it has seen one of these is all but excluded.
 PROCEDURAL_SEEDS = 2_000_000_000
 PROCEDURAL_TEST_ROWS = {TABLES: 4000}
 OTHER_TEST_ROWS = 1000  # of procedural tasks of other domains

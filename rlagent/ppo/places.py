@@ -61,7 +61,9 @@ class Places:
             what counts at the end. Else it is paid as the environment pays, on validation data.
     """
 
-    def __init__(self, config: EnvConfig, seeds: Sequence[int], reward_rows: int = 0) -> None:
+    def __init__(
+        self, config: EnvConfig, seeds: Sequence[int | Sequence[int]], reward_rows: int = 0
+    ) -> None:
         self.size = len(seeds)
         self.pool = Pool(config, self.size, test_rows=reward_rows)
         self.seed(seeds)
@@ -70,7 +72,7 @@ class Places:
         self._judges: list[Judge | None] = [None] * self.size
         self._actions: np.ndarray | None = None
 
-    def seed(self, seeds: Sequence[int]) -> None:
+    def seed(self, seeds: Sequence[int | Sequence[int]]) -> None:
         """Starts the streams of episodes anew."""
         self.pool.seed(seeds)
 
@@ -174,7 +176,7 @@ class Places:
             self.paid[number] = report.best_score
             return report.reward
         before = self.paid[number]
-        if report.improved:
+        if report.improved and report.best_score < START_SCORE:  # a constant is paid nothing
             self.paid[number], _ = score_on(judge.task, judge.bank, stepped.episode)
         penalty = float(stepped.episode.run.books.penalty) if report.diverged else 0.0
         return float(np.clip(before - self.paid[number] - penalty, -3.0, 3.0))

@@ -8,12 +8,12 @@ from itertools import chain
 from typing import Any
 
 import gymnasium as gym
-import jax
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from rlagent.ppo.places import COUNTERS, PRIVILEGED, Infos, Places, Turn
 from rlagent.ppo.workers import Worker
+from rlagent.processes import check_workers
 from rlagent_envs import saving
 from rlagent_envs.config import EnvConfig
 from rlagent_envs.knobs import LEVELS
@@ -44,19 +44,14 @@ class TuningVecEnv(VecEnv):
     ) -> None:
         if not 1 <= workers <= places:
             raise ValueError(f"workers must be from 1 to the {places} places, got {workers}")
-        if workers > 1 and jax.default_backend() != "cpu":
-            raise ValueError(
-                f"workers share the cores of a CPU, got {workers} of them for a "
-                f"{jax.default_backend()}: say device cpu or workers 1"
-            )
+        check_workers(workers)
         check_config(config)  # here, because an error in a worker is a traceback
         ends = [places * (number + 1) // workers for number in range(workers)]
         self._slices = [slice(*ends_of) for ends_of in zip([0, *ends], ends, strict=False)]
         self._parts: list[Places | Worker] = []
         with ExitStack() as stack:
             for number, one in enumerate(self._slices):
-                seeds = range(seed + one.start, seed + one.stop)
-                arguments = config, seeds, reward_rows
+                arguments = config, _streams(seed, one), reward_rows
                 part = Places(*arguments) if workers == 1 else Worker(number, *arguments)
                 stack.callback(part.close)
                 self._parts.append(part)
@@ -123,12 +118,12 @@ class TuningVecEnv(VecEnv):
         self._stack.close()
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Starts the streams of episodes anew: place i draws from `seed` + i."""
+        """Starts the streams of episodes anew: place i draws from (`seed`, i)."""
         if seed is None:
             return [None] * self.num_envs
         for part, one in zip(self._parts, self._slices, strict=True):
-            part.seed(range(seed + one.start, seed + one.stop))
-        return [seed + number for number in range(self.num_envs)]
+            part.seed(_streams(seed, one))
+        return [seed] * self.num_envs
 
     def has_attr(self, attr_name: str) -> bool:
         """Whether the places have an attribute; of methods, only the masks."""
@@ -166,3 +161,8 @@ def _number(name: str) -> int:
 
 def _renumbered(arrays: saving.Arrays, shift: int) -> saving.Arrays:
     return {f"{_number(k) + shift}/{k.split('/', 1)[1]}": value for k, value in arrays.items()}
+
+
+def _streams(seed: int, places: slice) -> list[tuple[int, int]]:
+    """The seeds of the streams of some places; neighbouring trainings share none of them."""
+    return [(seed, number) for number in range(places.start, places.stop)]

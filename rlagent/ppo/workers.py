@@ -34,7 +34,7 @@ class Worker:
     """`Places` in another process, with the same methods."""
 
     def __init__(
-        self, number: int, config: EnvConfig, seeds: Sequence[int], reward_rows: int
+        self, number: int, config: EnvConfig, seeds: Sequence[int | Sequence[int]], reward_rows: int
     ) -> None:
         self.number = number
         self.process = processes.start("rlagent.ppo.workers")
@@ -42,7 +42,7 @@ class Worker:
         self._send("begin", facts | {"number": number})
         self._receive()
 
-    def seed(self, seeds: Sequence[int]) -> None:
+    def seed(self, seeds: Sequence[int | Sequence[int]]) -> None:
         """As `Places.seed`."""
         self._send("seed", list(seeds))
         self._receive()

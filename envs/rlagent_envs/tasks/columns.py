@@ -165,7 +165,13 @@ def holds_numbers(name: str, column: pd.Series) -> bool:
             f"column {name!r} holds values of the type {' and '.join(kinds)}; it must hold "
             f"numbers, texts or booleans, one of them alone"
         )
-    return found in ("integer", "floating", "mixed-integer-float")
+    if found in ("string", "boolean", "empty"):
+        return False
+    if found not in ("integer", "floating", "mixed-integer-float", "decimal"):
+        raise ValueError(
+            f"column {name!r} holds values of the type {found}; give numbers, texts or booleans"
+        )
+    return True
 
 
 def numbered_texts(name: str, column: pd.Series) -> tuple[np.ndarray, list[str]]:

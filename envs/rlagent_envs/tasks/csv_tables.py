@@ -86,6 +86,7 @@ def _parsed(
     """What pandas makes of a file; ValueError if it is not well-formed."""
     import pandas as pd
 
+    quoting = csv.QUOTE_NONE if _quotes_mean_nothing(path, separator) else csv.QUOTE_MINIMAL
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -93,6 +94,7 @@ def _parsed(
             return pd.read_csv(
                 path,
                 sep=separator,
+                quoting=quoting,
                 header=0,
                 names=names,
                 dtype=dtype,
@@ -110,6 +112,27 @@ def _parsed(
         raise ValueError(f"{path} is not a well-formed {path.suffix} file: {reason}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not a text file in UTF-8") from None
+
+
+def _quotes_mean_nothing(path: Path, separator: str) -> bool:
+    """Whether a file separated by tabs has quotes as other letters are, as those of GLUE have.
+
+    So it is if some line has an odd number of them, though each has as many cells as the header: a
+    quoted cell that goes on in the next line would leave too few.
+    """
+    if separator != "\t":
+        return False
+    odd = False
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            tabs = file.readline().count("\t")
+            for line in file:
+                if line.strip() and line.count("\t") != tabs:
+                    return False
+                odd = odd or line.count('"') % 2 == 1
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not a text file in UTF-8") from None
+    return odd
 
 
 def _settled(column: pd.Series) -> bool:

@@ -48,7 +48,7 @@ def _records(path: Path) -> list[Record]:
     _refuse_coco(path, text)
     return [
         _flat(_parsed(line, f"line {number} of {path} is not JSON"), f"line {number} of {path}")
-        for number, line in enumerate(text.splitlines(), start=1)
+        for number, line in enumerate(text.split("\n"), start=1)  # texts may hold other breaks
         if line.strip()
     ]
 

@@ -61,6 +61,7 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
     read, _, _, notes = read_at_one_size(
         list(masks), options, example, lambda path: _size(Pair(path, masks[path]))
     )
+    _refuse_mixed({masks[path]: numbers for path, (_, numbers) in read.items()})
     made = {}
     for part, pairs in parts.items():
         kept = [read[pair.image] for pair in pairs if pair.image in read]
@@ -70,6 +71,16 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
         made[part] = (list(pictures), np.stack(numbers))
     options = replace(options, kind="segmentation")
     return image_task(made, folder.resolve().name, options, notes)
+
+
+def _refuse_mixed(masks: dict[Path, np.ndarray]) -> None:
+    """Raises ValueError for masks of one bit beside others, whose 255 is what 1 is in them."""
+    first = {bool(numbers.dtype == bool): path for path, numbers in masks.items()}
+    if len(first) > 1:
+        raise ValueError(
+            f"the mask {first[True]} has one bit a pixel and {first[False]} has more; store all of "
+            f"them in one way"
+        )
 
 
 def part_folders(folder: Path, inside: str) -> dict[str, Path]:

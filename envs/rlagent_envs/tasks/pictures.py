@@ -86,7 +86,10 @@ def plain(picture: Image, name: str) -> Image:
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.mode in ("I", "F"):
         raise ValueError(f"{name} has pixels of 32 bits; give 8 or 16 bits")
-    return picture.convert("L" if picture.mode in GREY else "RGB")
+    try:
+        return picture.convert("L" if picture.mode in GREY else "RGB")
+    except ValueError:
+        raise ValueError(f"{name} has colours of the mode {picture.mode}; give RGB") from None
 
 
 def pixels(picture: Image, size: Size, channels: int) -> np.ndarray:

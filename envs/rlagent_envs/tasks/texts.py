@@ -158,7 +158,9 @@ def read_texts(given: Any) -> pd.Series | None:
     """Texts `[rows]`, of which some may be missing; None for anything else."""
     import pandas as pd
 
-    if not isinstance(given, list | tuple | np.ndarray | pd.Series) or np.ndim(given[:1]) != 1:
+    if not isinstance(given, list | tuple | np.ndarray | pd.Series):
+        return None
+    if np.shape(given) == () or np.ndim(given[:1]) != 1:
         return None
     values = pd.Series(list(given), dtype=object, name=getattr(given, "name", None) or COLUMN)
     are_texts = values.map(lambda value: isinstance(value, str))

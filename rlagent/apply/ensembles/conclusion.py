@@ -157,7 +157,8 @@ def _cross_validated(job: Job, now: Moment) -> Conclusion:
         loss, value = _worth(model, model.raw(own.valid.x), own.valid, plan.score)
         losses.append(loss)
         values.append(value)
-        share = None if loss is None else loss / baseline_loss(own)
+        constant = baseline_loss(own)  # of a fold of few rows it may be 0
+        share = None if loss is None or not constant else loss / constant
         selection.append(None if share is None else finite(float(np.log(share + FLOOR))))
     rows = [len(own.valid.x) for own in tasks]
     told: _Told = {

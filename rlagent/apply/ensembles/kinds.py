@@ -112,6 +112,7 @@ def check_members(request: Request, decisions: int) -> None:
 def _check_folds(folds: int, task: Task) -> None:
     """Raises ValueError if a fold, or a class in it, would have no row, or know the answers."""
     from rlagent_envs.tasks.characters import CharacterInput
+    from rlagent_envs.tasks.choices import ChoiceInput
     from rlagent_envs.tasks.window_input import WindowInput
 
     inputs = None if task.preprocessing is None else task.preprocessing.inputs
@@ -121,6 +122,11 @@ def _check_folds(folds: int, task: Task) -> None:
         raise ValueError(
             f"folds has no meaning for {task.name}: its windows overlap, so that a fold would "
             f"validate on characters that it trains on"
+        )
+    if isinstance(inputs, ChoiceInput):
+        raise ValueError(
+            f"folds has no meaning for {task.name}: what a user took stands in several rows, so "
+            f"that a fold would validate on what it trains on"
         )
     rows = len(task.train.x) + len(task.valid.x)
     if folds > rows:
