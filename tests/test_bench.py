@@ -344,6 +344,17 @@ def test_processes_give_what_one_process_gives() -> None:
 # --- where tasks come from
 
 
+def test_processes_share_the_cores_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    experiment = asked(tasks=("iris",), methods=("constant",)).experiment()
+    says = (
+        "^workers share the cores of a CPU, got 2 of them for a gpu: say device cpu or workers 1$"
+    )
+    with pytest.raises(ValueError, match=says):
+        run_experiment(experiment, Path("none.sqlite"), workers=2)
+    assert not Path("none.sqlite").exists()
+
+
 def test_every_data_file_of_a_folder_is_a_task() -> None:
     Path("data").mkdir()
     generator = np.random.default_rng(0)

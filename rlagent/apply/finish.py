@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from rlagent.apply import run_folder, scores
+from rlagent.apply import run_folder
 from rlagent.apply.boxes import class_names
 from rlagent.apply.driver import checkpoint_of
 from rlagent.apply.ensembles.conclusion import conclude
@@ -16,6 +16,7 @@ from rlagent.apply.model import Predictor, finite
 from rlagent.apply.model_file import save_model
 from rlagent.apply.result import Result
 from rlagent.apply.robustness import worst_case
+from rlagent.apply.scores import judge
 from rlagent_envs.reward import START_SCORE
 from rlagent_envs.training.bank import baseline_loss
 
@@ -59,13 +60,13 @@ def write_result(job: Job, driven: Driven, status: str) -> Result:
 def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[str, Any]:
     """What there is to say of a run."""
     task, plan, now = job.task, job.plan, driven.now
-    valid_loss, valid_score = _judge(model, task.valid, plan.score)
+    valid_loss, valid_score = judge(model, task.valid, model.raw(task.valid.x), plan.score)
     # Of many targets in an example people want to know how many are right, too.
     each = task.target_shape and task.kind == "classification" and plan.score != "map_50"
     also = ("accuracy",) if each else ()
     test: list[float | None] = [None] * (2 + len(also))
     if task.test is not None and status != "interrupted":
-        test = _judge(model, task.test, plan.score, *also)
+        test = judge(model, task.test, model.raw(task.test.x), plan.score, *also)
     test_loss, test_score, *more = test
     device = jax.devices()[0]
     robust: dict[str, Any] = {}
@@ -128,17 +129,5 @@ def _warnings(now: Moment) -> list[str]:
 def _judge_robust(model: Predictor, split: Split, plan: Plan) -> tuple[float | None, float | None]:
     """The same under attack."""
     worst = worst_case(model, split.x, split.y, plan.robust_epsilon, plan.norm)
-    targets, values = np.asarray(model.targets(split)), model.values(worst.raw)
-    value = scores.compute(plan.score, model.kind, targets, values, split.x, model.preprocessing)
-    return finite(float(np.mean(worst.losses))), finite(value)
-
-
-def _judge(model: Predictor, split: Split, *names: str) -> list[float | None]:
-    """Loss and scores on a part of the task, by the code that predicts."""
-    raw = model.raw(split.x)
-    targets, values = np.asarray(model.targets(split)), model.values(raw)
-    computed = [
-        scores.compute(name, model.kind, targets, values, split.x, model.preprocessing)
-        for name in names
-    ]
-    return [finite(model.loss(split, raw)), *map(finite, computed)]
+    _, value = judge(model, split, worst.raw, plan.score)
+    return finite(float(np.mean(worst.losses))), value

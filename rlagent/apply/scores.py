@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlagent.apply.boxes import detections, mean_average_precision
+from rlagent.apply.model import finite
 from rlagent.apply.rankings import ndcg
 from rlagent_envs.forms import has_boxes
 from rlagent_envs.tasks.box_target import BoxTarget
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from rlagent.apply.model import Predictor
     from rlagent_envs.forms import Form
     from rlagent_envs.tasks.preprocessing import Preprocessing
-    from rlagent_envs.tasks.task import Kind, Task
+    from rlagent_envs.tasks.task import Kind, Split, Task
 
 # A score of a model: (class numbers or values [rows], outputs [rows, outputs]) -> number, where the
 # outputs are probabilities, or the one predicted value.
@@ -187,3 +188,19 @@ BOX_SCORES: dict[str, Callable[[list[np.ndarray], list[np.ndarray]], float]] = {
     "map_50": mean_average_precision
 }
 CHOICE_SCORES: dict[str, Score] = {"auc": _accuracy, "log_loss": _log_loss}
+
+
+def judge(model: Predictor, part: Split, raw: np.ndarray, *names: str) -> list[float | None]:
+    """Loss and scores on a part of a task, by the code that predicts; None where not finite.
+
+    Args:
+        model: whose outputs `raw` are.
+        part: of the task.
+        raw: `[rows, *targets, outputs]`.
+        names: of the scores.
+    """
+    targets, values = np.asarray(model.targets(part)), model.values(raw)
+    computed = [
+        compute(name, model.kind, targets, values, part.x, model.preprocessing) for name in names
+    ]
+    return [finite(model.loss(part, raw)), *map(finite, computed)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -54,8 +56,7 @@ def evaluate(
         activation: number of the activation, `[]`.
         robust_epsilon: radius of the ball, `[]`; of no use without the lever.
     """
-    size = shape.batch_size
-    classes = bank.classes[slot]
+    size, robust = shape.batch_size, adversarial.ROBUST in shape.levers
     params = judged(shape, live)
 
     def one(number: jax.Array, sums: jax.Array) -> jax.Array:
@@ -66,36 +67,59 @@ def evaluate(
         if bank.valid_offset is not None:
             offset = _piece(bank.valid_offset, slot, start, size)
         forward = forward_of(shape, activation, offset=offset)
-
-        def row_losses(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-            outputs, _ = forward(params, live.model_state, x, jnp.float32(0.0), None)
-            _, plain = losses.example_losses(shape.kind, outputs, y, classes, jnp.float32(0.0))
-            return plain, losses.example_hits(shape.kind, outputs, y, classes)
-
-        real = start + jnp.arange(size) < bank.valid_rows[slot]
-        told = [*row_losses(x)]
+        judge = partial(
+            _row_losses, shape.kind, forward, params, live.model_state, y, bank.classes[slot]
+        )
+        told = [*judge(x)]
         if robust:
-            moved = adversarial.attack(
-                lambda moved: jnp.sum(row_losses(moved)[0]),
-                x,
-                robust_epsilon,
-                jnp.int32(adversarial.JUDGE_STEPS),
-                jnp.float32(adversarial.JUDGE_STEP),
-                adversarial.norm_of(shape.levers),
-                bank.continuous[slot],
-                draws.mix(number.astype(jnp.uint32)),
-                jnp.bool_(True),
-            )
-            told += row_losses(moved)
+            moved = _attacked(shape, judge, x, robust_epsilon, bank.continuous[slot], number)
+            told += judge(moved)
+        real = start + jnp.arange(size) < bank.valid_rows[slot]
         return sums + jnp.stack([jnp.sum(jnp.where(real, of_rows, 0.0)) for of_rows in told])
 
-    robust = adversarial.ROBUST in shape.levers
     sums = jax.lax.fori_loop(0, pieces, one, jnp.zeros(4 if robust else 2, jnp.float32))
     means = sums / jnp.minimum(pieces * size, bank.valid_rows[slot]).astype(jnp.float32)
     if not robust:
         return Judgement(means[0], means[1], jnp.float32(0.0), jnp.float32(0.0))
     loss, hits, robust_loss, robust_hits = means
     return Judgement((loss + robust_loss) / 2, (hits + robust_hits) / 2, robust_loss, robust_hits)
+
+
+def _row_losses(
+    kind: str,
+    forward: Callable[..., tuple[jax.Array, Any]],
+    params: Any,
+    model_state: Any,
+    y: jax.Array,
+    classes: jax.Array,
+    x: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """The plain loss of each row, and whether it is right, `[rows]`."""
+    outputs, _ = forward(params, model_state, x, jnp.float32(0.0), None)
+    _, plain = losses.example_losses(kind, outputs, y, classes, jnp.float32(0.0))
+    return plain, losses.example_hits(kind, outputs, y, classes)
+
+
+def _attacked(
+    shape: ShapeClass,
+    judge: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
+    x: jax.Array,
+    epsilon: jax.Array,
+    continuous: jax.Array,
+    number: jax.Array,
+) -> jax.Array:
+    """The rows of a piece, moved by PGD to where their loss is high."""
+    return adversarial.attack(
+        lambda moved: jnp.sum(judge(moved)[0]),
+        x,
+        epsilon,
+        jnp.int32(adversarial.JUDGE_STEPS),
+        jnp.float32(adversarial.JUDGE_STEP),
+        adversarial.norm_of(shape.levers),
+        continuous,
+        draws.mix(number.astype(jnp.uint32)),
+        jnp.bool_(True),
+    )
 
 
 def _piece(rows: jax.Array, slot: jax.Array, start: jax.Array, size: int) -> jax.Array:

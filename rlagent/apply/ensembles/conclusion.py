@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlagent.apply import scores
 from rlagent.apply.driver import Moment, best_model
 from rlagent.apply.ensembles import measures
 from rlagent.apply.ensembles.boosting import add_up
@@ -17,6 +16,7 @@ from rlagent.apply.ensembles.folds import fold_tasks
 from rlagent.apply.ensembles.kinds import BOOSTING, FOLDS, SNAPSHOT
 from rlagent.apply.ensembles.selection import evidence, greedy_weights, mean_loss
 from rlagent.apply.model import Model, Predictor, finite
+from rlagent.apply.scores import judge
 from rlagent_envs.reward import FLOOR
 from rlagent_envs.tasks.task import Split, Task
 from rlagent_envs.training.bank import baseline_loss
@@ -136,16 +136,8 @@ def _judged(model: Predictor, raws: dict[str, np.ndarray], job: Job) -> _Told:
     for name, raw in raws.items():
         part = job.task.valid if name == "valid" else job.task.test
         assert part is not None
-        told[f"{name}_loss"], told[f"{name}_score"] = _worth(model, raw, part, job.plan.score)
+        told[f"{name}_loss"], told[f"{name}_score"] = judge(model, part, raw, job.plan.score)
     return told
-
-
-def _worth(
-    model: Predictor, raw: np.ndarray, part: Split, score: str
-) -> tuple[float | None, float | None]:
-    targets, values = np.asarray(model.targets(part)), model.values(raw)
-    value = scores.compute(score, model.kind, targets, values, part.x, model.preprocessing)
-    return finite(model.loss(part, raw)), finite(value)
 
 
 def _cross_validated(job: Job, now: Moment) -> Conclusion:
@@ -154,7 +146,7 @@ def _cross_validated(job: Job, now: Moment) -> Conclusion:
     models = [best_model(job.task, one.episode) for one in now.networks]
     losses, values, selection = [], [], []
     for own, model in zip(tasks, models, strict=True):
-        loss, value = _worth(model, model.raw(own.valid.x), own.valid, plan.score)
+        loss, value = judge(model, own.valid, model.raw(own.valid.x), plan.score)
         losses.append(loss)
         values.append(value)
         constant = baseline_loss(own)  # of a fold of few rows it may be 0
