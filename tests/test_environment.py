@@ -15,9 +15,10 @@ from gymnasium.vector import AutoresetMode
 
 import rlagent_envs  # noqa: F401 (registers the environment)
 from rlagent_envs import batch, knobs
+from rlagent_envs import episode as episodes
 from rlagent_envs.batch import Stepped
 from rlagent_envs.config import BASIC_KNOBS, KNOB_NAMES, EnvConfig
-from rlagent_envs.episode import draw, flops_spent
+from rlagent_envs.episode import Start, draw, flops_spent
 from rlagent_envs.gym_env import TuningEnv
 from rlagent_envs.models import FAMILIES, MLP, Rung, ShapeClass
 from rlagent_envs.observation import HIGHEST, LOWEST
@@ -25,8 +26,10 @@ from rlagent_envs.observation import NAMES as FEATURE_NAMES
 from rlagent_envs.pool import Pool, fixed_task
 from rlagent_envs.reward import FLOOR
 from rlagent_envs.settings import DEFAULT
-from rlagent_envs.tasks import TASKS, load_task
+from rlagent_envs.tasks import TASKS, from_arrays, load_task
 from rlagent_envs.tasks.task import Split
+from rlagent_envs.training.bank import baseline_loss
+from rlagent_envs.training.feed import bank_of, data_of
 from rlagent_envs.vector_env import TuningVectorEnv
 
 ID = "rlagent/Tuning-v0"
@@ -598,6 +601,28 @@ def test_weights_that_are_not_finite_are_a_divergence_too() -> None:
     (later,) = pool.step(action()[None])
     assert np.isfinite(later.report.valid_loss)
     assert np.isfinite(later.observation).all()
+
+
+def test_a_divergence_goes_back_to_weights_that_are_worse_than_a_constant() -> None:
+    generator = np.random.default_rng(0)
+    task = from_arrays(generator.normal(size=(200, 4)), (np.arange(200) % 40 == 0).astype(int))
+    data, mode, hold = data_of(task), batch.default_mode(), np.array(knobs.HOLD)[None]
+    settings = DEFAULT._replace(learning_rate=1e-4)
+    start = Start(seed=0, settings=settings, rung=Rung(1, 32), budget=40.0, decisions=4)
+    episode = episodes.begin(task, bank_of(data), start, ())
+    (first,) = batch.step([data], [episode], hold, mode)
+    assert first.report.improved
+    assert first.report.valid_loss > baseline_loss(task)
+    assert first.report.reward == 0.0
+    run = first.episode.run
+    huge = jax.tree.map(lambda leaf: np.float32(1e30) * leaf, run.live.params)
+    wrecked = run.replace(live=run.live.replace(params=huge))
+    (second,) = batch.step([data], [replace(first.episode, run=wrecked)], hold, mode)
+    assert second.report.diverged
+    books = second.episode.run.books
+    assert float(books.memory.valid_score) == float(books.safe_score)
+    assert float(books.safe_score) == float(first.episode.run.books.memory.valid_score)
+    assert same(leaves(second.episode.run.live), leaves(first.episode.run.live))
 
 
 def test_a_restore_gives_the_best_weights_back_and_keeps_the_settings() -> None:

@@ -98,7 +98,9 @@ def stored(task: Task) -> Preprocessing:
 def test_many_large_images_are_to_be_resized(monkeypatch: pytest.MonkeyPatch) -> None:
     write("images")
     monkeypatch.setattr("rlagent_envs.tasks.image_folders.MOST_BYTES", 10_000)
-    with pytest.raises(ValueError, match=r"^40 images of 8x8 pixels would take 0 GiB; give a "):
+    with pytest.raises(
+        ValueError, match=r"^40 images of 8x8 pixels would take up to 0 GiB; name a "
+    ):
         load_task("images")
     assert load_task("images", image_size=8).input_shape == (8, 8, 1)
 

@@ -550,6 +550,10 @@ def test_quotes_in_tabs_are_letters_where_a_line_has_an_odd_one() -> None:
     assert table["text"].iloc[3] == '"a great film'
     Path("u.tsv").write_text('text\tlabel\n"two\nlines"\t1\nb\t0\n', encoding="utf-8")
     assert read_csv_table(Path("u.tsv"))["text"].tolist() == ["two\nlines", "b"]
+    Path("one.tsv").write_text('text\n"two\nlines"\nb\n', encoding="utf-8")
+    assert read_csv_table(Path("one.tsv"))["text"].tolist() == ["two\nlines", "b"]
+    Path("r.tsv").write_text('"text"\t"label"\n"a\\" pipe"\t"yes"\n"b"\t"no"\n', encoding="utf-8")
+    assert read_csv_table(Path("r.tsv"))["label"].tolist() == ["yes", "no"]
 
 
 def test_an_array_without_rows_and_a_table_to_validate_on() -> None:

@@ -229,7 +229,9 @@ def _remember(
         gradient_norm=signs[3],
     )
     kept = old._replace(
-        valid_score=old.best_score, since_best=jnp.zeros((), jnp.float32), telemetry=signs
+        valid_score=jnp.where(jnp.isfinite(books.safe_score), books.safe_score, old.best_score),
+        since_best=jnp.zeros((), jnp.float32),
+        telemetry=signs,
     )
     return jax.tree.map(lambda a, b: jnp.where(diverged, a, b), kept, new)
 

@@ -123,7 +123,10 @@ def _warnings(now: Moment) -> list[str]:
     which = "no weights were"
     if len(now.networks) > 1:
         which = f"{len(useless)} of {len(now.networks)} networks were never"
-    return [f"{which} better on validation data than the best constant prediction"]
+    sentence = f"{which} better on validation data than the best constant prediction"
+    if all(np.isinf(one.run.books.safe_score) for one in begun):
+        sentence += ", and what is kept is untrained"
+    return [sentence]
 
 
 def _judge_robust(model: Predictor, split: Split, plan: Plan) -> tuple[float | None, float | None]:

@@ -20,7 +20,8 @@ from rlagent.storage import read_arrays, write_arrays, write_atomically, write_j
 if TYPE_CHECKING:
     from rlagent.controller.file import Controller
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # of `run.json`
+CHECKPOINT_VERSION = 2
 RUN, CHECKPOINT, HISTORY = "run.json", "checkpoint.safetensors", "history.jsonl"
 MODEL, SUMMARY, CURVES = "model.safetensors", "summary.json", "curves.png"
 CONTROLLER = "controller.safetensors"  # a copy: the run does not change if the original does
@@ -141,7 +142,7 @@ def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replaces the checkpoint, and the history that people read along."""
     metadata = {
-        "format_version": FORMAT_VERSION,
+        "format_version": CHECKPOINT_VERSION,
         "facts": checkpoint.facts,
         "history": checkpoint.history,
         "seconds": checkpoint.seconds,
@@ -160,10 +161,10 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     if not path.is_file():
         return None
     arrays, metadata = read_arrays(path)
-    if (version := metadata.get("format_version")) != FORMAT_VERSION:
+    if (version := metadata.get("format_version")) != CHECKPOINT_VERSION:
         raise ValueError(
             f"the checkpoint {path} has format version {version}; this rlagent reads: "
-            f"{FORMAT_VERSION}"
+            f"{CHECKPOINT_VERSION}"
         )
     try:
         facts, history = metadata["facts"], metadata["history"]

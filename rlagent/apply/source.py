@@ -165,7 +165,11 @@ def _ratings(x: Any, y: Any, request: Request, valid: Any) -> Task:
 
 def _refuse_shared(column: str, train: Any, valid: Any) -> None:
     """Raises ValueError if a group has rows to train on and rows to validate on."""
-    shared = sorted(set(map(str, train)) & set(map(str, valid)))
+    if valid.isna().any():
+        raise ValueError(
+            f"the group is missing in {valid.isna().sum()} of {len(valid)} rows of valid"
+        )
+    shared = sorted(map(str, set(train.dropna()) & set(valid)))
     if shared:
         raise ValueError(f"the group {shared[0]!r} of {column!r} is in x and valid")
 

@@ -194,7 +194,8 @@ def one_by_one(trainings: Sequence[Training]) -> Outcome:
 
 def best_of(outcome: Outcome) -> Training:
     """The network that validation data selects; the first of equal ones."""
-    return min(outcome.trained, key=lambda one: one.score)
+    # Not by `score`, which is at most that of a constant, though some are worse than others.
+    return min(outcome.trained, key=lambda one: float(one.episode.run.books.safe_score))
 
 
 def run_together(

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rlagent.experiments import runner
 from rlagent.experiments.experiment import Asked, expanded
 from rlagent.experiments.runner import Summary
-from rlagent.experiments.scoreboard import scoreboard
+from rlagent.experiments.scoreboard import reason_against, scoreboard
 from rlagent.experiments.sources import suites
 from rlagent.experiments.store import Store
 from rlagent.experiments.tables import text
@@ -88,8 +88,8 @@ def bench(asked: Asked, *, as_json: bool, quiet: bool) -> int:
     keys = {job.key for job in experiment.jobs()}
     with Store.open(path, write=False) as store:
         runs = [run for run in store.runs(details=("trials", "curve")) if run.key in keys]
-    finished = any(run.status == "finished" for run in runs)
-    board = scoreboard(runs) if finished else None
+    some = any(reason_against(run) is None for run in runs)
+    board = scoreboard(runs) if some else None
     if as_json:
         print(json.dumps(_plain(summary, path) | {"scoreboard": board}, indent=2))
     elif board is None:

@@ -79,7 +79,7 @@ def scoreboard(
         ValueError: if no run has finished with a score, if there is no method `against`, or if two
             runs claim the same cell.
     """
-    finished = [run for run in runs if _reason(run) is None]
+    finished = [run for run in runs if reason_against(run) is None]
     if not finished:
         raise ValueError(f"there is no finished run to judge, of {len(runs)} in the store")
     table = tabulate(finished)
@@ -95,7 +95,9 @@ def scoreboard(
         "tasks": table.tasks,
         "methods": methods,
         "seeds": _seeds(table),
-        "failed": [_failed(run, reason) for run in runs if (reason := _reason(run)) is not None],
+        "failed": [
+            _failed(run, reason) for run in runs if (reason := reason_against(run)) is not None
+        ],
         "rows": _sorted(rows, methods),
         "by_task": _sorted(_by_task(table, against, draws), methods),
         "profiles": [_profile(part, updates, methods, draws) for updates, part in parts],
@@ -106,7 +108,7 @@ def scoreboard(
     return rounded
 
 
-def _reason(run: StoredRun) -> str | None:
+def reason_against(run: StoredRun) -> str | None:
     """Why a run cannot be judged; None if it can."""
     if run.status != "finished":
         return run.reason or "no reason was recorded"

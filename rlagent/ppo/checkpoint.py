@@ -14,7 +14,7 @@ from sb3_contrib import MaskablePPO
 from rlagent.ppo.vec_env import TuningVecEnv
 from rlagent.storage import read_arrays, write_arrays
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def save_checkpoint(model: MaskablePPO, env: TuningVecEnv, path: Path, extra: Any) -> None:

@@ -34,7 +34,7 @@ class TuningVecEnv(VecEnv):
     Args:
         config: how episodes are drawn.
         places: how many run at once.
-        seed: place i draws its episodes from `seed` + i.
+        seed: place i draws its episodes from (`seed`, i).
         reward_rows: as in `Places`.
         workers: processes that share the places; 1: this process runs all of them.
     """

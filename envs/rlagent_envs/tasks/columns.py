@@ -165,7 +165,7 @@ def holds_numbers(name: str, column: pd.Series) -> bool:
             f"column {name!r} holds values of the type {' and '.join(kinds)}; it must hold "
             f"numbers, texts or booleans, one of them alone"
         )
-    if found in ("string", "boolean", "empty"):
+    if found in ("string", "bytes", "boolean", "empty"):
         return False
     if found not in ("integer", "floating", "mixed-integer-float", "decimal"):
         raise ValueError(

@@ -34,11 +34,12 @@ def read_csv_table(path: Path, texts: Container[str] = ()) -> pd.DataFrame:
     separator = separator_of(path)
     names = _names(path, separator)
     as_texts = {name: str for name in names if name in texts}
-    table = _parsed(path, separator, names, dtype=as_texts)
+    plain = separator == "\t" and _quotes_mean_nothing(path)
+    table = _parsed(path, separator, names, plain=plain, dtype=as_texts)
     # Booleans, and what was taken for numbers in some pieces of the file only: as they stand.
     again = [name for name in names if not _settled(table[name])]
     if again:
-        cells = _parsed(path, separator, names, dtype=str, usecols=again)
+        cells = _parsed(path, separator, names, plain=plain, dtype=str, usecols=again)
         table[again] = cells[again]
     if len(table) == 0:
         raise ValueError(f"{path} has a header but no rows")
@@ -81,12 +82,17 @@ def _names(path: Path, separator: str) -> list[str]:
 
 
 def _parsed(
-    path: Path, separator: str, names: list[str], *, dtype: Any, usecols: Iterable[str] = ()
+    path: Path,
+    separator: str,
+    names: list[str],
+    *,
+    plain: bool,
+    dtype: Any,
+    usecols: Iterable[str] = (),
 ) -> pd.DataFrame:
-    """What pandas makes of a file; ValueError if it is not well-formed."""
+    """What pandas makes of a file, quotes being plain letters or not; ValueError if malformed."""
     import pandas as pd
 
-    quoting = csv.QUOTE_NONE if _quotes_mean_nothing(path, separator) else csv.QUOTE_MINIMAL
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -94,7 +100,7 @@ def _parsed(
             return pd.read_csv(
                 path,
                 sep=separator,
-                quoting=quoting,
+                quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
                 header=0,
                 names=names,
                 dtype=dtype,
@@ -114,18 +120,20 @@ def _parsed(
         raise ValueError(f"{path} is not a text file in UTF-8") from None
 
 
-def _quotes_mean_nothing(path: Path, separator: str) -> bool:
-    """Whether a file separated by tabs has quotes as other letters are, as those of GLUE have.
+def _quotes_mean_nothing(path: Path) -> bool:
+    """Whether quotes in a file separated by tabs are letters like others, as in those of GLUE.
 
-    So it is if some line has an odd number of them, though each has as many cells as the header: a
-    quoted cell that goes on in the next line would leave too few.
+    So it is if some line has an odd number of them though each has as many cells as the header, of
+    two at least and without quotes: a quoted cell that goes on in the next line would leave too
+    few, and programs that quote texts quote the header, too.
     """
-    if separator != "\t":
-        return False
     odd = False
     try:
         with path.open(encoding="utf-8-sig") as file:
-            tabs = file.readline().count("\t")
+            header = file.readline()
+            tabs = header.count("\t")
+            if not tabs or '"' in header:
+                return False
             for line in file:
                 if line.strip() and line.count("\t") != tabs:
                     return False

@@ -103,20 +103,20 @@ def read_at_one_size(
     skip_bad = bool(options.skip_bad)
     sizes = folders.read_each(files, measure, skip_bad=skip_bad)
     size, notes = size_for_all(set(sizes.values()), asked)
-    if asked is None:
+    if asked is None and len(set(sizes.values())) == 1:
         _refuse_many_pixels(len(sizes), size)
     read = folders.read_each(list(sizes), lambda path: example(path, size), skip_bad=skip_bad)
     return AtOneSize(read, size, sizes, (*folders.skipped(files, read), *notes))
 
 
 def _refuse_many_pixels(images: int, size: Size) -> None:
-    """Raises ValueError if images of a size that nobody asked for would take too much memory."""
+    """Raises ValueError if images of their own size would take too much memory."""
     height, width = size
     needed = 3 * 4 * images * height * width  # float32, in colours
     if needed > MOST_BYTES:
         raise ValueError(
-            f"{images} images of {height}x{width} pixels would take {needed / 2**30:.0f} GiB; give "
-            f"a smaller image_size, for instance 64"
+            f"{images} images of {height}x{width} pixels would take up to {needed / 2**30:.0f} "
+            f"GiB; name a smaller image_size, or {height}x{width} to keep it"
         )
 
 

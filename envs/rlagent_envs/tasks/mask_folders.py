@@ -75,10 +75,11 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
 
 def _refuse_mixed(masks: dict[Path, np.ndarray]) -> None:
     """Raises ValueError for masks of one bit beside others, whose 255 is what 1 is in them."""
-    first = {bool(numbers.dtype == bool): path for path, numbers in masks.items()}
-    if len(first) > 1:
+    of_bits = [path for path, numbers in masks.items() if numbers.dtype == bool]
+    larger = [path for path, numbers in masks.items() if numbers.max() > 1]
+    if of_bits and larger:
         raise ValueError(
-            f"the mask {first[True]} has one bit a pixel and {first[False]} has more; store all of "
+            f"the mask {of_bits[0]} has one bit a pixel and {larger[0]} has more; store all of "
             f"them in one way"
         )
 

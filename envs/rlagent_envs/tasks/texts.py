@@ -160,7 +160,7 @@ def read_texts(given: Any) -> pd.Series | None:
 
     if not isinstance(given, list | tuple | np.ndarray | pd.Series):
         return None
-    if np.shape(given) == () or np.ndim(given[:1]) != 1:
+    if (isinstance(given, np.ndarray) and given.ndim == 0) or np.ndim(given[:1]) != 1:
         return None
     values = pd.Series(list(given), dtype=object, name=getattr(given, "name", None) or COLUMN)
     are_texts = values.map(lambda value: isinstance(value, str))
