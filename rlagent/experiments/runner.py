@@ -85,8 +85,8 @@ def run_experiment(
         show: is told of each cell.
 
     Raises:
-        ValueError: if the store cannot be used, or another runner writes it, or there are
-                workers for another device than the CPU.
+        ValueError: if the store cannot be used, if another runner writes it, or if there
+            are to be workers for another device than the CPU.
     """
     begun = time.monotonic()
     check_workers(workers)
