@@ -6,6 +6,7 @@ import signal
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -22,7 +23,9 @@ os.environ.setdefault(CACHE, str(OWN_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 # Half of the time of the tests is compilation, and their networks are too small to profit from it.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Their roundings are not those of users' programs: tests that compare bits are among the slow ones.
+FAST_COMPILATION = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", " ".join(FAST_COMPILATION))
 
 # A shell starts what runs in its background with Ctrl-C ignored, and processes hand that on to
 # those that they start. Tests that interrupt need it.
@@ -66,3 +69,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"there is no folder {folder}")
     return folder
+
+
+@pytest.fixture
+def small_file(tmp_path: Path) -> Path:
+    """A task for tests that start the program again and again.
+
+    Bundled ones need scikit-learn, which takes two seconds to load.
+    """
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(150, 4))
+    file = tmp_path / "small.npz"
+    np.savez(file, x=x, y=np.argmax(x @ generator.normal(size=(4, 3)), axis=1))
+    return file

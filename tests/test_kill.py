@@ -34,9 +34,9 @@ def start(arguments: list[str], cache: Path) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, small_file: Path) -> None:
     cache, whole, broken = tmp_path / "cache", tmp_path / "whole", tmp_path / "broken"
-    command = ["tune", "iris", "--method", "cosine", *OPTIONS, "--out"]
+    command = ["tune", str(small_file), "--method", "cosine", *OPTIONS, "--out"]
     process = start([*command, str(whole)], cache)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err

@@ -16,15 +16,16 @@ from rlagent.experiments.store import Store
 from rlagent.experiments.stored_run import StoredRun
 
 KILLS = 30
-COMMAND = ["bench", "--tasks", "iris", "--updates", "40,80", "--seeds", "15", "--quiet"]
 METHODS = "constant,cosine,one-cycle,step,exponential,plateau,greedy"
+OPTIONS = ["--methods", METHODS, "--updates", "40,80", "--seeds", "15", "--quiet"]
 
 
 @contextmanager
-def started(store: Path, cache: Path) -> Iterator["subprocess.Popen[str]"]:
+def started(task: Path, store: Path, cache: Path) -> Iterator["subprocess.Popen[str]"]:
     """A bench that does not outlive the `with` block."""
+    command = ["bench", "--tasks", str(task), *OPTIONS, "--store", str(store)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "rlagent", *COMMAND, "--methods", METHODS, "--store", str(store)],
+        [sys.executable, "-m", "rlagent", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -51,16 +52,16 @@ def runs(store: Path) -> list[StoredRun]:
 
 
 @pytest.mark.slow
-def test_a_killed_bench_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+def test_a_killed_bench_ends_as_an_undisturbed_one(tmp_path: Path, small_file: Path) -> None:
     cache, whole, broken = tmp_path / "cache", tmp_path / "whole.sqlite", tmp_path / "b.sqlite"
-    with started(whole, cache) as process:
+    with started(small_file, whole, cache) as process:
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
     expected = runs(whole)
     generator = random.Random(0)
     made = 0
     for number in range(KILLS):
-        with started(broken, cache) as process:
+        with started(small_file, broken, cache) as process:
             # Some wherever the program is then, most after some more cells.
             wanted = made + generator.randint(1, 5) if number % 5 else 0
             deadline = time.monotonic() + 120
@@ -75,7 +76,7 @@ def test_a_killed_bench_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
         assert all(run in expected for run in kept)
         made = len(kept)
     assert 0 < made < len(expected)
-    with started(broken, cache) as process:
+    with started(small_file, broken, cache) as process:
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
     assert f"{len(expected)} cells, {len(expected) - made} of them computed now" in out

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 KILLS = 10
-ROLLOUTS = 40  # enough that no series of kills comes to the end
-MOST = 3  # rollouts that a process may finish before it is killed
+MOST = 2  # rollouts that a process may finish before it is killed
+DECISIONS = 32 * (KILLS * MOST + 4)  # no series of kills comes to the end of them
 
-CONFIG = f"""
+CONFIG = """
 name = "killed"
 checkpoint_minutes = 0
 
 [ppo]
-decisions = {32 * ROLLOUTS}
+decisions = DECISIONS
 places = 4
 rollout = 8
 batch_size = 16
@@ -30,7 +30,7 @@ hidden = [16, 16]
 seed = 5
 
 [environment]
-task = "iris"
+task = "FILE"
 knobs = ["learning_rate", "weight_decay", "dropout", "momentum", "restore"]
 decisions = [2, 6]
 updates_per_decision = [8, 8]
@@ -39,7 +39,7 @@ widths = [32]
 group_dropout = 0.2
 
 [evaluation]
-every = 480
+every = 256
 tasks = ["iris"]
 seeds = 1
 updates = 16
@@ -100,9 +100,11 @@ def left_behind(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_training_killed_ten_times_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+def test_a_training_killed_ten_times_ends_as_an_undisturbed_one(
+    tmp_path: Path, small_file: Path
+) -> None:
     config, alone, killed = tmp_path / "config.toml", tmp_path / "alone", tmp_path / "killed"
-    config.write_text(CONFIG)
+    config.write_text(CONFIG.replace("FILE", str(small_file)).replace("DECISIONS", str(DECISIONS)))
     # The killed processes share a cache; some die while they write to it.
     env = environment(str(tmp_path / "cache"))
     start = ("--config", str(config), "--out", str(killed))
@@ -112,7 +114,7 @@ def test_a_training_killed_ten_times_ends_as_an_undisturbed_one(tmp_path: Path) 
         # The first one has to get as far as to have a folder; the others die anywhere.
         rollouts = 1 if number == 0 else int(generator.integers(0, MOST + 1))
         delay = generator.uniform(0.0, 0.1 if rollouts else 3.0)
-        arguments = (*(go_on if number else start), "--workers", str(1 + number % 2))
+        arguments = (*(go_on if number else start), "--workers", "1" if number % 3 else "2")
         process = subprocess.Popen(command(*arguments), env=env, stderr=subprocess.DEVNULL)
         kill_after(process, killed / "checkpoint.safetensors", rollouts, delay)
     subprocess.run(command(*go_on), env=env, check=True, capture_output=True)

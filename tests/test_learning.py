@@ -256,7 +256,7 @@ def test_ppo_learns_a_schedule_near_the_optimum() -> None:
     assert greedy > 1.5
     assert problems.factor(constant) > 1.6
 
-    config = replace(read_config(SHIPPED_CONFIG).ppo, decisions=200_000, seed=0)
+    config = replace(read_config(SHIPPED_CONFIG).ppo, decisions=100_000, seed=0)
     model = make_model(config, Quadratics(config.places, config.seed))
     assert problems.factor_of(model) > 5.0
     model.learn(config.decisions)

@@ -71,6 +71,7 @@ def test_a_reader_draws_the_rows_that_the_program_draws(
         np.testing.assert_array_equal(drawn[1], resident.train.y[rows[number]])
 
 
+@pytest.mark.slow  # bits of programs as users have them; see conftest.py
 def test_streamed_slices_equal_resident_ones_bit_for_bit(
     files: tuple[np.memmap, np.ndarray],
 ) -> None:
@@ -112,6 +113,7 @@ def test_what_was_read_ahead_for_another_run_is_not_used(
     assert feed.bank(keys[0], Span(0, 9)).train_x.shape[1] == 16 * task.batch_size
 
 
+@pytest.mark.slow  # bits of programs as users have them; see conftest.py
 def test_tune_gives_the_same_run(files: tuple[np.memmap, np.ndarray], tmp_path: Path) -> None:
     x, y = files
     runs = [
@@ -182,6 +184,7 @@ def test_data_of_grain_is_the_task_of_its_arrays(how: str) -> None:
     )
 
 
+@pytest.mark.slow  # bits of programs as users have them; see conftest.py
 def test_streamed_examples_of_grain_train_as_their_array_does() -> None:
     pairs, x, y = digits_of_grain()
     task, _ = load_source(pairs, None, Request(streamed=True), None)

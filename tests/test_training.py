@@ -152,6 +152,7 @@ def assert_close(a: Any, b: Any, tolerance: float) -> None:
 # --- the loop of a slice
 
 
+@pytest.mark.slow  # bits of programs as users have them; see conftest.py
 @pytest.mark.parametrize("rung", [SMALL, MIDDLE])
 def test_a_slice_is_an_optax_loop_bit_for_bit(rung: Rung) -> None:
     task, bank = make_task()
@@ -174,6 +175,7 @@ def test_with_few_outputs_a_slice_is_an_optax_loop_but_for_roundings(classes: in
     assert_close(live.params, optax_loop(episode.run.live.params, adamw(PLAIN), data), 2e-6)
 
 
+@pytest.mark.slow  # bits of programs as users have them; see conftest.py
 def test_the_next_slice_draws_the_next_batches() -> None:
     task, bank = make_task()
     episode = begin(task, bank, budget=80.0, decisions=2)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rlagent.apply.driver import Driven, Moment
     from rlagent.apply.jobs import Job
     from rlagent.apply.request import Plan
-    from rlagent_envs.tasks.task import Split
+    from rlagent_envs.tasks.task import JudgedPart, Task
 
 
 def write_result(job: Job, driven: Driven, status: str) -> Result:
@@ -60,23 +60,25 @@ def write_result(job: Job, driven: Driven, status: str) -> Result:
 def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[str, Any]:
     """What there is to say of a run."""
     task, plan, now = job.task, job.plan, driven.now
-    valid_loss, valid_score = judge(model, task.valid, model.raw(task.valid.x), plan.score)
+    valid_loss, valid_score = judge(model, task, "valid", model.raw(task.valid.x), plan.score)
     # Of many targets in an example people want to know how many are right, too.
     each = task.target_shape and task.kind == "classification" and plan.score != "map_50"
     also = ("accuracy",) if each else ()
     test: list[float | None] = [None] * (2 + len(also))
     if task.test is not None and status != "interrupted":
-        test = judge(model, task.test, model.raw(task.test.x), plan.score, *also)
+        test = judge(model, task, "test", model.raw(task.test.x), plan.score, *also)
     test_loss, test_score, *more = test
     device = jax.devices()[0]
     robust: dict[str, Any] = {}
     if plan.robust_epsilon:
         robust = {"robust_epsilon": plan.robust_epsilon, "norm": plan.norm}
-        for part, split in (("valid", task.valid), ("test", task.test)):
+        parts: tuple[JudgedPart, ...] = ("valid", "test")
+        for part in parts:
             # The networks of folds have trained on each other's validation rows.
             folded = part == "valid" and plan.several == FOLDS
-            known = split is not None and status != "interrupted" and not folded
-            judged = _judge_robust(model, split, plan) if split and known else (None, None)
+            there = part == "valid" or task.test is not None
+            known = there and status != "interrupted" and not folded
+            judged = _judge_robust(model, task, part, plan) if known else (None, None)
             robust |= {f"robust_{part}_loss": judged[0], f"robust_{part}_score": judged[1]}
     networks = 1 if plan.several == SNAPSHOT else plan.members
     return {
@@ -129,8 +131,12 @@ def _warnings(now: Moment) -> list[str]:
     return [sentence]
 
 
-def _judge_robust(model: Predictor, split: Split, plan: Plan) -> tuple[float | None, float | None]:
+def _judge_robust(
+    model: Predictor, task: Task, part: JudgedPart, plan: Plan
+) -> tuple[float | None, float | None]:
     """The same under attack."""
+    split = task.valid if part == "valid" else task.test
+    assert split is not None
     worst = worst_case(model, split.x, split.y, plan.robust_epsilon, plan.norm)
-    _, value = judge(model, split, worst.raw, plan.score)
+    _, value = judge(model, task, part, worst.raw, plan.score)
     return finite(float(np.mean(worst.losses))), value

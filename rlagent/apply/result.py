@@ -11,6 +11,7 @@ import numpy as np
 from rlagent.apply import generation, run_folder, scores
 from rlagent.apply.model import Predictor
 from rlagent.apply.model_file import load_model
+from rlagent_envs.tasks.box_target import BoxTarget, read_boxes
 from rlagent_envs.tasks.task import Split
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ class Result:
         if len(rows) != len(targets):
             raise ValueError(f"x has {len(rows)} rows but y has {len(targets)}")
         values = self.model.values(self.model.raw(rows))
-        return scores.compute(chosen, kind, targets, values, rows, self.model.preprocessing)
+        stored, boxes = self.model.preprocessing, self._boxes(y)
+        return scores.compute(chosen, kind, targets, values, rows, stored, boxes)
 
     def robust_score(
         self, x: Any, y: Any, epsilon: float, norm: str = "linf", name: str | None = None
@@ -115,9 +117,8 @@ class Result:
         worst = worst_case(self.model, rows, targets, epsilon, norm)
         known = self.model.targets(Split(rows, targets))
         values = self.model.values(worst.raw)
-        return scores.compute(
-            chosen, kind, np.asarray(known), values, rows, self.model.preprocessing
-        )
+        stored, boxes = self.model.preprocessing, self._boxes(y)
+        return scores.compute(chosen, kind, np.asarray(known), values, rows, stored, boxes)
 
     def history_frame(self) -> pd.DataFrame:
         """The history as a table, `settings.dropout` for the dropout of a decision."""
@@ -139,6 +140,12 @@ class Result:
 
     def _values(self, x: Any) -> np.ndarray:
         return self.model.values(self.model.raw(self.model.transform(x)))
+
+    def _boxes(self, y: Any) -> np.ndarray | None:
+        """The boxes as they are given, where targets are boxes; targets have them in steps."""
+        stored = self.model.preprocessing
+        there = stored is not None and isinstance(stored.target, BoxTarget)
+        return read_boxes(y) if there else None
 
     def _encoded(self, y: Any) -> np.ndarray:
         """Class numbers, or standardised values."""

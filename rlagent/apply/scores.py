@@ -11,13 +11,13 @@ from rlagent.apply.boxes import detections, mean_average_precision
 from rlagent.apply.model import finite
 from rlagent.apply.rankings import ndcg
 from rlagent_envs.forms import has_boxes
-from rlagent_envs.tasks.box_target import BoxTarget
+from rlagent_envs.tasks.box_target import BoxTarget, of_images
 
 if TYPE_CHECKING:
     from rlagent.apply.model import Predictor
     from rlagent_envs.forms import Form
     from rlagent_envs.tasks.preprocessing import Preprocessing
-    from rlagent_envs.tasks.task import Kind, Split, Task
+    from rlagent_envs.tasks.task import JudgedPart, Kind, Task
 
 # A score of a model: (class numbers or values [rows], outputs [rows, outputs]) -> number, where the
 # outputs are probabilities, or the one predicted value.
@@ -39,6 +39,8 @@ def check_score(name: str | None, kind: Kind, form: Form, targets: tuple[int, ..
         ValueError: if the kind has no such score, naming those that it has.
     """
     what, known = str(kind), [*SCORES[kind]]
+    if not targets:
+        known = [one for one in known if one not in OF_MANY]
     if has_boxes(targets):
         what, known = "boxes", [*BOX_SCORES]
     if form == "pair" and kind == "regression":
@@ -71,6 +73,7 @@ def compute(
     outputs: np.ndarray,
     x: np.ndarray | None = None,
     preprocessing: Preprocessing | None = None,
+    boxes: np.ndarray | None = None,
 ) -> float:
     """The score of predictions.
 
@@ -83,6 +86,8 @@ def compute(
         x: preprocessed rows, `[rows, features]`, which scores of rankings need: the first number
             is the user. Number 0 is left out: those whom training lacked cannot be told apart.
         preprocessing: what targets mean, which scores of boxes need.
+        boxes: that there are, `[rows, most, 5]`, see `read_boxes`; those that the targets stand for
+            where None, which lack what shares a cell.
 
     Returns:
         The score; NaN where the rows do not define it, as R² of a single row.
@@ -94,8 +99,9 @@ def compute(
     if name in BOX_SCORES:
         assert preprocessing is not None
         assert isinstance(preprocessing.target, BoxTarget)
-        known_boxes = preprocessing.target.decode(targets).tolist()
-        return BOX_SCORES[name](known_boxes, detections(outputs, preprocessing.target))
+        target = preprocessing.target
+        known_boxes = target.decode(targets).tolist() if boxes is None else of_images(boxes)
+        return BOX_SCORES[name](known_boxes, detections(outputs, target))
     score = SCORES[kind].get(name) or CHOICE_SCORES[name]
     return score(targets.reshape(-1), outputs.reshape(-1, outputs.shape[-1]))
 
@@ -187,20 +193,28 @@ SCORES: dict[str, dict[str, Score]] = {
 BOX_SCORES: dict[str, Callable[[list[np.ndarray], list[np.ndarray]], float]] = {
     "map_50": mean_average_precision
 }
+OF_MANY = ("mean_iou", "bits_per_character")  # of examples with a target for each place
 CHOICE_SCORES: dict[str, Score] = {"auc": _accuracy, "log_loss": _log_loss}
 
 
-def judge(model: Predictor, part: Split, raw: np.ndarray, *names: str) -> list[float | None]:
+def judge(
+    model: Predictor, task: Task, part: JudgedPart, raw: np.ndarray, *names: str
+) -> list[float | None]:
     """Loss and scores on a part of a task, by the code that predicts; None where not finite.
 
     Args:
         model: whose outputs `raw` are.
-        part: of the task.
+        task: whose rows they are of.
+        part: of the task; test only where there is one.
         raw: `[rows, *targets, outputs]`.
         names: of the scores.
     """
-    targets, values = np.asarray(model.targets(part)), model.values(raw)
+    split = task.valid if part == "valid" else task.test
+    assert split is not None
+    boxes = None if task.boxes is None else task.boxes[part]
+    targets, values = np.asarray(model.targets(split)), model.values(raw)
     computed = [
-        compute(name, model.kind, targets, values, part.x, model.preprocessing) for name in names
+        compute(name, model.kind, targets, values, split.x, model.preprocessing, boxes)
+        for name in names
     ]
-    return [finite(model.loss(part, raw)), *map(finite, computed)]
+    return [finite(model.loss(split, raw)), *map(finite, computed)]

@@ -157,7 +157,7 @@ def _classes_in_words(task: Task) -> str:
     counts = np.bincount(numbers.reshape(-1), minlength=len(labels))
     largest, smallest = (
         f"{labels[int(place)]} {100 * counts[place] / counts.sum():.2g} %"
-        for place in (counts.argmax(), counts.argmin())
+        for place in (counts.argmax(), len(counts) - 1 - counts[::-1].argmin())  # two, if equal
     )
     there = f"{len(labels)} classes, the largest {largest}, the smallest {smallest}"
     return f"{objects}, {there}"

@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from rlagent.baselines.frozen import frozen
 from rlagent.baselines.population import Chosen, Copy, clip, space
@@ -95,6 +94,8 @@ class RayExplorer:
     @contextmanager
     def _generators(self) -> Iterator[None]:
         """Makes the process's generators those of this population for a while."""
+        from sklearn.exceptions import ConvergenceWarning
+
         # PB2 fits Gaussian processes to a few points for each choice: scikit-learn tells of every
         # fit that ends at a bound, and SciPy of an option that PB2 gives it.
         process = random.getstate(), np.random.get_state()

@@ -10,9 +10,10 @@ import numpy as np
 
 from rlagent_envs.forms import form_of
 from rlagent_envs.tasks.array_input import check_form, read_inputs
-from rlagent_envs.tasks.box_target import BoxTarget, are_boxes, crowded, read_boxes
+from rlagent_envs.tasks.box_target import BoxTarget, are_boxes, read_boxes
 from rlagent_envs.tasks.columns import is_table
 from rlagent_envs.tasks.mask_target import read_masks
+from rlagent_envs.tasks.notes import on_boxes, on_inputs
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.splits import (
     MOST_VALID_ROWS,
@@ -256,10 +257,10 @@ def _make_task(
             continue
         given = x[np.arange(len(x))] if isinstance(x, OnDisk) else x
         splits[part] = Split(preprocessing.transform(given), target)
-    notes: tuple[str, ...] = ()
+    notes, boxes = on_inputs(train.x, preprocessing), None
     if isinstance(preprocessing.target, BoxTarget):
-        lost = sum(crowded(part.y, splits[name].y) for name, part in parts.items())
-        notes = (f"{lost} objects share a cell of 4 x 4 pixels with a smaller one",) if lost else ()
+        boxes = {name: part.y for name, part in parts.items()}
+        notes += on_boxes(boxes, {name: split.y for name, split in splits.items()})
     return Task(
         name=name,
         kind=kind,
@@ -275,5 +276,6 @@ def _make_task(
         preprocessing=preprocessing,
         streamed=rows,
         continuous=np.array(inputs.continuous),
-        notes=notes,
+        boxes=boxes,
+        notes=tuple(notes),
     )

@@ -200,6 +200,11 @@ def padded(boxes: Sequence[np.ndarray], numbers: int = 5) -> np.ndarray:
     return made
 
 
+def of_images(boxes: np.ndarray) -> list[np.ndarray]:
+    """The boxes `[objects, 5]` of each image, of an array as `read_boxes` gives it."""
+    return [one[one[:, 0] != NOTHING] for one in boxes]
+
+
 def crowded(boxes: np.ndarray, encoded: np.ndarray) -> int:
     """How many objects share a cell with a smaller one, and so are not learned."""
     return int((boxes[..., 0] != NOTHING).sum()) - int((encoded[..., 0] > 0).sum())

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MOST_CATEGORIES = 64  # of a column with a feature for each; the rest share one, "other"
 CLIP = 10.0  # standardised values stay within this, so that one outlier cannot wreck a run
 VALUES_AT_ONCE = 4_000_000  # converted to float64, 32 MB
+DENSE = 4  # whole numbers that all differ number the rows if there are fewer than 4 for each row
 MOST_TEXTS = 20  # a column with more is no category if over half of its values are different
 
 
@@ -210,6 +211,19 @@ def to_numbers(column: pd.Series, name: str) -> np.ndarray:
             f"which is not a finite number"
         )
     return numbers
+
+
+def row_numbers(name: str, column: pd.Series) -> tuple[float, float] | None:
+    """The least and the greatest of numbers that tell rows apart; None where they may say more.
+
+    They are whole, all differ, and lie as close as those of rows do: they say nothing of a new row.
+    """
+    if len(column) <= MOST_TEXTS or column.isna().any() or not holds_numbers(name, column):
+        return None
+    least, most = column.min(), column.max()
+    if most - least >= DENSE * len(column) or (column % 1 != 0).any() or not column.is_unique:
+        return None
+    return float(least), float(most)
 
 
 def is_table(given: Any) -> TypeGuard[pd.DataFrame]:

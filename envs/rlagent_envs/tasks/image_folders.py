@@ -15,6 +15,7 @@ from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.array_input import LEAST_SIDE
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.loading import task_of_parts
+from rlagent_envs.tasks.notes import on_pixels
 from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.pictures import SUFFIXES, Size, has_colours, pixels, read_picture, size_of
 
@@ -77,7 +78,8 @@ def image_task(
     every = [image for images, _ in parts.values() for image in images]
     channels = max(image.shape[2] for image in every)
     given = {part: (_stacked(images, channels), y) for part, (images, y) in parts.items()}
-    task = task_of_parts(given, name, options, notes=notes)
+    said = (*notes, *on_pixels(given["train"][0]))
+    task = task_of_parts(given, name, options, notes=said)
     assert task.preprocessing is not None
     return replace(task, preprocessing=task.preprocessing.made_by(ImageInput))
 

@@ -147,10 +147,12 @@ def _numbers(path: Path, size: Size) -> np.ndarray:
 
     try:
         with Image.open(path) as mask:
-            mode = mask.mode
+            mode, kind = mask.mode, mask.format
             numbers = np.asarray(mask.resize(size[::-1], Image.Resampling.NEAREST))
     except DAMAGES:
         raise ValueError(f"{path} is not a readable image, it may be damaged") from None
+    if kind == "JPEG":
+        raise ValueError(f"the mask {path} is a JPEG, which changes its numbers; save it as PNG")
     if mode not in PLAIN:
         raise ValueError(f"the mask {path} has colours, not a number for each pixel")
     return numbers

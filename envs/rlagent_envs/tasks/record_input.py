@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rlagent_envs.tasks.columns import MOST_TEXTS, Stored, column_names, holds_numbers, is_table
+from rlagent_envs.tasks.columns import Stored, column_names, is_table, row_numbers
 from rlagent_envs.tasks.table_input import TableInput
 from rlagent_envs.tasks.texts import TextInput
 
 if TYPE_CHECKING:
     import pandas as pd
-
-DENSE = 4  # whole numbers that all differ number the rows if there are fewer than 4 for each row
 
 
 class RecordInput(Stored):
@@ -40,7 +38,11 @@ class RecordInput(Stored):
             vocabulary: of the texts.
         """
         for name, place in column_names(others).items():
-            _refuse_row_numbers(name, others.iloc[:, place])
+            if (numbers := row_numbers(name, others.iloc[:, place])) is not None:
+                raise ValueError(
+                    f"column {name!r} numbers the rows, from {numbers[0]:g} to {numbers[1]:g}; "
+                    "identifiers cannot be used, so drop it"
+                )
         text = TextInput.fit(texts, vocabulary)
         return cls(text=text, table=TableInput.fit(others, embed=embed))
 
@@ -82,18 +84,3 @@ class RecordInput(Stored):
             raise ValueError("the input must be a table, as in training, not an array")
         parts = self.text.transform(given), self.table.transform(given)
         return np.concatenate(parts, axis=1)
-
-
-def _refuse_row_numbers(name: str, column: pd.Series) -> None:
-    """Raises ValueError for whole numbers that all differ, and lie as close as those of rows do.
-
-    Beside texts a number for each row is common, and says nothing of a new row.
-    """
-    if column.isna().any() or not holds_numbers(name, column) or len(column) <= MOST_TEXTS:
-        return
-    least, most = column.min(), column.max()
-    if column.is_unique and (column % 1 == 0).all() and most - least < DENSE * len(column):
-        raise ValueError(
-            f"column {name!r} numbers the rows, from {least:g} to {most:g}; identifiers cannot be "
-            f"used, so drop it"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rlagent_envs.tasks.streamed import Streamed
 
 Kind = Literal["classification", "regression"]
+JudgedPart = Literal["valid", "test"]
 # What people may ask for; in the last two pixels and cells are classified.
 AskedKind = Literal["classification", "regression", "segmentation", "detection"]
 
@@ -50,6 +52,9 @@ class Task:
     # of their shape, as `stand_in` makes it, and nothing may look at it.
     streamed: Streamed | None = None
     continuous: np.ndarray | None = None  # [features], bool: what an attack may move; None: all
+    # By part, where targets are boxes: those that were given, `[rows, most, 5]`, see `read_boxes`.
+    # Targets have the edges in steps, and lack what shares a cell.
+    boxes: Mapping[str, np.ndarray] | None = None
     context: tuple[float, ...] = ()  # what only the critic may know, of a procedural task
     notes: tuple[str, ...] = ()  # sentences about the reading of the data, such as what was skipped
 

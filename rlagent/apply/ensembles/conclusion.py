@@ -18,7 +18,7 @@ from rlagent.apply.ensembles.selection import evidence, greedy_weights, mean_los
 from rlagent.apply.model import Model, Predictor, finite
 from rlagent.apply.scores import judge
 from rlagent_envs.reward import FLOOR
-from rlagent_envs.tasks.task import Split, Task
+from rlagent_envs.tasks.task import JudgedPart, Split, Task
 from rlagent_envs.training.bank import baseline_loss
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def conclude(job: Job, now: Moment, *, test: bool) -> Conclusion:
         return Conclusion(models[0])
     if kind == SNAPSHOT and now.networks[0].kept:
         models = [kept.model for kept in now.networks[0].kept]
-    parts = {"valid": task.valid}
+    parts: dict[JudgedPart, Split] = {"valid": task.valid}
     if test and task.test is not None:
         parts["test"] = task.test
     outputs = {name: [one.raw(part.x) for one in models] for name, part in parts.items()}
@@ -130,13 +130,12 @@ def _calibration(model: Predictor, raw: np.ndarray, part: Split) -> float:
     return measures.calibration_error(model.values(raw), part.y)
 
 
-def _judged(model: Predictor, raws: dict[str, np.ndarray], job: Job) -> _Told:
+def _judged(model: Predictor, raws: dict[JudgedPart, np.ndarray], job: Job) -> _Told:
     """Losses and scores of a network on parts of the task."""
     told: _Told = {}
     for name, raw in raws.items():
-        part = job.task.valid if name == "valid" else job.task.test
-        assert part is not None
-        told[f"{name}_loss"], told[f"{name}_score"] = judge(model, part, raw, job.plan.score)
+        loss, value = judge(model, job.task, name, raw, job.plan.score)
+        told |= {f"{name}_loss": loss, f"{name}_score": value}
     return told
 
 
@@ -146,7 +145,7 @@ def _cross_validated(job: Job, now: Moment) -> Conclusion:
     models = [best_model(job.task, one.episode) for one in now.networks]
     losses, values, selection = [], [], []
     for own, model in zip(tasks, models, strict=True):
-        loss, value = judge(model, own.valid, model.raw(own.valid.x), plan.score)
+        loss, value = judge(model, own, "valid", model.raw(own.valid.x), plan.score)
         losses.append(loss)
         values.append(value)
         constant = baseline_loss(own)  # of a fold of few rows it may be 0

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
+from rlagent_envs.tasks.box_target import of_images, padded
 from rlagent_envs.tasks.splits import row_order
 from rlagent_envs.tasks.task import Split, Task, stand_in
 from rlagent_envs.training.bank import Bank, make_bank
@@ -37,6 +38,10 @@ def fold_tasks(task: Task, folds: int, seed: int) -> tuple[list[Task], Bank]:
     """
     x = np.concatenate([task.train.x, task.valid.x])
     y = np.concatenate([task.train.y, task.valid.y])
+    boxes = None
+    if task.boxes is not None:
+        both = [*of_images(task.boxes["train"]), *of_images(task.boxes["valid"])]
+        boxes = padded(both)
     stratified = task.kind == "classification" and not task.target_shape
     dealt = deal(y, folds, stratified=stratified, seed=seed)
     tasks, picked = [], []
@@ -45,7 +50,9 @@ def fold_tasks(task: Task, folds: int, seed: int) -> tuple[list[Task], Bank]:
         valid = np.flatnonzero(dealt == fold)
         valid = valid[row_order(y[valid], stratified=stratified, seed=seed)]
         train = Split(stand_in(len(rows), x.shape[1]), y[rows])
-        tasks.append(replace(task, train=train, valid=Split(x[valid], y[valid])))
+        known = None if boxes is None else {"valid": boxes[valid]}
+        own = Split(x[valid], y[valid])
+        tasks.append(replace(task, train=train, valid=own, boxes=known))
         picked.append(rows)
     return tasks, _bank(replace(task, train=Split(x, y)), tasks, picked)
 

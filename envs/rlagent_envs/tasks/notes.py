@@ -1,0 +1,59 @@
+"""Sentences on data that can be used, but may not be what was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rlagent_envs.tasks.box_target import crowded
+from rlagent_envs.tasks.columns import column_names, is_table, row_numbers
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rlagent_envs.tasks.preprocessing import Preprocessing
+
+DARK = 64  # of 256: photos have a brighter pixel somewhere
+
+
+def on_inputs(x: Any, preprocessing: Preprocessing) -> list[str]:
+    """Of columns that number the rows, and of arrays that may be images of another layout.
+
+    Args:
+        x: the training rows as they were given.
+        preprocessing: fitted on them.
+    """
+    inputs, notes = preprocessing.inputs, []
+    if is_table(x):
+        for name, place in column_names(x).items():
+            if (numbers := row_numbers(name, x.iloc[:, place])) is not None:
+                notes.append(
+                    f"column {name!r} numbers the rows, from {numbers[0]:g} to {numbers[1]:g}; "
+                    "drop it unless it is a quantity"
+                )
+        return notes
+    shape = getattr(x, "shape", ())
+    if len(shape) > 2 and not inputs.input_shape:
+        told = " x ".join(map(str, shape[1:]))
+        notes.append(
+            f"examples of {told} numbers are taken for {inputs.features} quantities; "
+            "images are [rows, height, width, channels]"
+        )
+    return notes
+
+
+def on_boxes(given: Mapping[str, np.ndarray], encoded: Mapping[str, np.ndarray]) -> list[str]:
+    """Of objects that are not learned; both by part."""
+    lost = sum(crowded(boxes, encoded[part]) for part, boxes in given.items())
+    return [f"{lost} objects share a cell of 4 x 4 pixels with a smaller one"] if lost else []
+
+
+def on_pixels(pixels: np.ndarray) -> list[str]:
+    """Of images with hardly any light in them, uint8: those of 12 bits in files of 16 bits."""
+    brightest = int(pixels.max())
+    if brightest >= DARK:
+        return []
+    return [
+        f"the brightest pixel to train on is {brightest} of 255; if the images have fewer bits "
+        "than their files, scale them"
+    ]
