@@ -214,6 +214,9 @@ def _add_runs(add: argparse.ArgumentParser) -> None:
         action.add_argument("--status", help="finished or failed")
         if name == "delete":
             action.add_argument("keys", nargs="*", help="of runs, or their beginnings")
+            action.add_argument(
+                "--superseded", action="store_true", help="only those of cells with a newer run"
+            )
             action.add_argument("--yes", action="store_true", help="do not ask")
         if name == "export":
             action.add_argument(

@@ -167,6 +167,31 @@ def test_a_search_trains_networks_of_all_sizes_at_equal_cost() -> None:
         one.start.settings.check()
 
 
+def test_a_search_that_stops_trials_keeps_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large networks have longer slices, because of their evaluation.
+
+    So trials are compared where they have spent the same, and none is begun without room for it.
+    """
+    problem = Problem(blobs(), bank(), 3, 100, 10)
+    steps: list[list[int]] = []
+    report = optuna.Trial.report
+
+    def noted(trial: optuna.Trial, value: float, step: int) -> None:
+        if len(steps) <= trial.number:
+            steps.append([])
+        steps[-1].append(step)
+        report(trial, value, step)
+
+    monkeypatch.setattr(optuna.Trial, "report", noted)
+    outcome = run("halving:3", problem)
+    assert Rung(4, 256) in {one.start.rung for one in outcome.trained}
+    assert sum(one.flops for one in outcome.trained) <= 3 * problem.flops * (1 + 1e-4)
+    spent = [[report.spent for report in one.reports] for one in outcome.trained]
+    assert steps == [[max(1, round(share / 10)) for share in one] for one in spent]
+    assert any(one[0] > 3 for one in steps)  # of a large network
+    assert [1, 2, 3] in [one[:3] for one in steps]
+
+
 # --- real libraries, as one would use them by hand
 
 
@@ -253,6 +278,9 @@ def test_greedy_raises_the_rate_while_it_helps_and_lowers_it_when_it_does_not() 
         rate = rule.after(rate, loss)
         rates.append(rate)
     assert rates == [1.0, 2.0, 2.0, 3.0, 3.0, 3.0, 1.5, 1.5, 0.75, 0.75]
+    rule = Greedy(factor=0.5, patience=0, threshold=0.01, lowest=0.3, highest=3.0)
+    # Beyond a bound from the start on, a rate is not moved to it against the direction.
+    assert [rule.after(9.0, 5.0), rule.after(0.1, 5.0)] == [9.0, 0.1]
 
 
 def test_greedy_equals_a_plain_transcript_of_the_paper() -> None:

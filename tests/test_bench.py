@@ -23,6 +23,7 @@ from rlagent.experiments.sources import Source, guess_target, source, suites, un
 from rlagent.experiments.store import Store
 from rlagent.experiments.stored_run import Packed, StoredRun, pack, unpack
 from rlagent_envs import batch
+from rlagent_envs.config import DOMAINS
 from rlagent_envs.models import SEQUENCE, Rung
 from rlagent_envs.tasks.procedural_ratings import sample_ratings_task
 
@@ -236,6 +237,8 @@ def test_runs_are_listed_shown_exported_and_deleted(
     capsys.readouterr()
     assert main(["runs", "delete"]) == 2
     assert "name the runs to delete" in capsys.readouterr().err
+    assert main(["runs", "delete", "--superseded"]) == 2  # nothing was computed twice
+    assert "meets these conditions" in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin", io.StringIO())  # no answer is a no
     assert main(["runs", "delete", keys[0]]) == 0
     assert len(stored()) == 4
@@ -501,6 +504,11 @@ def test_folders_ratings_and_domains_have_sources() -> None:
 def test_a_task_that_cannot_be_is_refused(given: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         source(given)
+
+
+def test_each_domain_has_a_suite() -> None:
+    domains = {one.get("domain", "tables") for one in suites().values() if "procedural" in one}
+    assert domains == set(DOMAINS)
 
 
 def test_suites_name_what_there_is(shared_data: Path) -> None:

@@ -240,6 +240,9 @@ def test_ratings_have_scores_of_their_own() -> None:
     assert scores.check_score("ndcg_10", "regression", "pair") == "ndcg_10"
     assert scores.check_score(None, "classification", "pair") == "accuracy"
     assert scores.check_score(None, "regression", "table") == "r2"
+    with pytest.raises(ValueError, match="unknown score 'mean_iou' for classification"):
+        scores.check_score("mean_iou", "classification", "table")
+    assert scores.check_score("mean_iou", "classification", "image", (8, 8)) == "mean_iou"
     for name, form, message in (
         ("ndcg", "pair", "'ndcg' for ratings; there are: rmse, mae, ndcg_10, r2"),
         ("ndcg_10", "table", "'ndcg_10' for regression; there are: r2, rmse, mae"),

@@ -291,11 +291,11 @@ def test_figures_are_written_in_both_forms_and_equal_twice(
     board = scoreboard([run for run in runs if run.updates == 300], draws=100)
     run = shown_run(runs)
     summary = {"method": run.method, "test_score": 0.9, "valid_score": None, "score_name": "r2"}
-    # Two names that become one when they are made fit for a file.
-    pictures = [(run.decisions, summary | {"task": task}) for task in ("a/b", "a b")]
+    # Two names that become one when they are made fit for a file, and one that is no formula.
+    pictures = [(run.decisions, summary | {"task": task}) for task in ("a/b", "a b", r"cost $\x$")]
     written = figures.write_figures(tmp_path / "one" / "two", board, pictures)
     parts = ("scoreboard-300", "profiles-300", "trials-300", "anytime-300")
-    names = [*parts, "timeline-a_b", "timeline-a_b2"]
+    names = [*parts, "timeline-a_b", "timeline-a_b2", "timeline-cost_x"]
     assert [path.name for path in written] == [
         f"{name}.{form}" for name in names for form in ("png", "svg")
     ]
@@ -321,6 +321,22 @@ def test_scoreboard_figure_shows_the_intervals(runs: list[StoredRun]) -> None:
         difference = rows[name]["difference"]
         np.testing.assert_allclose(ends, [difference["low"], difference["high"]])
     assert set(drawn) == set(names)
+
+
+def test_a_task_whose_name_looks_like_a_formula_is_drawn(
+    tmp_path: Path, runs: list[StoredRun]
+) -> None:
+    (first, *_) = {run.task for run in runs}
+    named = [replace(run, task="a$_$b" if run.task == first else run.task) for run in runs]
+    board = scoreboard([run for run in named if run.updates == 300], draws=100)
+    figures.write_figures(tmp_path, board, [])
+    assert "a$_$b" in (tmp_path / "anytime-300.svg").read_text("utf-8")
+
+
+def test_each_setting_has_a_colour_of_the_page(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for setting in contents(page)["settings"]:
+        assert text.count(f"--{setting['colour']}:") == 2, setting  # for paper and for the dark
 
 
 def test_figures_of_a_run(tmp_path: Path, run_folder: Path) -> None:
@@ -444,7 +460,10 @@ class Browser:
         return found
 
     def click(self, selector: str) -> None:
-        self.run("document.querySelector(arguments[0]).click()", selector)
+        script = """const node = document.querySelector(arguments[0]);
+            node.focus();
+            node.click();"""
+        self.run(script, selector)
 
     def write(self, selector: str, text: str) -> None:
         script = """const node = document.querySelector(arguments[0]);
@@ -653,6 +672,7 @@ def test_table_is_sorted_by_any_column(browser: Browser, page: Path) -> None:
     assert row_names(browser) == by_regret
     browser.click("[data-sort=regret]")
     assert row_names(browser) == by_regret[::-1]
+    assert browser.run("return document.activeElement.dataset.sort") == "regret"
     browser.click("[data-sort=method]")
     assert row_names(browser) == sorted(rows)
     # What is best is bold, wherever it stands.
@@ -723,6 +743,8 @@ def test_timeline_tells_what_was_decided(
     elif way == "buttons":
         for _ in range(place):
             browser.click("#timeline [aria-label='next decision']")
+            focused = browser.run("return document.activeElement.getAttribute('aria-label')")
+            assert focused == "next decision"  # so that Enter goes on
     else:
         script = """const box = (one) => document.querySelector(one).getBoundingClientRect();
             const node = box(arguments[0]), line = box(arguments[0] + " [data-line=learning_rate]");

@@ -547,6 +547,8 @@ def test_a_folder_that_cannot_be_used_is_named() -> None:
     Image.new("RGB", (8, 8), (9, 0, 0)).save(images / "more.jpg")
     Image.new("RGB", (8, 8)).save(masks / "more.png")
     refused("the mask a/masks/more.png has colours, not a number for each pixel" + hint)
+    Image.new("L", (8, 8)).save(masks / "more.png", format="JPEG")
+    refused("the mask a/masks/more.png is a JPEG, which changes its numbers; save it as PNG" + hint)
     (masks / "more.png").write_bytes(b"no image")
     refused("a/masks/more.png is not a readable image, it may be damaged" + hint)
     task = load_task("a", skip_bad=True)

@@ -307,6 +307,20 @@ def test_a_run_is_got_by_the_beginning_of_its_key(path: Path) -> None:
                 store.get(bad)
 
 
+def test_a_run_is_superseded_by_a_newer_one_of_its_cell(path: Path) -> None:
+    with Store.open(path, write=True) as store:
+        for number, seed, status in (
+            (9, 0, "finished"), (5, 1, "finished"), (3, 0, "finished"), (7, 1, "failed")
+        ):  # fmt: skip
+            run = make(key=f"{number:016x}", seed=seed, status=status)
+            store.add(
+                run
+                if status == "finished"
+                else dataclasses.replace(run, reason="no", test_score=None)
+            )
+        assert store.superseded() == {f"{9:016x}"}
+
+
 def test_all_runs_are_deleted_or_none(path: Path) -> None:
     fill(path, make(1), make(2), make(3))
     with Store.open(path, write=True) as store:

@@ -29,6 +29,7 @@ Mode = Literal["sequential", "vmap"]
 advance_one = jax.jit(dynamics.advance, static_argnums=0)
 account_one = jax.jit(dynamics.account)
 updates_one = jax.jit(dynamics.slice_updates)
+cost_one = jax.jit(dynamics.slice_cost)
 observe_one = jax.jit(dynamics.first_observation)
 evaluate_one = jax.jit(evaluation.evaluate, static_argnums=0)
 

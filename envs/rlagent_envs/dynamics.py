@@ -116,6 +116,13 @@ def slice_updates(kept: Books, action: jax.Array) -> tuple[jax.Array, jax.Array]
     return books.updates, updates
 
 
+def slice_cost(kept: Books, action: jax.Array) -> jax.Array:
+    """What the slice that `advance` would train costs, evaluation included, in base updates."""
+    books = kept.entries()
+    updates, cost, evaluation = _plan(books, knobs.apply(books.settings, action))
+    return updates.astype(jnp.float32) * cost + evaluation
+
+
 def account(kept: Books, measured: Measured, action: jax.Array) -> tuple[Books, Outcome]:
     """Judges a slice and observes it: the part of a step that is one program for all shapes.
 

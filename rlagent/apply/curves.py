@@ -96,7 +96,8 @@ def draw(history: Sequence[Record], summary: Record) -> Figure:
     column[-1].set_xlabel("share of the budget spent")
     column[-1].xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     figure.align_ylabels(column)
-    figure.suptitle(_title(summary), x=0.012, ha="left", fontsize=12, color=INK, weight="bold")
+    heading = figure.suptitle(_title(summary), x=0.012, ha="left", fontsize=12, color=INK)
+    heading.set(weight="bold", parse_math=False)  # a task is named by its users, `$` and all
     _legend(column[0], history)
     if constant := _constants(history, {row[0] for row in moved}, grows):
         figure.supxlabel(constant, x=0.012, ha="left", fontsize=8.5, color="#666666")

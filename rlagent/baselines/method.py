@@ -109,8 +109,10 @@ class Training:
 
     @property
     def score(self) -> float:
-        """The validation score of its best weights so far."""
-        return self.reports[-1].best_score
+        """The validation score of its best weights so far; a constant's if all have diverged."""
+        # Not the lowest that was reported, which begins at that of a constant.
+        best = float(self.episode.run.books.safe_score)
+        return best if np.isfinite(best) else self.reports[-1].best_score
 
 
 class Point(NamedTuple):
@@ -194,7 +196,7 @@ def one_by_one(trainings: Sequence[Training]) -> Outcome:
 
 def best_of(outcome: Outcome) -> Training:
     """The network that validation data selects; the first of equal ones."""
-    # Not by `score`, which is at most that of a constant, though some are worse than others.
+    # Of what has diverged no weights are kept, so that anything else is better.
     return min(outcome.trained, key=lambda one: float(one.episode.run.books.safe_score))
 
 

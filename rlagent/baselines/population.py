@@ -120,7 +120,8 @@ class Truncation:
         """The worst quarter copies the best quarter."""
         if made % self.every:
             return []
-        count = int(len(scores) * frozen()["population"]["truncation"])
+        share = frozen()["population"]["truncation"]
+        count = min(max(1, int(len(scores) * share)), len(scores) // 2)
         ranked = np.argsort(scores, kind="stable").tolist()
         copies = []
         for worst in ranked[len(ranked) - count :]:

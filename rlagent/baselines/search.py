@@ -21,6 +21,7 @@ from rlagent.baselines.method import (
     finish,
     one_by_one,
 )
+from rlagent_envs import batch, knobs
 from rlagent_envs.models import FAMILIES, Rung
 from rlagent_envs.settings import DEFAULT, Settings
 
@@ -249,20 +250,18 @@ def run_study(
 def _watched(trial: optuna.Trial, training: Training, budget: float) -> Waiting:
     """Trains until the end, or until the pruner or the budget of the whole search stops it."""
     while not training.ended:
-        if training.flops + _next_slice(training) > budget:
+        books = training.episode.run.books
+        following = float(batch.cost_one(books, knobs.HOLD)) * float(books.base_flops)
+        if training.flops + following > budget:
             training.stopped = True
             return
         yield from advance([training])
-        trial.report(training.score, len(training.reports))
+        # Slices of large networks are longer, because of their evaluation: trials are compared
+        # where they have spent the same.
+        share = training.start.budget / training.start.decisions
+        step = max(1, round(training.reports[-1].spent / share))
+        trial.report(training.score, step)
         training.stopped = bool(not training.ended and trial.should_prune())
-
-
-def _next_slice(training: Training) -> float:
-    """What the next slice will cost at the most, nearly; in FLOPs."""
-    books = training.episode.run.books
-    slices = [report.spent for report in training.reports]
-    longest = max((b - a for a, b in zip([0.0, *slices], slices, strict=False)), default=0.0)
-    return max(longest, float(books.slice)) * float(books.base_flops)
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, training: Training) -> None:

@@ -101,10 +101,10 @@ class Greedy:
             self._good, self._bad = 0, self._bad + 1
         if self._good > self._patience:
             self._good = 0
-            return min(learning_rate / self._factor, self._highest)
+            return max(learning_rate, min(learning_rate / self._factor, self._highest))
         if self._bad > self._patience:
             self._bad = 0
-            return max(learning_rate * self._factor, self._lowest)
+            return min(learning_rate, max(learning_rate * self._factor, self._lowest))
         return learning_rate
 
 

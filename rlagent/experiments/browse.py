@@ -11,6 +11,8 @@ from rlagent.experiments.export import export, list_text, show_text
 from rlagent.experiments.store import Store
 from rlagent.storage import write_atomically
 
+# What has to be read for a table, besides the rows of runs themselves.
+DETAILS_OF = {"trials": ("trials",), "curves": ("curve",), "decisions": ("decisions",)}
 FILTERS = ("tasks", "methods", "seeds", "updates", "status")
 
 
@@ -35,25 +37,45 @@ def browse(action: str, options: Mapping[str, Any]) -> None:
                 print(show_text(store.get(options["key"])))
         case "export":
             with Store.open(path, write=False) as store:
-                export(store.runs(**wanted), options["out"], options["what"])
+                what = options["what"]
+                parts = DETAILS_OF.get(what, ())
+                export(store.runs(**wanted, details=parts), options["out"], what)
             print(options["out"])
         case "delete":
-            delete(path, wanted, options["keys"], asking=not options["yes"])
+            old, asking = options["superseded"], not options["yes"]
+            delete(path, wanted, options["keys"], superseded=old, asking=asking)
 
 
-def delete(path: Path, wanted: Mapping[str, Any], prefixes: list[str], *, asking: bool) -> None:
+def delete(
+    path: Path,
+    wanted: Mapping[str, Any],
+    prefixes: list[str],
+    *,
+    superseded: bool = False,
+    asking: bool,
+) -> None:
     """Deletes the runs of some keys, or those that meet conditions; never all by accident.
+
+    Args:
+        path: of the store.
+        wanted: conditions, as `Store.runs` takes them.
+        prefixes: how keys begin.
+        superseded: only runs after which another one of the same cell was finished.
+        asking: whether to ask before.
 
     Raises:
         ValueError: if no run is meant, or the store cannot be used.
     """
-    if not wanted and not prefixes:
+    if not wanted and not prefixes and not superseded:
         raise ValueError("name the runs to delete by their keys, or by --tasks, --methods, …")
     with Store.open(path, write=False) as store:
         keys = {store.get(prefix).key for prefix in prefixes}
         if wanted:
             meant = {run.key for run in store.runs(**wanted, details=False)}
             keys = meant & keys if prefixes else meant
+        if superseded:
+            old = store.superseded()
+            keys = old & keys if wanted or prefixes else old
     if not keys:
         raise ValueError(f"no run in {path} meets these conditions")
     if asking:

@@ -18,7 +18,7 @@ from rlagent.experiments.sources import Source, folder_sources, source, suite_so
 
 # What has to change if the way in which a cell is computed changes, so that old results of a store
 # are not taken for new ones.
-PROTOCOL = 4
+PROTOCOL = 5
 REFERENCE_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the reference runs that speed-up is read from
 DEFAULT_METHODS = ("reference", "controller", "random:16")
 DEFAULT_SEEDS = 3

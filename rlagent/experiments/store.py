@@ -119,6 +119,24 @@ class Store:
         with self._connection() as connection:
             return {key for (key,) in connection.execute(f"SELECT key FROM runs{where}", values)}
 
+    def superseded(self) -> set[str]:
+        """The keys of finished runs after which another one of the same cell was finished.
+
+        A cell is computed again when data, a controller or the program's protocol has changed.
+
+        Raises:
+            ValueError: if the store cannot be read.
+        """
+        query = """
+            SELECT key FROM (
+                SELECT key, rowid, MAX(rowid) OVER cell AS last FROM runs
+                WHERE status = 'finished'
+                WINDOW cell AS (PARTITION BY task, method, seed, updates)
+            ) WHERE rowid < last
+        """
+        with self._connection() as connection:
+            return {key for (key,) in connection.execute(query)}
+
     def runs(
         self,
         *,

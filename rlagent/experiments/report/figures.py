@@ -167,7 +167,7 @@ def anytime(board: Board, updates: int) -> Figure:
         if far > 2.0:
             panel.set_xscale("log")
             panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        panel.set_title(task, fontsize=9.5, loc="left", color=INK)
+        panel.set_title(task, fontsize=9.5, loc="left", color=INK, parse_math=False)
         _plain(panel, "y")
     for panel in list(grid.flat)[len(tasks) :]:
         panel.set_visible(False)

@@ -558,7 +558,7 @@
       for (const column of shownColumns) if (column.best && column.text) { const ends = extent(list.map(column.value)); if (ends) top[column.id] = ends[column.best === "low" ? 0 : 1]; }
       const head = tag("tr", {}, shownColumns.map((column) => {
         const sorted = column.id === by.id;
-        const button = tag("button", { type: "button", "data-sort": column.id, click: () => sortBy(column.id) }, column.title, sorted ? (state.sort.down ? " ↓" : " ↑") : null);
+        const button = tag("button", { type: "button", "data-sort": column.id, click: () => { sortBy(column.id); box.querySelector(`[data-sort="${column.id}"]`)?.focus(); } }, column.title, sorted ? (state.sort.down ? " ↓" : " ↑") : null);
         return tag("th", { scope: "col", class: column.plot ? "plot" : column.words ? "words" : "", "aria-sort": sorted ? (state.sort.down ? "descending" : "ascending") : null }, button, column.plot ? tag("div", { class: "row" }, ruler(), tag("span", { class: "pad" })) : null);
       }));
       const body = order.map((row) => tag("tr", { class: row.method === BOARD.methods[0] ? "best" : "", "data-row": row.method, ...emphasisOfRow(row.method) }, shownColumns.map((column) => {
@@ -886,11 +886,11 @@
       const y = scale(low, above, top + tall, top, one.logarithmic && low > 0);
       frame(tall, one.title, y, y.ticks(tall > 90 ? 4 : 2), (value) => short(value));
       const points = values.flatMap((value, number) => [[x(edges[number]), y(value)], [x(edges[number + 1]), y(value)]]);
-      picture.append(draw("path", { class: "line", "data-line": one.name, stroke: `var(--${one.name})`, d: path(points) }));
+      picture.append(draw("path", { class: "line", "data-line": one.name, stroke: `var(--${one.colour})`, d: path(points) }));
       const changes = values.map((_, number) => number).filter((number) => number && values[number] !== values[number - 1]);
-      if (changes.length < count - 1) for (const number of changes) picture.append(draw("circle", { cx: x(edges[number]), cy: y(values[number]), r: 2.8, fill: `var(--${one.name})` }));
-      ends([{ name: "", value: values[count - 1], colour: one.name }], y, tall);
-      markers.push({ colour: one.name, at: (number) => [(x(edges[number]) + x(edges[number + 1])) / 2, y(values[number])] });
+      if (changes.length < count - 1) for (const number of changes) picture.append(draw("circle", { cx: x(edges[number]), cy: y(values[number]), r: 2.8, fill: `var(--${one.colour})` }));
+      ends([{ name: "", value: values[count - 1], colour: one.colour }], y, tall);
+      markers.push({ colour: one.colour, at: (number) => [(x(edges[number]) + x(edges[number + 1])) / 2, y(values[number])] });
       top += tall + gap;
     });
     if (grows) {
@@ -920,6 +920,9 @@
     host.replaceChildren(picture);
 
     let current = 0;
+    // The same buttons for all decisions, so that the focus stays on them.
+    const step = (label, text, by) => tag("button", { type: "button", "aria-label": label, text, click: () => show(Math.max(0, Math.min(count - 1, current + by))) });
+    const steps = tag("div", { class: "steps" }, step("previous decision", "←", -1), step("next decision", "→", 1));
     function show(number) {
       current = number;
       slice.setAttribute("x", x(edges[number]));
@@ -929,7 +932,7 @@
         dots[place].setAttribute("visibility", point ? "visible" : "hidden");
         if (point) { dots[place].setAttribute("cx", point[0]); dots[place].setAttribute("cy", point[1]); }
       });
-      describe(detail, run, best, number, show);
+      describe(detail, run, best, number, steps);
     }
     const find = (event) => {
       const share = x.inverse(event.clientX - picture.getBoundingClientRect().left);
@@ -949,7 +952,7 @@
     show(0);
   }
 
-  function describe(detail, run, best, number, show) {
+  function describe(detail, run, best, number, steps) {
     const count = run.spent.length;
     const pair = (rows) => tag("table", {}, tag("tbody", {}, rows.map(([name, value]) => tag("tr", {}, tag("td", { class: "words soft", text: name }), tag("td", { "data-value": name, text: value })))));
     const results = [["train loss", short(run.train_loss[number])], ["valid loss", short(run.valid_loss[number])], ["best so far", short(best[number])]];
@@ -957,12 +960,14 @@
     results.push(["reward", signed(run.reward[number], 3)]);
     const settings = DATA.settings.filter(({ name }) => run.settings[name]).map(({ name, title }) => [title, short(run.settings[name][number])]);
     settings.push(["network", run.rungs[run.rung[number]]]);
+    const focused = document.activeElement;
     detail.replaceChildren(
-      tag("div", { class: "steps" }, tag("button", { type: "button", "aria-label": "previous decision", text: "←", click: () => show(Math.max(0, number - 1)) }), tag("button", { type: "button", "aria-label": "next decision", text: "→", click: () => show(Math.min(count - 1, number + 1)) })),
+      steps,
       tag("h3", { text: `Decision ${number + 1} of ${count}` }),
       tag("div", { class: "note", text: `${percent(Number(run.spent[number].toFixed(3)))} of the budget, ${plural(run.updates[number], "update")}` }),
       tag("div", { class: "did", text: deeds(run, number) }),
       tag("div", { class: "pair" }, pair(results), pair(settings)));
+    if (steps.contains(focused)) focused.focus({ preventScroll: true });
     if (run.probabilities) detail.append(tag("div", { class: "note", text: "What the policy gave each level; the chosen one is coloured" }), chances(run, number, detail.clientWidth - 36));
   }
   function chances(run, number, width) {

@@ -21,6 +21,8 @@ _LEVELS = {
     "choose": "{}",
     "edit": "{}",
 }
+# Those of `panels`; the page has two shades of each, for paper and for the dark.
+COLOURS = ("green", "purple", "sky", "orange", "vermilion")
 _SUBJECTS = {"momentum": "1\u00a0\u2212\u00a0momentum"}
 
 
@@ -57,12 +59,14 @@ def knob_table() -> dict[str, dict[str, Any]]:
 
 
 def setting_table() -> list[dict[str, Any]]:
-    """The settings in the order in which they are drawn, as in the picture of a run."""
+    """The settings in the order and the colours in which the picture of a run has them."""
+    from rlagent.apply import panels
     from rlagent.apply.curves import SETTINGS
 
+    names = {getattr(panels, name.upper()): name for name in COLOURS}
     return [
-        {"name": name, "title": title, "logarithmic": logarithmic}
-        for name, title, logarithmic, _ in SETTINGS
+        {"name": name, "title": title, "logarithmic": logarithmic, "colour": names[colour]}
+        for name, title, logarithmic, colour in SETTINGS
     ]
 
 
