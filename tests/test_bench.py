@@ -15,6 +15,7 @@ import pytest
 
 from rlagent.baselines import catalog
 from rlagent.baselines.method import Problem, Steps
+from rlagent.baselines.runs import as_test
 from rlagent.cli import main
 from rlagent.experiments import compute, runner
 from rlagent.experiments.experiment import Asked, Cell, Job, expanded, read_experiment
@@ -25,7 +26,9 @@ from rlagent.experiments.stored_run import Packed, StoredRun, pack, unpack
 from rlagent_envs import batch
 from rlagent_envs.config import DOMAINS
 from rlagent_envs.models import SEQUENCE, Rung
+from rlagent_envs.reward import FLOOR
 from rlagent_envs.tasks.procedural_ratings import sample_ratings_task
+from rlagent_envs.training.bank import baseline_loss
 
 SMALL = ["--tasks", "iris", "--updates", "40", "--quiet"]
 PAIR = ["--methods", "constant,cosine@0.01", "--seeds", "2"]
@@ -422,6 +425,23 @@ def test_methods_run_on_what_no_mlp_can_read() -> None:
     assert {trial.rung for run in found for trial in run.trials} <= ladder
     (only,) = next(run for run in found if run.method == "reference").trials
     assert only.rung == str(SEQUENCE.default)
+
+
+@pytest.mark.parametrize(
+    ("domain", "name"), [("language", "bits_per_character"), ("ratings", "rmse")]
+)
+def test_a_task_is_judged_by_its_usual_score(domain: str, name: str) -> None:
+    """Which follows from its loss in these two."""
+    experiment = asked(
+        tasks=(f"procedural:{domain}:2000000001",), methods=("constant",), updates=(16,), seeds=1
+    ).experiment()
+    (found,) = by_key(computed(experiment.jobs(), 1))
+    assert (found.status, found.metric_name) == ("finished", name), found.reason
+    task = as_test(experiment.sources[0].load())
+    assert found.test_score is not None
+    loss = (np.exp(found.test_score) - FLOOR) * baseline_loss(task)
+    expected = loss / np.log(2) if domain == "language" else np.sqrt(loss)
+    assert found.test_metric == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_task_may_bring_options_along() -> None:

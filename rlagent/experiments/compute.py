@@ -12,6 +12,8 @@ import jax
 import numpy as np
 
 import rlagent
+from rlagent.apply.driver import best_model
+from rlagent.apply.scores import check_score, judge, score_shape
 from rlagent.baselines import catalog
 from rlagent.baselines.method import (
     Method,
@@ -155,7 +157,8 @@ def _finished(lane: Lane, loaded: Loaded, begun: float) -> StoredRun:
     judged = judge_on_test(task, [one.episode for one in outcome.trained])
     selected = best_of(outcome)
     place = next(n for n, one in enumerate(outcome.trained) if one is selected)
-    score, metric = judged[place]
+    score, known = judged[place]
+    name, metric = _usual_metric(task, selected, known)
     return StoredRun(
         key=lane.job.key,
         task=cell.source.name,
@@ -169,8 +172,8 @@ def _finished(lane: Lane, loaded: Loaded, begun: float) -> StoredRun:
         seconds=round(lane.seconds + time.perf_counter() - begun, 4),
         valid_score=_finite(selected.score),
         test_score=_finite(score),
-        metric_name="r2" if task.kind == "regression" else "accuracy",
-        test_metric=_finite(metric),
+        metric_name=name,
+        test_metric=None if metric is None else _finite(metric),
         trials=[_trial(one, of) for one, (of, _) in zip(outcome.trained, judged, strict=True)],
         curve=Curve(
             flops=[float(f"{point.flops:.6g}") for point in outcome.curve],
@@ -178,6 +181,23 @@ def _finished(lane: Lane, loaded: Loaded, begun: float) -> StoredRun:
         ),
         decisions=selected.records if len(outcome.trained) == 1 else [],
     )
+
+
+def _usual_metric(task: Task, selected: Training, known: float) -> tuple[str, float | None]:
+    """By what people judge such a task, such as mean_iou or rmse, on its test part.
+
+    Args:
+        task: of the cell.
+        selected: whose best weights are judged.
+        known: their accuracy of all choices, or R².
+    """
+    name = check_score(None, task.kind, task.form, score_shape(task))
+    if name in ("accuracy", "r2"):
+        return name, known
+    assert task.test is not None
+    model = best_model(task, selected.episode)
+    _, value = judge(model, task, "test", model.raw(task.test.x), name)
+    return name, value
 
 
 def _trial(training: Training, test_score: float) -> Trial:

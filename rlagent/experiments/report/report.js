@@ -6,6 +6,7 @@
   const PALETTE = 7; // hues besides the neutral one of the method that others are compared with
   const MOST_BANDS = 5; // with more lines than that, only the best and the method compared with show theirs unasked
   const SINGLE = 1.5; // budgets of a single run that a method may cost to count as one
+  const LOWER = ["rmse", "mae", "log_loss", "bits_per_character"]; // metrics of which less is better
   const NARROW = 620; // px, as in the style
 
   // ---- elements -------------------------------------------------------------------------------
@@ -486,7 +487,7 @@
       { id: "difference", title: `difference to ${BOARD.against}`, plot: true, value: (row) => row.difference?.value ?? (row.method === BOARD.against ? 0 : null), best: "low" },
       { id: "verdict", title: "verdict", words: true, wide: true, value: (row) => ["better", "equal", "worse"].indexOf(row.verdict) },
       { id: "score", title: "score", value: (row) => row.score.value, best: "low", text: (row) => fixed(row.score.value, 3), hint: (row) => between(row.score) },
-      ...metrics.map((name) => ({ id: `metric-${name}`, title: name, value: (row) => row.metric?.[name] ?? null, best: "high", text: (row) => fixed(row.metric?.[name], 3) })),
+      ...metrics.map((name) => ({ id: `metric-${name}`, title: name, value: (row) => row.metric?.[name] ?? null, best: LOWER.includes(name) ? "low" : "high", text: (row) => fixed(row.metric?.[name], 3) })),
       held((row) => known(row.cost)) && { id: "cost", title: "cost", value: (row) => row.cost, text: (row) => `${short(row.cost, row.cost < 10 ? 2 : 3)} ×`, hint: (row) => duration(row.seconds) },
       held((row) => row.probability) && { id: "probability", title: "P(better)", value: (row) => row.probability?.value ?? null, best: "high", text: (row) => fixed(row.probability?.value, 2), hint: (row) => row.probability && between(row.probability, 2) },
       { id: "regret", title: "regret", value: (row) => row.regret?.value ?? null, best: "low", text: (row) => fixed(row.regret?.value, 3), hint: (row) => between(row.regret) },
