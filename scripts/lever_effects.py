@@ -134,11 +134,13 @@ class Effect:
     task: str
     column: str  # fixed, choice or cosine
     difference: Interval
-    seeds: int
+    unused: bool  # each run is the one without the lever
 
     @property
     def told(self) -> str:
         """As it stands in a table."""
+        if self.unused:
+            return "not used"
         value, low, high = self.difference
         mark = {"better": " **better**", "worse": " worse"}.get(
             comparisons.verdict(self.difference) or "", ""
@@ -155,7 +157,7 @@ def _effect(
     if len(difference) < 2:
         return None
     found = aggregates.interquartile(difference[None])
-    return Effect(lever, short(name), column, found, len(difference))
+    return Effect(lever, short(name), column, found, not difference.any())
 
 
 def _middle(bench: Bench, name: str, arm: Arm | None, what: str, digits: int) -> str:
@@ -249,6 +251,19 @@ def _verdicts(effects: list[Effect]) -> Iterator[str]:
             )
             for column in ("fixed", "cosine")
         )
-        chosen = [one for one in own if one.column == "choice"]
-        choice = ", ".join(f"{one.task}: {comparisons.verdict(one.difference)}" for one in chosen)
-        yield f"| {lever} | {fixed} | {choice or '-'} | {cosine} |"
+        yield f"| {lever} | {fixed} | {_choices(own)} | {cosine} |"
+
+
+def _choices(effects: list[Effect]) -> str:
+    """What came of the controller's choice: the data sets where it made a difference by name."""
+    chosen = [one for one in effects if one.column == "choice"]
+    told = [
+        f"{verdict} on {', '.join(named)}"
+        for verdict in ("better", "worse")
+        if (named := [one.task for one in chosen if comparisons.verdict(one.difference) == verdict])
+    ]
+    unused = sum(one.unused for one in chosen)
+    rest = sum(comparisons.verdict(one.difference) == "equal" for one in chosen) - unused
+    told += [f"equal on {rest}"] if rest else []
+    told += [f"not used on {unused}"] if unused else []
+    return "; ".join(told) or "-"

@@ -21,6 +21,7 @@ from rlagent.controller.file import Controller
 from rlagent.experiments.sources import source
 from rlagent_envs import episode as episodes
 from rlagent_envs import knobs
+from rlagent_envs.config import KNOB_NAMES
 from rlagent_envs.episode import Episode
 from rlagent_envs.models import Rung
 from rlagent_envs.settings import DEFAULT
@@ -66,10 +67,13 @@ class Armed:
         decide: Decide = hold
         if arm.controller is not None and controller is not None:
             schedule, decide = controller.schedule, decide_by(controller, problem.seed)
-        start = problem.start(settings, schedule=schedule, optimizer=arm.optimizer)
+        # Each program has every lever, held where an arm has it closed, and so serves all arms.
+        opened = (*arm.opened, "growth") if arm.edits else arm.opened
+        held = tuple(name for name in KNOB_NAMES if name not in opened)
+        start = problem.start(settings, schedule=schedule, optimizer=arm.optimizer, held=held)
         if arm.rung is not None:
             start = replace(start, rung=Rung(*arm.rung))
-        training = begin(problem, start, (*arm.opened, "growth") if arm.edits else arm.opened)
+        training = begin(problem, start, KNOB_NAMES)
         edits = list(arm.edits)
         while not training.ended:
             mask = episodes.action_mask(training.episode)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from rlagent.apply.devices import use_compile_cache
@@ -25,7 +26,7 @@ IMAGE = Path("images/robustness.png")  # beside the page
 
 
 def main() -> None:
-    """Measures the parts asked for; writes the tables of all that is known."""
+    """Measures the parts asked for, and writes their tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of: {', '.join(PARTS)}")
     parser.add_argument("--data-dir", type=Path, required=True)
@@ -58,7 +59,7 @@ def main() -> None:
     if "controller" in chosen:
         lever_effects.measure(bench, fingerprint)
     if arguments.markdown:
-        write_page(arguments.markdown, bench, fingerprint)
+        write_page(arguments.markdown, bench, fingerprint, chosen)
 
 
 def fingerprint_of(controller: Controller) -> str:
@@ -67,20 +68,23 @@ def fingerprint_of(controller: Controller) -> str:
     return hashlib.sha256(b"".join(value.tobytes() for _, value in parts)).hexdigest()[:12]
 
 
-def write_page(page: Path, bench: Bench, fingerprint: str) -> None:
-    """Renews the tables and the picture of the page; what is written by hand stays."""
-    lever_robustness.draw(bench).savefig(page.parent / IMAGE, dpi=150)
+def write_page(page: Path, bench: Bench, fingerprint: str, parts: Sequence[str]) -> None:
+    """Renews the tables and the picture of some parts; the rest of the page stays."""
     told = ", ".join(f"{name} {value}" for name, value in machine().items())
     about = (
         f"Controller `{bench.controller.name}`, up to {bench.seeds} seeds, a budget of "
         f"{bench.updates:,} updates of a {Rung(2, 64)} network. Measured on: {told}.\n"
     )
-    blocks = {
-        "effects": about + "\n" + lever_effects.tables(bench, fingerprint),
-        "growth": lever_growth.table(bench),
-        "robustness": lever_robustness.table(bench),
-        "speed": lever_speed.table(bench.store),
-    }
+    blocks = {}
+    if {"cosine", "controller"} & {*parts}:
+        blocks["effects"] = about + "\n" + lever_effects.tables(bench, fingerprint)
+    if "growth" in parts:
+        blocks["growth"] = lever_growth.table(bench)
+    if "robustness" in parts:
+        lever_robustness.draw(bench).savefig(page.parent / IMAGE, dpi=150)
+        blocks["robustness"] = lever_robustness.table(bench)
+    if "speed" in parts:
+        blocks["speed"] = lever_speed.table(bench.store)
     text = page.read_text("utf-8")
     for name, block in blocks.items():
         text, count = re.subn(
