@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
 from rlagent_envs import episode as episodes
 from rlagent_envs import knobs
@@ -26,6 +27,48 @@ def test_a_config_names_the_domains_that_there_are() -> None:
     ):
         with pytest.raises(ValueError, match=f"^{message}$"):
             EnvConfig(domains=wrong)
+
+
+@pytest.mark.parametrize("domain", [name for name in DOMAINS if name != "ratings"])
+def test_a_difficulty_is_how_much_is_wrong(domain: str) -> None:
+    """The same task with more of its targets and, but for languages, its inputs disturbed."""
+    wrong, moved = np.zeros(2), np.zeros(2)
+    for seed in (1, 2):
+        easy, *others = (SAMPLERS[domain](seed, 0, level).train for level in (0.0, 0.5, 1.0))
+        for place, other in enumerate(others):
+            wrong[place] += np.abs(other.y.astype(float) - easy.y).mean()
+            moved[place] += np.abs(other.x - easy.x).mean()
+    assert 0.0 < wrong[0] < wrong[1]
+    assert 0.0 < moved[0] < moved[1] or domain == "language"
+
+
+def test_the_difficulty_of_ratings_is_the_share_of_noise() -> None:
+    """What is left of the variance, once users and items are known, grows with it."""
+    left = []
+    for level in (0.0, 1.0):
+        task = SAMPLERS["ratings"](6, 0, level)
+        users, items = task.train.x.astype(int).T
+        known = np.zeros((len(users), users.max() + items.max() + 2))
+        known[np.arange(len(users)), users] = 1.0
+        known[np.arange(len(users)), users.max() + 1 + items] = 1.0
+        residual = Ridge(1e-3).fit(known, task.train.y).predict(known) - task.train.y
+        left.append(residual.var() / task.train.y.var())
+    assert left[1] > left[0] + 0.1
+
+
+def test_a_config_may_say_how_difficult_tasks_are() -> None:
+    ours = sample((("texts", 1.0),), 3, difficulty=(0.5, 0.5))
+    np.testing.assert_array_equal(ours.train.y, SAMPLERS["texts"](3, 0, 0.5).train.y)
+    drawn = sample((("texts", 1.0),), 3)
+    np.testing.assert_array_equal(drawn.train.y, SAMPLERS["texts"](3, 0, None).train.y)
+    pool = Pool(EnvConfig(task="procedural", difficulty=(0.2, 0.2), depths=(1,), widths=(32,)), 1)
+    pool.begin(0, 3)
+    expected = sample_task(3, 0, 0.2)
+    np.testing.assert_array_equal(pool.place(0).task.train.x, expected.train.x)
+    with pytest.raises(ValueError, match=r"^difficulty must be a range within 0 to 1, got "):
+        EnvConfig(difficulty=(0.5, 2.0))
+    with pytest.raises(ValueError, match=r"^difficulty must be a range \[low, high\], or none"):
+        EnvConfig(difficulty=(0.5,))
 
 
 def test_tables_alone_are_the_tasks_that_they_were() -> None:

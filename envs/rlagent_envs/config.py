@@ -78,6 +78,7 @@ class EnvConfig:
     domains: tuple[tuple[str, float], ...] = (
         ("tables", 1.0),
     )  # of procedural tasks: (name, weight)
+    difficulty: tuple[float, ...] = ()  # of procedural tasks, a range; (): as each is drawn
     canvases: bool = False  # procedural pictures are images of 8x8 or 16x16, not flat rows
     architecture_share: float = 1.0  # of episodes in which the network may grow or shrink
     robust_share: float = 0.0  # of episodes that are judged under attack
@@ -95,6 +96,7 @@ class EnvConfig:
         _check_knobs(self.knobs)
         _check_starts(self.starts)
         _check_domains(self.domains)
+        _check_difficulty(self.difficulty)
         if self.schedule not in SCHEDULES:
             raise ValueError(
                 f"unknown schedule {self.schedule!r}; there are: {', '.join(SCHEDULES)}"
@@ -126,6 +128,13 @@ def _check_starts(starts: tuple[tuple[str, float, float], ...]) -> None:
         if name not in LEVER_RANGES:
             raise ValueError(f"starts has no {name!r}; there are: {', '.join(LEVER_RANGES)}")
         _check_range(name, (low, high), LEVER_RANGES[name])
+
+
+def _check_difficulty(given: tuple[float, ...]) -> None:
+    if len(given) not in (0, 2):
+        raise ValueError(f"difficulty must be a range [low, high], or none at all, got {[*given]}")
+    if given:
+        _check_range("difficulty", (given[0], given[1]), (0.0, 1.0))
 
 
 def _check_domains(domains: tuple[tuple[str, float], ...]) -> None:

@@ -143,7 +143,13 @@ class Pool:
         if self.config.task != PROCEDURAL:
             return *fixed_task(self.config.task), 0
         config = self.config
-        task = sample(config.domains, seed, self.test_rows, canvases=config.canvases)
+        task = sample(
+            config.domains,
+            seed,
+            self.test_rows,
+            difficulty=config.difficulty,
+            canvases=config.canvases,
+        )
         bank = make_bank(task, padded=True)
         if self.mode == "sequential":
             return task, jax.device_put(bank), 0

@@ -52,7 +52,8 @@ class Source:
 
         if self.procedural:
             domain, seed = drawn_by(self.place)
-            return SAMPLERS[domain](seed, PROCEDURAL_TEST_ROWS.get(domain, OTHER_TEST_ROWS))
+            rows = PROCEDURAL_TEST_ROWS.get(domain, OTHER_TEST_ROWS)
+            return SAMPLERS[domain](seed, rows, None)
         return load_with(self.place, Options(target=self.target, **dict(self.options)))
 
     def fingerprint(self) -> dict[str, Any]:

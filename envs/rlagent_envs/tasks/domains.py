@@ -18,8 +18,8 @@ from rlagent_envs.tasks.procedural_sequences import sample_sequence_task
 from rlagent_envs.tasks.procedural_texts import sample_text_task
 from rlagent_envs.tasks.task import Task
 
-# (seed, rows of a test part) -> the task.
-SAMPLERS: dict[str, Callable[[int, int], Task]] = {
+# (seed, rows of a test part, difficulty or None) -> the task.
+SAMPLERS: dict[str, Callable[[int, int, float | None], Task]] = {
     "tables": sample_task,
     "images": sample_image_task,
     "texts": sample_text_task,
@@ -36,6 +36,7 @@ def sample(
     seed: int,
     test_rows: int = 0,
     *,
+    difficulty: tuple[float, ...] = (),
     canvases: bool = False,
 ) -> Task:
     """The random task of a seed, of a domain that the seed draws.
@@ -44,12 +45,18 @@ def sample(
         domains: (name, weight) of each that there is to draw from.
         seed: any number from 0; a task depends on it, and on nothing but its own domain.
         test_rows: rows of a test part, none by default.
+        difficulty: from 0 to 1, a range from which that of the task is drawn; (): the noise of
+            each task is drawn for itself, and often there is none.
         canvases: pictures among the tables come as images.
     """
     weights = np.array([weight for _, weight in domains])
     # A generator of its own: where there is one domain, its tasks are those of `sample_task`.
     chosen = np.random.default_rng([seed, 6]).choice(len(domains), p=weights / weights.sum())
     name = domains[int(chosen)][0]
+    drawn = None
+    if difficulty:
+        low, high = difficulty
+        drawn = float(np.random.default_rng([seed, 9]).uniform(low, high))
     if name == "tables":
-        return sample_task(seed, test_rows, canvases=canvases)
-    return SAMPLERS[name](seed, test_rows)
+        return sample_task(seed, test_rows, drawn, canvases=canvases)
+    return SAMPLERS[name](seed, test_rows, drawn)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ CANVASES = (8, 16)  # sides of images, if they are asked for
 MAX_TRAIN_ROWS = 8192
 MAX_VALID_ROWS = 1024
 REACH = 2.0  # standard deviations: how far the values that a regression asks for lie apart
+MOST_NOISE = 0.3  # see `Recipe`
 CONTEXT = 11  # numbers of `Task.context` that a procedural task has
 
 
@@ -35,17 +37,23 @@ class Recipe:
     scale: float  # of the inputs, where 1 is standardised
 
 
-def sample_task(seed: int, test_rows: int = 0, *, canvases: bool = False) -> Task:
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+
+
+def sample_task(
+    seed: int, test_rows: int = 0, difficulty: float | None = None, *, canvases: bool = False
+) -> Task:
     """The random task of a seed; equal seeds give equal tasks, bit for bit.
 
     Args:
         seed: any number from 0.
         test_rows: rows of a test part, none by default: meta-training has no use for one. Another
             number of them gives another task of the same kind and size.
+        difficulty: see `as_difficult`.
         canvases: pictures come as images, in the middle of a canvas of 8x8 or 16x16.
     """
     generator = np.random.default_rng([seed, 0])
-    recipe = draw_recipe(generator)
+    recipe = as_difficult(draw_recipe(generator), difficulty)
     sizes = part_sizes(recipe.train_rows, test_rows)
     x, y = SOURCES[recipe.source](recipe, generator, sum(sizes))
     if recipe.source != "images":
@@ -88,10 +96,25 @@ def draw_recipe(generator: np.random.Generator) -> Recipe:
         classes=round(log_uniform(generator, 2, 12)) if kind == "classification" else 1,
         # The larger of two draws: most tasks should not be learned by heart within a few passes.
         train_rows=round(max(log_uniform(generator, 128, MAX_TRAIN_ROWS) for _ in range(2))),
-        noise=float(generator.choice([0.0, 0.0, generator.uniform(0.0, 0.3)])),
+        noise=float(generator.choice([0.0, 0.0, generator.uniform(0.0, MOST_NOISE)])),
         input_noise=float(generator.choice([0.0, log_uniform(generator, 0.05, 1.0)])),
         scale=float(generator.choice([1.0, log_uniform(generator, 0.3, 3.0)])),
     )
+
+
+def as_difficult(
+    recipe: AnyRecipe, difficulty: float | None, most_input_noise: float = 1.0
+) -> AnyRecipe:
+    """A recipe with the noise of a difficulty.
+
+    Args:
+        recipe: as it was drawn.
+        difficulty: from 0, without noise, to 1, with the most that is drawn; None: as it is.
+        most_input_noise: of the domain.
+    """
+    if difficulty is None:
+        return recipe
+    return replace(recipe, noise=MOST_NOISE * difficulty, input_noise=most_input_noise * difficulty)
 
 
 def mixture(

@@ -9,7 +9,9 @@ import numpy as np
 
 from rlagent_envs.tasks.procedural import (
     MAX_TRAIN_ROWS,
+    MOST_NOISE,
     Recipe,
+    as_difficult,
     class_numbers,
     context_of,
     divided,
@@ -36,16 +38,17 @@ class ImageRecipe(Recipe):
 Source = Callable[[ImageRecipe, np.random.Generator, np.ndarray], np.ndarray]
 
 
-def sample_image_task(seed: int, test_rows: int = 0) -> Task:
+def sample_image_task(seed: int, test_rows: int = 0, difficulty: float | None = None) -> Task:
     """The random images of a seed, 16 x 16, grey or in colours; equal seeds give equal tasks.
 
     Args:
         seed: any number from 0.
         test_rows: images of a test part, none by default. Another number of them gives another
             task of the same kind and size.
+        difficulty: see `as_difficult`.
     """
     generator = np.random.default_rng([seed, 23])
-    recipe = draw_image_recipe(generator)
+    recipe = as_difficult(draw_image_recipe(generator), difficulty)
     sizes = part_sizes(recipe.train_rows, test_rows)
     target = draw_targets(recipe, generator, sum(sizes))
     x = _finished(recipe, generator, SOURCES[recipe.source](recipe, generator, target))
@@ -78,7 +81,7 @@ def draw_image_recipe(generator: np.random.Generator) -> ImageRecipe:
         classes=round(log_uniform(generator, 2, 12)) if classes else 1,
         # The larger of two draws, as for all procedural tasks.
         train_rows=round(max(log_uniform(generator, 128, MAX_TRAIN_ROWS) for _ in range(2))),
-        noise=float(generator.choice([0.0, 0.0, generator.uniform(0.0, 0.3)])),
+        noise=float(generator.choice([0.0, 0.0, generator.uniform(0.0, MOST_NOISE)])),
         input_noise=float(generator.choice([0.0, log_uniform(generator, 0.05, 1.0)])),
         scale=float(generator.choice([1.0, log_uniform(generator, 0.3, 3.0)])),
         channels=channels,

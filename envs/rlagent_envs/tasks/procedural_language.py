@@ -11,6 +11,7 @@ from rlagent_envs.forms import UNKNOWN
 from rlagent_envs.tasks.procedural import (
     MAX_TRAIN_ROWS,
     MAX_VALID_ROWS,
+    MOST_NOISE,
     context_of,
     log_uniform,
 )
@@ -28,7 +29,7 @@ class Automaton(NamedTuple):
     following: np.ndarray  # [states, characters], int
 
 
-def sample_language_task(seed: int, test_rows: int = 0) -> Task:
+def sample_language_task(seed: int, test_rows: int = 0, difficulty: float | None = None) -> Task:
     """A text by a random automaton, to be learned as text files are; the same for a seed.
 
     Characters are numbered as those of a text file are, all of them known; see `from_text`.
@@ -37,12 +38,15 @@ def sample_language_task(seed: int, test_rows: int = 0) -> Task:
         seed: any number from 0.
         test_rows: windows of a test part, none by default. Another number of them gives another
             text of the same automaton.
+        difficulty: from 0 to 1: how many characters are replaced; None: as it is drawn.
     """
     generator = np.random.default_rng([seed, 20])
     source = str(generator.choice(list(WRITERS)))
     count = int(generator.integers(3, MOST_CHARACTERS + 1))
     writer = WRITERS[source](generator, count)
-    noise = float(generator.choice([0.0, 0.0, generator.uniform(0.0, 0.3)]))
+    noise = float(generator.choice([0.0, 0.0, generator.uniform(0.0, MOST_NOISE)]))
+    if difficulty is not None:
+        noise = MOST_NOISE * difficulty
     # The larger of two draws, as for all procedural tasks.
     size = round(max(log_uniform(generator, 1_000, 200_000) for _ in range(2)))
     train = _windows(write(writer, generator, size, noise), -(-size // MAX_TRAIN_ROWS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from rlagent_envs.tasks.task import Task, default_batch_size
 VOCABULARIES = ((256, 128), (512, 256))
 LEAST = (64, 48)  # users and items that there are
 MOST_RATED = 0.3  # share of all pairs that trains, at the most
+MOST_NOISE = 0.7  # share of the variance in the most difficult tasks
 STARS = 5  # that the ratings of some tasks are rounded to
 
 
@@ -46,7 +47,7 @@ class _Pairs(NamedTuple):
     log_chance: np.ndarray  # of being rated, but for a constant
 
 
-def sample_ratings_task(seed: int, test_rows: int = 0) -> Task:
+def sample_ratings_task(seed: int, test_rows: int = 0, difficulty: float | None = None) -> Task:
     """The random ratings of a seed; equal seeds give equal tasks, bit for bit.
 
     Rows are a user and an item, numbered as real ones are: 0 for what training has once or not at
@@ -57,9 +58,15 @@ def sample_ratings_task(seed: int, test_rows: int = 0) -> Task:
         seed: any number from 0.
         test_rows: rows of a test part, none by default, at most 1024. Another number of them gives
             another task of the same kind and size.
+        difficulty: from 0 to 1: how much noise there is; None: as it is drawn.
     """
     generator = np.random.default_rng([seed, 8])
     recipe = draw_recipe(generator)
+    if difficulty is not None:
+        told = sum(recipe.shares[:3])
+        noise = MOST_NOISE * difficulty
+        left = [share * (1.0 - noise) / told for share in recipe.shares[:3]]
+        recipe = replace(recipe, shares=(*left, noise))
     sizes = part_sizes(recipe.train_rows, test_rows)
     pairs = _all_pairs(recipe, generator)
     users, items = _rated(generator, pairs, sum(sizes))

@@ -13,10 +13,13 @@ from rlagent_envs.tasks.task import Split, Task, default_batch_size
 
 # Each side has programs of its own, so there is one.
 SIDE, MOST_OBJECTS, MOST_KINDS = 16, 4, 6
+MOST_WRONG = 0.2  # probability that an object is called by any class, at the most
 MOST_CANVASES = 2048  # to train on: a canvas is many examples in one
 
 
-def sample_segmentation_task(seed: int, test_rows: int = 0) -> Task:
+def sample_segmentation_task(
+    seed: int, test_rows: int = 0, difficulty: float | None = None
+) -> Task:
     """Objects with textures on canvases of 16 x 16, and their masks; the same for a seed.
 
     Each class has a form, a brightness and a pattern; by how much the classes differ in each of
@@ -26,8 +29,9 @@ def sample_segmentation_task(seed: int, test_rows: int = 0) -> Task:
         seed: any number from 0.
         test_rows: canvases of a test part, none by default. Another number of them gives another
             task of the same kind and size.
+        difficulty: from 0 to 1: how much noise there is; None: as it is drawn.
     """
-    drawn = _draw(np.random.default_rng([seed, 21]), test_rows)
+    drawn = _draw(np.random.default_rng([seed, 21]), test_rows, difficulty)
     train, valid, test = divided(drawn.x, drawn.masks, drawn.sizes)
     return _task_of(
         drawn,
@@ -40,15 +44,16 @@ def sample_segmentation_task(seed: int, test_rows: int = 0) -> Task:
     )
 
 
-def sample_detection_task(seed: int, test_rows: int = 0) -> Task:
+def sample_detection_task(seed: int, test_rows: int = 0, difficulty: float | None = None) -> Task:
     """The same canvases with the boxes of what is seen of the objects; the same for a seed.
 
     Args:
         seed: any number from 0.
         test_rows: canvases of a test part, none by default. Another number of them gives another
             task of the same kind and size.
+        difficulty: from 0 to 1: how much noise there is; None: as it is drawn.
     """
-    drawn = _draw(np.random.default_rng([seed, 22]), test_rows)
+    drawn = _draw(np.random.default_rng([seed, 22]), test_rows, difficulty)
     boxes = boxes_of(drawn.masks, drawn.owners)
     target = BoxTarget.fit(boxes[: drawn.sizes[0]], (SIDE, SIDE, 1))
     # A class that is not drawn for training has no number.
@@ -71,14 +76,16 @@ class _Drawn(NamedTuple):
     scale: float
 
 
-def _draw(generator: np.random.Generator, test_rows: int) -> _Drawn:
+def _draw(generator: np.random.Generator, test_rows: int, difficulty: float | None) -> _Drawn:
     """The canvases of a task."""
     kinds = int(generator.integers(1, MOST_KINDS + 1))
     # The larger of two draws, as for all procedural tasks.
     train_rows = round(max(log_uniform(generator, 64, MOST_CANVASES) for _ in range(2)))
     valid_rows = int(np.clip(train_rows // 3, 64, MAX_VALID_ROWS // 2))
     input_noise = float(generator.choice([0.0, log_uniform(generator, 0.05, 1.0)]))
-    noise = float(generator.choice([0.0, 0.0, generator.uniform(0.0, 0.2)]))
+    noise = float(generator.choice([0.0, 0.0, generator.uniform(0.0, MOST_WRONG)]))
+    if difficulty is not None:
+        input_noise, noise = difficulty, MOST_WRONG * difficulty
     sizes = (train_rows, valid_rows, test_rows)
     images, masks, owners = draw_canvases(generator, sum(sizes), kinds, noise)
     images += input_noise * images.std() * generator.standard_normal(images.shape, np.float32)

@@ -10,7 +10,9 @@ import numpy as np
 
 from rlagent_envs.tasks.procedural import (
     MAX_TRAIN_ROWS,
+    MOST_NOISE,
     Recipe,
+    as_difficult,
     class_numbers,
     divided,
     draw_targets,
@@ -42,16 +44,17 @@ class SequenceRecipe(Recipe):
 Source = Callable[[SequenceRecipe, np.random.Generator, np.ndarray], np.ndarray]
 
 
-def sample_sequence_task(seed: int, test_rows: int = 0) -> Task:
+def sample_sequence_task(seed: int, test_rows: int = 0, difficulty: float | None = None) -> Task:
     """The random sequences of a seed; equal seeds give equal tasks, bit for bit.
 
     Args:
         seed: any number from 0.
         test_rows: rows of a test part, none by default. Another number of them gives another task
             of the same kind and size.
+        difficulty: see `as_difficult`.
     """
     generator = np.random.default_rng([seed, 4])
-    recipe = draw_sequence_recipe(generator)
+    recipe = as_difficult(draw_sequence_recipe(generator), difficulty)
     sizes = part_sizes(recipe.train_rows, test_rows)
     target = draw_targets(recipe, generator, sum(sizes))
     x = _finished(recipe, generator, SOURCES[recipe.source](recipe, generator, target))
@@ -85,7 +88,7 @@ def draw_sequence_recipe(generator: np.random.Generator) -> SequenceRecipe:
         classes=round(log_uniform(generator, 2, 12)) if classes else 1,
         # The larger of two draws, as for all procedural tasks.
         train_rows=round(max(log_uniform(generator, 128, MAX_TRAIN_ROWS) for _ in range(2))),
-        noise=float(generator.choice([0.0, 0.0, generator.uniform(0.0, 0.3)])),
+        noise=float(generator.choice([0.0, 0.0, generator.uniform(0.0, MOST_NOISE)])),
         input_noise=float(generator.choice([0.0, log_uniform(generator, 0.05, 1.0)])),
         scale=float(generator.choice([1.0, log_uniform(generator, 0.3, 3.0)])),
         steps=steps,

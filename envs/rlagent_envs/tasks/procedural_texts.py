@@ -12,7 +12,9 @@ from rlagent_envs.forms import UNKNOWN
 from rlagent_envs.tasks.procedural import (
     CONTEXT,
     MAX_TRAIN_ROWS,
+    MOST_NOISE,
     Recipe,
+    as_difficult,
     class_shares,
     divided,
     log_uniform,
@@ -25,6 +27,7 @@ from rlagent_envs.tasks.texts import MANY_ROWS
 # Length and vocabulary of the texts: few of them, because each has its own programs.
 SHAPES = ((24, 1024), (48, 4096))
 LEAST_LENGTH = 6  # tokens of the shortest texts, so that there is room for what tells classes apart
+MOST_REPLACED = 0.3  # share of words
 SYNONYMS = 6  # most words that mean the same
 
 
@@ -49,7 +52,7 @@ class Texts(NamedTuple):
 Source = Callable[[TextRecipe, np.random.Generator, int], tuple[Texts, np.ndarray]]
 
 
-def sample_text_task(seed: int, test_rows: int = 0) -> Task:
+def sample_text_task(seed: int, test_rows: int = 0, difficulty: float | None = None) -> Task:
     """The random texts of a seed; equal seeds give equal tasks, bit for bit.
 
     Tokens are numbered as those of real texts are: 0 behind the end, 1 for words that training
@@ -59,9 +62,10 @@ def sample_text_task(seed: int, test_rows: int = 0) -> Task:
         seed: any number from 0.
         test_rows: rows of a test part, none by default. Another number of them gives another task
             of the same kind and size.
+        difficulty: see `as_difficult`.
     """
     generator = np.random.default_rng([seed, 2])
-    recipe = draw_text_recipe(generator)
+    recipe = as_difficult(draw_text_recipe(generator), difficulty, MOST_REPLACED)
     sizes = part_sizes(recipe.train_rows, test_rows)
     texts, target = SOURCES[recipe.source](recipe, generator, sum(sizes))
     words = _disturbed(recipe, generator, texts.words)
@@ -97,8 +101,8 @@ def draw_text_recipe(generator: np.random.Generator) -> TextRecipe:
         classes=1 if regression else round(log_uniform(generator, 2, 8)),
         # The larger of two draws, as for all procedural tasks.
         train_rows=round(max(log_uniform(generator, 128, MAX_TRAIN_ROWS) for _ in range(2))),
-        noise=float(generator.choice([0.0, 0.0, generator.uniform(0.0, 0.3)])),
-        input_noise=float(generator.choice([0.0, generator.uniform(0.0, 0.3)])),
+        noise=float(generator.choice([0.0, 0.0, generator.uniform(0.0, MOST_NOISE)])),
+        input_noise=float(generator.choice([0.0, generator.uniform(0.0, MOST_REPLACED)])),
         scale=log_uniform(generator, 0.5, 4.0),
         tokens=tokens,
     )
