@@ -372,6 +372,16 @@ def test_every_data_file_of_a_folder_is_a_task() -> None:
     experiment = asked(tasks=(), data_dir="data", methods=("constant",)).experiment()
     assert [one.name for one in experiment.sources] == ["arrays", "table"]
     assert [run.status for run in by_key(computed(experiment.jobs(), 1))] == ["finished"] * 4
+    frame.to_csv("data/table.tsv", index=False, sep="\t")  # of the same name
+    frame.to_csv("data/more_TEST.csv", index=False)  # no part of a set of series
+    Path("data/broken.parquet").write_bytes(b"no table")
+    asked_for = asked(tasks=(), data_dir="data", methods=("constant",), seeds=1)
+    experiment = asked_for.experiment()
+    names = ["arrays", "broken", "more_TEST", "table.csv", "table.tsv"]
+    assert sorted(one.name for one in experiment.sources) == names
+    failed = [run for run in by_key(computed(experiment.jobs(), 1)) if run.status == "failed"]
+    assert [run.task for run in failed] == ["broken"]
+    assert "broken.parquet" in str(failed[0].reason)
 
 
 def test_the_target_of_a_table_is_guessed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -237,13 +238,28 @@ def failed(job: Job, reason: BaseException | str) -> StoredRun:
 @cache  # reading what is installed takes milliseconds, and does not change
 def versions() -> dict[str, str]:
     """What computed it."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
+    # Those that train, read data, search and decide; some of them need not be there.
+    found = {}
+    for name in (
+        "jax",
+        "numpy",
+        "optax",
+        "flax",
+        "scikit-learn",
+        "optuna",
+        "cmaes",
+        "torch",
+        "ray",
+    ):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     device = jax.devices()[0]
     return {
         "rlagent": rlagent.__version__,
         "python": platform.python_version(),
-        **{name: version(name) for name in ("jax", "numpy", "optax")},
+        **found,
         "device": f"{device.platform} ({device.device_kind})",
         "mode": batch.default_mode(),
     }

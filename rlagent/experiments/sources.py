@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,11 +190,13 @@ def drawn_by(place: str) -> tuple[str, int]:
 def folder_sources(folder: Path, target: str | None = None) -> list[Source]:
     """Every data file of a folder, by name; not what is in folders of it, nor plain text.
 
+    Files of one name have their endings in it. What cannot be read is a task that fails.
+
     Raises:
         ValueError: if there is no such folder, or no such file in it.
     """
     from rlagent_envs.tasks.rating_files import U_DATA
-    from rlagent_envs.tasks.series_files import TEST
+    from rlagent_envs.tasks.series_files import TEST, is_series
 
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
@@ -201,7 +204,20 @@ def folder_sources(folder: Path, target: str | None = None) -> list[Source]:
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
     if not files:
         raise ValueError(f"the folder {folder} holds no {', '.join(endings)} file")
-    return [source(str(path), target=target) for path in files if not path.stem.endswith(TEST)]
+    meant = [path for path in files if not (path.stem.endswith(TEST) and is_series(path))]
+    found = [_of_file(path, target) for path in meant]
+    counts = Counter(one.name for one in found)
+    return [
+        replace(one, name=path.name) if counts[one.name] > 1 else one
+        for one, path in zip(found, meant, strict=True)
+    ]
+
+
+def _of_file(path: Path, target: str | None) -> Source:
+    try:
+        return source(str(path), target=target)
+    except ValueError:
+        return Source(path.stem, str(path), target)  # its cells will say what is wrong with it
 
 
 def guess_target(path: Path) -> str:
