@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -470,6 +471,11 @@ def tar_with(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> Call
             lambda: Path("bad.tar.gz").write_bytes(b"not really"),
             "bad.tar.gz",
             "FILE is not a readable archive, it may be damaged",
+        ),
+        (
+            lambda: Path("table.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n")),
+            "table.csv.gz",
+            "FILE is a compressed file and no archive; unpack it before",
         ),
     ],
 )

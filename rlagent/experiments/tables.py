@@ -88,7 +88,8 @@ def _legend(board: Board) -> str:
         "interval excludes 0, `equal` that no difference was shown. Probability: of a better run "
         f"than that of {against}. Regret: to the lowest mean over seeds of any method here. "
         f"Speed-up: how many budgets {_code('reference')} needs for the same result, divided by "
-        "the cost. Cost: compute billed, in budgets of a single run."
+        "the cost; read from the best of its means up to a budget, so that it is below 1 for a "
+        "method that is just as good. Cost: compute billed, in budgets of a single run."
     )
 
 

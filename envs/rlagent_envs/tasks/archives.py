@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
-SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")  # those behind .tar too
+COMPRESSED = (".gz", ".bz2", ".xz")  # an archive behind .tar
+SUFFIXES = (".zip", ".tar", ".tgz", *COMPRESSED)
 DAMAGES = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError)
 
 
@@ -63,6 +64,9 @@ def member_names(path: Path) -> list[str]:
 def _opened(path: Path) -> zipfile.ZipFile | tarfile.TarFile:
     if path.suffix.lower() == ".zip":
         return zipfile.ZipFile(path)
+    alone = path.suffix.lower() in COMPRESSED and ".tar" not in map(str.lower, path.suffixes)
+    if alone and not tarfile.is_tarfile(path):
+        raise ValueError(f"{path} is a compressed file and no archive; unpack it before")
     return tarfile.open(path)
 
 

@@ -86,7 +86,12 @@ def _quiet() -> Iterator[None]:
 
 def _labelled_parts(name: str, splits: Mapping[str, Any], target: str | None) -> dict[str, _Part]:
     """The splits that are parts and have their targets; ValueError if none is to train on."""
-    known = {SPLIT_NAMES[split]: rows for split, rows in splits.items() if split in SPLIT_NAMES}
+    known: dict[str, Any] = {}
+    for split, rows in splits.items():
+        if (part := SPLIT_NAMES.get(split)) in known:
+            raise ValueError(f"{name} has several splits for {part}: {', '.join(splits)}")
+        if part is not None:
+            known[part] = rows
     if "train" not in known:
         raise ValueError(f"{name} has no split train; it has: {', '.join(splits)}")
     target = target or _only_classes(name, known["train"].features)

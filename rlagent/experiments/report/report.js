@@ -372,7 +372,7 @@
     page.append(tag("dl", { class: "facts" }, rows.map(([name, value]) => tag("div", {}, tag("dt", { text: name }), tag("dd", { text: value })))));
     page.append(tag("details", {}, tag("summary", { text: "How to read this page" }),
       tag("p", { text: "The score is log(L / L0 + 0.05): L is the loss on test data of the weights that were selected on validation data, L0 that of the best constant predictor. Values are interquartile means over tasks and seeds; lines and bands are their 95 % bootstrap intervals. Better and worse mean that the 95 % interval of the paired difference excludes zero, unclear that it does not." }),
-      tag("p", { text: "Cost is all compute that a method was billed for, evaluation and discarded trials included, in budgets of a single run. Regret is the distance to the best known score of the task. P(better) is the probability of a lower score than that of the method compared with, on a task drawn at random. Speed-up says how many times the compute the method compared with needs for the same score." })));
+      tag("p", { text: "Cost is all compute that a method was billed for, evaluation and discarded trials included, in budgets of a single run. Regret is the distance to the best known score of the task. P(better) is the probability of a lower score than that of the method compared with, on a task drawn at random. Speed-up says how many times the compute `reference`, a cosine, needs for the same score; it is read from the best of the reference's means up to a budget, so that it is below 1 for a method that is just as good." })));
   }
   function finding() {
     if (!BOARD) return "No run has finished";
