@@ -36,7 +36,6 @@ from rlagent_envs.models.normalisation import BatchNormalisation, Norm, Statisti
 from rlagent_envs.models.residual import (
     Layers,
     added,
-    statistics_of,
     through,
     unseen,
 )
@@ -49,6 +48,7 @@ from rlagent_envs.training.bank import Bank, make_bank
 from rlagent_envs.training.loop import Live
 from rlagent_envs.training.optimizer import optimizer_of
 from rlagent_envs.training.regularization import penalized
+from tests.plain_images import make_seen
 
 SMALL = Rung(1, 8)
 LADDER = [Rung(depth, width) for depth in CNN.depths for width in CNN.widths]
@@ -101,18 +101,6 @@ def make_params(shape: ShapeClass, seed: int = 0) -> Layers:
     return jax.tree.map(
         lambda leaf: leaf + 0.1 * generator.standard_normal(leaf.shape).astype(np.float32), params
     )
-
-
-def make_seen(params: Layers) -> Layers:
-    """What batch normalisation may have seen in a training."""
-    generator = np.random.default_rng(4)
-
-    def one(norm: Norm) -> Statistics:
-        mean, variance = generator.uniform(0.5, 1.5, (2, len(norm.scale))).astype(np.float32)
-        return Statistics(np.full_like(mean, 0.9), mean - 1, variance)
-
-    forms = statistics_of(params)
-    return jax.tree.map(one, forms, is_leaf=lambda part: isinstance(part, Norm))
 
 
 def statistics_in(seen: Layers) -> list[Statistics]:

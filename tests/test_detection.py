@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,17 +21,30 @@ from rlagent.apply.model_file import load_model
 from rlagent.apply.request import Request, make_plan
 from rlagent.apply.scores import judge
 from rlagent.cli import main
+from rlagent_envs import batch, knobs
+from rlagent_envs import episode as episodes
+from rlagent_envs.episode import Start
 from rlagent_envs.growth import grow
 from rlagent_envs.models import DETECTION, Rung, ShapeClass
 from rlagent_envs.models.normalisation import Statistics
 from rlagent_envs.models.residual import Layers, unseen
+from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks import Preprocessing, from_arrays, load_task
 from rlagent_envs.tasks.box_target import BoxTarget, are_boxes, padded, read_boxes
 from rlagent_envs.tasks.canvases import digit_canvases, digit_scenes
 from rlagent_envs.tasks.procedural_scenes import boxes_of, sample_detection_task
 from rlagent_envs.tasks.task import Split, Task
-from rlagent_envs.training import adamw
+from rlagent_envs.training import adamw, loop
+from rlagent_envs.training.bank import make_bank
 from rlagent_envs.training.loop import Live
+from tests.plain_images import (
+    in_float64,
+    make_seen,
+    plain_block,
+    plain_convolution,
+    plain_norm,
+    plain_pool,
+)
 
 SIDE = 16
 SMALL = ["--rung", "8x1", "--method", "constant", "--updates", "8", "--decisions", "1"]
@@ -288,6 +302,70 @@ def test_the_outputs_are_five_choices_of_each_cell() -> None:
     assert made.shape == (4, 4, 4, 5, 25)
     alone = outputs_of(shape, make_params(shape), x[2:3])
     np.testing.assert_allclose(alone[0], made[2], rtol=1e-4, atol=1e-5)
+
+
+def plain_network(xp: Any, params: Layers, x: Any, side: int, activation: Any) -> Any:
+    """Written out in order; images are continued by their edge to whole cells."""
+    (stage,) = params.stages
+    room = -side % 4
+    x = xp.pad(x.reshape(-1, side, side, 1), ((0, 0), (0, room), (0, room), (0, 0)), mode="edge")
+    x = activation(plain_norm(xp, plain_convolution(xp, x, stage.enter), stage.norm))
+    at_the_half, *at_the_quarter = stage.blocks
+    x = plain_pool(plain_block(xp, plain_pool(x), at_the_half, activation))
+    for block in at_the_quarter:
+        x = plain_block(xp, x, block, activation)
+    x = activation(plain_norm(xp, x, params.norm))
+    made = x @ params.last.kernel + params.last.bias[None, None, None]
+    return made.reshape(*made.shape[:3], 5, -1)
+
+
+@pytest.mark.parametrize(("rung", "side"), [(Rung(1, 8), 16), (Rung(3, 16), 14)], ids=str)
+def test_a_rung_is_a_plain_network(rung: Rung, side: int) -> None:
+    shape = replace(shape_of(rung), features=side * side, input_shape=(side, side, 1))
+    params = make_params(shape)
+    seen = make_seen(params)
+    x = np.random.default_rng(1).standard_normal((3, side * side)).astype(np.float32)
+    for by, start in ((seen, None), (None, jnp.uint32(3))):  # in evaluation, in training
+        wide = in_float64(params, by)
+        expected = plain_network(np, wide, x.astype(np.float64), side, lambda x: np.maximum(x, 0.0))
+        assert expected.shape == (3, 4, 4, 5, 25)
+        made, _ = DETECTION.apply(shape, params, seen, jnp.asarray(x), jnp.float32(0.0), start)
+        np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_training_is_a_plain_loop_of_optax() -> None:
+    rate, decay = 3e-3, 1e-2
+    task = from_arrays(*squares(), batch_size=8)
+    bank = jax.device_put(make_bank(task, padded=False))
+    settings = DEFAULT._replace(learning_rate=rate, weight_decay=decay, activation=1.0)
+    episode = episodes.begin(task, bank, Start(5, settings, Rung(1, 8), 30.0, 3), ())
+    params = episode.run.live.params
+    live, measured = batch.advance_one(episode.shape, bank, episode.run, knobs.HOLD)
+    optimizer = optax.adamw(rate, weight_decay=decay)
+    key = jnp.asarray(episode.run.books.key)
+
+    @jax.jit
+    def update(params: Any, state: Any, number: jax.Array) -> Any:
+        x, y = loop.batch(episode.shape, bank, jnp.int32(0), key, number)
+
+        def loss(params: Any) -> jax.Array:
+            outputs = plain_network(jnp, params, x, SIDE, jax.nn.gelu)
+            return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean()
+
+        value, gradients = jax.value_and_grad(loss)(params)
+        changes, state = optimizer.update(gradients, state, params)
+        return value, optax.apply_updates(params, changes), state
+
+    state, losses = optimizer.init(params), []
+    assert int(measured.updates) >= 5
+    for number in range(int(measured.updates)):
+        loss, params, state = update(params, state, jnp.uint32(number))
+        losses.append(float(loss))
+    trace = measured.trace
+    assert float(trace.early_loss + trace.late_loss) == pytest.approx(sum(losses), rel=1e-3)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-2, atol=1e-3), live.params, params
+    )
 
 
 def test_a_cell_answers_for_its_place() -> None:

@@ -28,8 +28,7 @@ from rlagent_envs.config import KNOB_NAMES
 from rlagent_envs.episode import Start
 from rlagent_envs.growth import grow, shrink
 from rlagent_envs.models import SEGMENTATION, Rung, ShapeClass
-from rlagent_envs.models.normalisation import Norm, Statistics
-from rlagent_envs.models.residual import Layers, statistics_of, with_statistics
+from rlagent_envs.models.residual import Layers
 from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks import Preprocessing, from_arrays, load_task
 from rlagent_envs.tasks.canvases import Canvases, compose, digit_canvases
@@ -41,6 +40,14 @@ from rlagent_envs.training import adamw, loop
 from rlagent_envs.training.augmentation import augment
 from rlagent_envs.training.bank import PADDED_TRAIN_ROWS, Bank, baseline_loss, make_bank
 from rlagent_envs.training.loop import Live
+from tests.plain_images import (
+    in_float64,
+    make_seen,
+    plain_block,
+    plain_convolution,
+    plain_norm,
+    plain_pool,
+)
 
 SMALL = Rung(1, 8)
 BATCH_SIZE = 16
@@ -97,17 +104,6 @@ def inputs(shape: ShapeClass, rows: int = 3) -> np.ndarray:
     return np.random.default_rng(1).standard_normal((rows, shape.features)).astype(np.float32)
 
 
-def make_seen(params: Layers) -> Layers:
-    """What batch normalisation may have seen in a training."""
-    generator = np.random.default_rng(4)
-
-    def one(norm: Norm) -> Statistics:
-        mean, variance = generator.uniform(0.5, 1.5, (2, len(norm.scale))).astype(np.float32)
-        return Statistics(np.full_like(mean, 0.9), mean - 1, variance)
-
-    return jax.tree.map(one, statistics_of(params), is_leaf=lambda part: isinstance(part, Norm))
-
-
 def outputs_of(shape: ShapeClass, params: Any, seen: Any, x: Any, *rest: Any) -> np.ndarray:
     """With dropout, the start, the activation and stochastic depth, if they are given."""
     given = [ZERO, None, None, None]
@@ -116,51 +112,7 @@ def outputs_of(shape: ShapeClass, params: Any, seen: Any, x: Any, *rest: Any) ->
     return np.asarray(outputs)
 
 
-# --- another implementation: channels last, one kernel place after another, written out in order
-
-
-def plain_norm(xp: Any, x: Any, norm: Any) -> Any:
-    """By the batch; norms in which what has been seen is a part, by nothing."""
-    if isinstance(norm, Norm):
-        x = (x - x.mean(axis=(0, 1, 2))[None, None, None]) / xp.sqrt(x.var(axis=(0, 1, 2)) + 1e-5)[
-            None, None, None
-        ]
-        norm = (1 + norm.scale, norm.bias)
-    scale, bias = norm
-    return x * scale[None, None, None] + bias[None, None, None]
-
-
-def with_seen(params: Layers, seen: Layers) -> Layers:
-    """The layers in evaluation: what a norm has seen is a part of its scale and bias."""
-
-    def one(part: Any, other: Any) -> Any:
-        if not isinstance(part, Norm):
-            return part
-        scale = (1 + part.scale) / np.sqrt(other.variance + 1e-5)
-        return (scale, part.bias - other.mean * scale)
-
-    together = with_statistics(params, seen)
-    return jax.tree.map(one, params, together, is_leaf=lambda part: isinstance(part, Norm))
-
-
-def plain_convolution(xp: Any, x: Any, kernel: Any) -> Any:
-    _, height, width, _ = x.shape
-    padded, total = xp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 0.0
-    for down in range(3):
-        for right in range(3):
-            moved = padded[:, down : down + height, right : right + width]
-            total = total + moved @ kernel[down, right]
-    return total
-
-
-def plain_block(xp: Any, x: Any, block: Any, activation: Any) -> Any:
-    inner = activation(plain_norm(xp, plain_convolution(xp, x, block.first), block.norm))
-    return x + plain_convolution(xp, inner, block.second)
-
-
-def plain_pool(x: Any) -> Any:
-    x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
-    return (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4.0
+# --- another implementation
 
 
 def plain_enlarged(x: Any, height: int, width: int) -> Any:
@@ -193,9 +145,7 @@ def plain_network(xp: Any, params: Layers, x: Any, input_shape: Any, activation:
 def expected_of(
     params: Layers, seen: Layers | None, x: np.ndarray, input_shape: tuple[int, ...]
 ) -> np.ndarray:
-    """In float64; by the batch where nothing has been seen."""
-    params = params if seen is None else with_seen(params, seen)
-    wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    wide = in_float64(params, seen)
     return plain_network(np, wide, x.astype(np.float64), input_shape, lambda x: np.maximum(x, 0.0))
 
 
