@@ -10,7 +10,7 @@ import pytest
 
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
-from rlagent_envs.books import RungFacts
+from rlagent_envs.books import Books, RungFacts
 from rlagent_envs.config import BASIC_KNOBS, KNOB_NAMES
 from rlagent_envs.dynamics import Run
 from rlagent_envs.episode import Episode, Start
@@ -294,6 +294,20 @@ def test_only_behind_relu_a_layer_is_put_in(data: tuple[Task, Bank]) -> None:
         mask = episodes.action_mask(episode)
         assert mask[deeper] == (activation == 0)
         assert mask[knobs.STARTS[knobs.GROWTH] + knobs.WIDER]
+
+
+def test_no_layer_is_put_in_behind_the_activation_of_what_is_returned_to(
+    data: tuple[Task, Bank],
+) -> None:
+    deeper = knobs.STARTS[knobs.GROWTH] + knobs.DEEPER
+    episode = replace(begin(data, 600.0, 3), at_best=False)
+    assert episodes.action_mask(episode)[deeper]
+    entries = episode.run.books.entries()
+    settings = Settings.unpack(entries.safe_settings)._replace(activation=1.0)
+    books = Books.of(entries._replace(safe_settings=settings.pack()))
+    smooth = replace(episode, run=episode.run.replace(books=books))
+    assert not episodes.action_mask(smooth)[deeper]
+    assert episodes.action_mask(replace(smooth, at_best=True))[deeper]  # there is no return
 
 
 def test_a_return_and_growth_in_one_action_are_within_the_budget(data: tuple[Task, Bank]) -> None:

@@ -18,7 +18,7 @@ from rlagent.apply.request import Request, make_plan, parse_settings
 from rlagent.apply.source import fingerprint
 from rlagent_envs import batch, dynamics, knobs
 from rlagent_envs import episode as episodes
-from rlagent_envs.books import RungFacts
+from rlagent_envs.books import RungFacts, update_flops
 from rlagent_envs.config import BASIC_KNOBS, KNOB_NAMES, EnvConfig
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.models import MLP, Rung, ShapeClass
@@ -40,6 +40,7 @@ from rlagent_envs.training.optimizer import optimizer_of
 ROWS, FEATURES, CLASSES, BATCH_SIZE = 200, 32, 4, 32
 IMAGE = (4, 8, 1)
 SMALL = Rung(1, 32)
+ALL_OFF = DEFAULT._replace(learning_rate=3e-3)
 ALL_ON = DEFAULT._replace(
     learning_rate=3e-3,
     focal_gamma=1.0,
@@ -432,6 +433,26 @@ def test_attacks_are_paid_for() -> None:
     assert spent == pytest.approx(int(measured.updates) * expected + evaluation, rel=1e-5)
 
 
+def test_with_trades_the_optimizer_is_paid_once() -> None:
+    settings = DEFAULT._replace(adversarial_epsilon=0.1)
+    shape = begin(settings, optimizer="muon").shape
+    facts = RungFacts.of(shape)
+    plain, both = (
+        float(update_flops(facts, settings._replace(trades=weight))) for weight in (0.0, 1.0)
+    )
+    weights = FEATURES * 32 + 32 * CLASSES  # forward, and backward to inputs and weights
+    assert both - plain == BATCH_SIZE * 6 * weights < 0.5 * facts.update_flops
+
+
+def test_clipping_begins_within_the_first_slice() -> None:
+    ends = [
+        run(begin(ALL_OFF._replace(clip_quantile=share), ("clip_quantile",), decisions=1), 1)
+        for share in (1.0, 0.05)
+    ]
+    first, second = (np.asarray(one.run.live.params[0].kernel) for one in ends)
+    assert np.abs(first - second).max() > 1e-3
+
+
 # --- programs
 
 
@@ -627,6 +648,21 @@ def test_a_text_that_is_no_setting_is_named(texts: list[str], message: str) -> N
 def test_a_setting_that_makes_no_sense_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         make_plan(Request(**changes), make_task()[0], ())
+
+
+def test_a_quantile_alone_is_a_quantile() -> None:
+    task, _ = make_task("regression")
+    alone = make_plan(Request(settings={"quantile": 0.9}), task, ()).settings
+    assert (alone["quantile"], alone["huber_delta"]) == (0.9, 0.01)
+    both = make_plan(Request(settings={"quantile": 0.9, "huber_delta": 1.0}), task, ()).settings
+    assert both["huber_delta"] == 1.0
+    plain = make_plan(Request(), task, ()).settings
+    assert plain["huber_delta"] == DEFAULT.huber_delta
+
+
+def test_a_knob_is_held_once() -> None:
+    with pytest.raises(ValueError, match=r"^hold names the knob 'dropout' twice$"):
+        make_plan(Request(hold=("dropout", "dropout")), make_task()[0], BASIC_KNOBS)
 
 
 @pytest.mark.parametrize(

@@ -949,6 +949,10 @@ def test_a_config_survives_json(config: TrainConfig) -> None:
             f"unknown knob 'speed'; there are: {', '.join(KNOB_NAMES)}",
         ),
         (
+            '[environment]\nknobs = ["dropout", "dropout"]',
+            "a knob is named twice in dropout, dropout",
+        ),
+        (
             '[evaluation]\ntasks = ["moons"]',
             "unknown task 'moons'; there are: breast_cancer, diabetes, digits, iris, wine",
         ),

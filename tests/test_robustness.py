@@ -17,7 +17,7 @@ from rlagent.apply.robustness import worst_case
 from rlagent.cli import main
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
-from rlagent_envs.books import RungFacts
+from rlagent_envs.books import RungFacts, TaskFacts
 from rlagent_envs.episode import Episode, Start
 from rlagent_envs.models import Rung
 from rlagent_envs.observation import NAMES
@@ -157,6 +157,20 @@ def test_training_against_attacks_makes_a_run_more_robust() -> None:
             episode = stepped.episode
         robust_loss[name] = stepped.report.robust_loss
     assert robust_loss["trained"] < 0.8 * robust_loss["plain"]
+
+
+def test_a_run_that_is_wrong_under_a_strong_attack_has_not_diverged() -> None:
+    """There the loss is above any that rows as they are have before weights explode."""
+    task, bank = make_task()
+    start = Start(3, DEFAULT._replace(learning_rate=0.03), SMALL, 600.0, 2, robust_epsilon=5.0)
+    episode = episodes.begin(task, bank, start, ())
+    (stepped,) = batch.step([bank], [episode], knobs.HOLD[None], "sequential")
+    report = stepped.report
+    ceiling = float(TaskFacts(*episode.run.books.task).loss_ceiling)
+    assert report.valid_loss > ceiling > 2.0 * report.valid_loss - report.robust_loss
+    assert not report.diverged
+    (exploded,) = batch.step([bank], [linear(episode, 1e20)], knobs.HOLD[None], "sequential")
+    assert exploded.report.diverged
 
 
 # --- finished models

@@ -12,7 +12,9 @@ import pytest
 from scipy.io import wavfile
 
 import rlagent
+from rlagent.apply.request import Request, make_plan
 from rlagent.cli import main
+from rlagent_envs import knobs
 from rlagent_envs.tasks import Preprocessing, Task, from_arrays, load_task, read_features
 from rlagent_envs.tasks.audio_input import AudioInput
 from rlagent_envs.tasks.spectra import BANDS, log_mel, mel_filters, steps_of
@@ -387,6 +389,16 @@ def test_windows_are_in_order_and_end_before_the_targets_of_later_parts(
     assert [len(part.x) / len(together) for part in parts] == pytest.approx(
         [0.6, 0.2, 0.2], abs=0.01
     )
+
+
+def test_a_forecast_has_no_augmentation() -> None:
+    """It would move and mask the last steps, from which the target goes on."""
+    wavy(200)[["date", "y"]].to_csv("wavy.csv", index=False)
+    task = load_task("wavy.csv", time="date", target="y", horizon=2)
+    assert not knobs.meaningful("augmentation", task)
+    assert knobs.meaningful("dropout", task)
+    with pytest.raises(ValueError, match=r"^augmentation has no meaning for forecasts$"):
+        make_plan(Request(settings={"augmentation": 0.5}), task, ())
 
 
 def test_a_forecast_is_for_the_rows_after_the_last(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,9 @@ def update_flops(facts: RungFacts, settings: Settings) -> Any:
     steps = jnp.round(settings.adversarial_steps)
     # One forward pass for what the attack is measured by; TRADES learns from two batches.
     attacks = (steps + 0.5) * facts.attack_flops
-    attacks += jnp.where(settings.trades > 0, facts.update_flops, 0.0)
+    # The optimizer works once: not more than forward, and backward to inputs and weights.
+    second = jnp.minimum(facts.update_flops, 1.5 * facts.attack_flops)
+    attacks += jnp.where(settings.trades > 0, second, 0.0)
     return facts.update_flops + jnp.where(settings.adversarial_epsilon > 0, attacks, 0.0)
 
 

@@ -121,6 +121,8 @@ def _check_knobs(names: tuple[str, ...]) -> None:
     for name in names:
         if name not in KNOB_NAMES:
             raise ValueError(f"unknown knob {name!r}; there are: {', '.join(KNOB_NAMES)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"a knob is named twice in {', '.join(names)}")
 
 
 def _check_starts(starts: tuple[tuple[str, float, float], ...]) -> None:

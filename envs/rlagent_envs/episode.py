@@ -289,7 +289,10 @@ def action_mask(episode: Episode) -> np.ndarray:
         if not all(_affords(episode, step(one), settings) for one in starts):
             knobs.close(mask, knobs.GROWTH, level)
     # Behind ReLU a layer that does nothing is the identity, behind the others it is not.
-    if not family.residual and settings.activation:
+    activations = [settings.activation]
+    if returns:
+        activations.append(float(Settings.unpack(episode.run.books.safe_settings).activation))
+    if not family.residual and any(activations):
         knobs.close(mask, knobs.GROWTH, knobs.DEEPER)
     if family.narrower(rung) is None:
         knobs.close(mask, knobs.SHRINK, knobs.NARROWER)

@@ -136,6 +136,7 @@ _CLOSED = {
     "boxes": ("class_balance",),  # classes and distances have numbers in common
     "categories": tuple(name for name, lever in LEVER_OF.items() if lever == "adversarial"),
     "plain": ("stochastic_depth",),
+    "forecast": ("augmentation",),  # the last steps, which it moves and masks, are what matters
 }
 
 
@@ -146,10 +147,12 @@ def meaningful(name: str, task: Task) -> bool:
         closed += _CLOSED["many"]
     if has_boxes(task.target_shape):
         closed += _CLOSED["boxes"]
-    if not FAMILIES[task.family].residual:
-        closed += _CLOSED["plain"]
-    if not task.attackable:
-        closed += _CLOSED["categories"]
+    for what, there in (
+        ("plain", not FAMILIES[task.family].residual),
+        ("categories", not task.attackable),
+        ("forecast", task.is_forecast),
+    ):
+        closed += _CLOSED[what] if there else ()
     return name not in closed
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LEAST_UPDATES_PER_DECISION = 8  # of the base rung, where the number of decisions is ours to choose
 EPOCHS = 40
 FEWEST_UPDATES, MOST_UPDATES = 400, 6000
+QUANTILE_DELTA = 0.01  # of the Huber loss, where a quantile is asked for
 CONTROLLER_LEARNING_RATE = 1e-3  # where a controller starts; it goes on from there
 
 
@@ -248,6 +249,9 @@ def _settings(given: dict[str, float | str], task: Task) -> Settings:
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise ValueError(f"{name} must be a number, got {value!r}")
         chosen[name] = float(value)
+    if "quantile" in chosen:
+        # With squares, as by default, the loss would aim at an expectile.
+        chosen.setdefault("huber_delta", QUANTILE_DELTA)
     return DEFAULT._replace(**chosen)
 
 
@@ -256,6 +260,10 @@ def _without_meaning(name: str, task: Task) -> str:
 
     if name == "cutmix":
         return "images with masks or boxes" if task.form == "image" else "inputs that are no images"
+    if name == "augmentation" and task.is_forecast:
+        return "forecasts"
+    if name == "class_balance" and task.kind == "classification":
+        return "boxes"
     if name in ("mixup", "augmentation"):
         return f"inputs of the form {task.form}"
     if name == "stochastic_depth":
@@ -282,6 +290,8 @@ def _open(knobs: tuple[str, ...], hold: tuple[str, ...]) -> tuple[str, ...]:
     for name in hold:
         if name not in knobs:
             raise ValueError(f"the controller has no knob {name!r}; it has: {', '.join(knobs)}")
+        if hold.count(name) > 1:
+            raise ValueError(f"hold names the knob {name!r} twice")
     return tuple(name for name in knobs if name not in hold)
 
 

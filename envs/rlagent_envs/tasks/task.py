@@ -111,6 +111,11 @@ class Task:
         return form_of(self.input_shape, self.vocabularies, self.features)
 
     @property
+    def is_forecast(self) -> bool:
+        """Whether examples are windows of a series, and their targets what comes behind."""
+        return self.preprocessing is not None and self.preprocessing.inputs.kind == "window"
+
+    @property
     def attackable(self) -> bool:
         """Whether any column is a quantity, which an attack may move a little."""
         if self.continuous is None:

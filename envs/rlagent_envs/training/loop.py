@@ -94,14 +94,14 @@ def train(
     live = live.replace(optimizer=optimizer.begin(live.optimizer, settings))
     zero = jnp.zeros((), jnp.float32)
     trace = Trace(zero, zero, jnp.zeros(signs, jnp.float32), zero)
-    limit = None
-    if "clipping" in shape.levers:
-        limit = regularization.clip_limit(live.norms, settings.clip_quantile)
-    one = partial(_update, shape, bank, slot, settings, plan, limit)
 
     def block(number: jax.Array, carry: _Carry) -> _Carry:
         """An update that is looked at, and those up to the next one that is."""
         first = number * every
+        limit = None
+        if "clipping" in shape.levers:
+            limit = regularization.clip_limit(carry.live.norms, settings.clip_quantile)
+        one = partial(_update, shape, bank, slot, settings, plan, limit)
         carry = one(first, carry, measure)
         return jax.lax.fori_loop(first + 1, jnp.minimum(first + every, plan.updates), one, carry)
 
