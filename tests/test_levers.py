@@ -168,6 +168,51 @@ def check_gradient(of: Any, z: np.ndarray, formula: Any) -> None:
         np.testing.assert_allclose(gradient[number], expected, rtol=1e-3, atol=1e-4)
 
 
+def test_what_an_attack_changes_is_a_divergence() -> None:
+    """Of probabilities in nats, of those in use; of values squared."""
+    generator = np.random.default_rng(3)
+    before, after = generator.standard_normal((2, 6, 4)).astype(np.float32)
+    classes = np.array([1.0, 1.0, 1.0, 0.0], np.float32)
+
+    def shares(outputs: np.ndarray) -> np.ndarray:
+        powers = np.exp(outputs[:, :3].astype(np.float64))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    p, q = shares(before), shares(after)
+    made = losses.output_change(
+        "classification", jnp.asarray(before), jnp.asarray(after), jnp.asarray(classes)
+    )
+    np.testing.assert_allclose(made, (p * np.log(p / q)).sum(axis=1), rtol=1e-4, atol=1e-6)
+    same = losses.output_change(
+        "classification", jnp.asarray(before), jnp.asarray(before), jnp.asarray(classes)
+    )
+    np.testing.assert_array_equal(same, np.zeros(6))
+    values = losses.output_change(
+        "regression", jnp.asarray(before[:, :1]), jnp.asarray(after[:, :1]), jnp.ones(1)
+    )
+    np.testing.assert_allclose(values, (after[:, 0] - before[:, 0]) ** 2, rtol=1e-5)
+
+
+def test_the_loss_of_a_mixed_example_is_that_of_both_by_their_shares() -> None:
+    """Which is the cross-entropy to a target of two classes that add up to one."""
+    generator = np.random.default_rng(5)
+    outputs = generator.standard_normal((5, CLASSES)).astype(np.float32)
+    y, partner = np.array([0, 1, 2, 3, 0]), np.array([1, 2, 3, 4, 0])
+    share = np.array([0.9, 0.5, 0.7, 1.0, 0.0], np.float32)
+    x = jnp.zeros((5, FEATURES))
+    examples = loop.Examples(x, jnp.asarray(y), mixture=(jnp.asarray(partner), jnp.asarray(share)))
+    shape = begin(DEFAULT._replace(mixup=0.2)).shape
+    facts = jnp.ones(CLASSES), jnp.full(CLASSES, 1.0 / CLASSES)
+    trained, plain = loop._losses(shape, DEFAULT, facts, jnp.asarray(outputs), examples)
+    log_p = outputs - np.log(np.exp(outputs).sum(axis=1, keepdims=True))
+    target = np.zeros((5, CLASSES))
+    np.add.at(target, (np.arange(5), y), share)
+    np.add.at(target, (np.arange(5), y[partner]), 1.0 - share)
+    np.testing.assert_allclose(target.sum(axis=1), 1.0)
+    np.testing.assert_allclose(trained, -(target * log_p).sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(plain, trained, rtol=1e-6)
+
+
 def test_a_quantile_is_what_the_loss_is_least_at() -> None:
     values = np.random.default_rng(3).standard_normal(4000)
     settings = DEFAULT._replace(quantile=0.8, huber_delta=0.01)
