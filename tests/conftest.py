@@ -22,11 +22,6 @@ OWN_CACHE = None if CACHE in os.environ else tempfile.mkdtemp(prefix="rlagent-te
 os.environ.setdefault(CACHE, str(OWN_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
-# Half of the time of the tests is compilation, and their networks are too small to profit from it.
-# Their roundings are not those of users' programs: tests that compare bits are among the slow ones.
-FAST_COMPILATION = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
-os.environ.setdefault("XLA_FLAGS", " ".join(FAST_COMPILATION))
-
 # A shell starts what runs in its background with Ctrl-C ignored, and processes hand that on to
 # those that they start. Tests that interrupt need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -42,6 +37,17 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Chooses how programs are compiled, before JAX is imported.
+
+    Half of the time of the tests is compilation, and their networks are too small to profit from
+    it. Slow tests have programs as users have them, and so those that compare bits are among them.
+    """
+    if config.option.markexpr == "not slow":
+        fast = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
+        os.environ.setdefault("XLA_FLAGS", " ".join(fast))
 
 
 def pytest_unconfigure() -> None:
