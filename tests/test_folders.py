@@ -240,7 +240,7 @@ def test_a_tuned_folder_is_predicted_image_by_image(capsys: pytest.CaptureFixtur
     assert "next: rlagent predict run FOLDER --out predictions.csv" in out
     assert (
         "images: classification, 36 rows to train, 12 to validate, 12 to test, image inputs of "
-        "8x8x1, 2 classes, the largest above 50 %, the smallest above 50 %"
+        "8x8x1, 2 classes, the largest above 50 %, the smallest below 50 %"
     ) in err.splitlines()
     assert main(["predict", "run", "new"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -475,7 +475,7 @@ def tar_with(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> Call
         (
             lambda: Path("table.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n")),
             "table.csv.gz",
-            "FILE is a compressed file and no archive; unpack it before",
+            "FILE is no archive, or it is damaged; unpack a single file before",
         ),
     ],
 )

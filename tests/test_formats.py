@@ -747,11 +747,10 @@ def test_hugging_face_tables_have_their_splits_as_parts(monkeypatch: pytest.Monk
     assert message_of(load_task, "hf:someone/table", target="z") == (
         "hf:someone/table has no column 'z' for the target; it has: size, count, colour, kind"
     )
-    three = {"train": rows(slice(0, 50)), "dev": rows(slice(50, 60)), "val": rows(slice(60, 70))}
+    three = {"validation": rows(slice(50, 60)), "dev": rows(slice(60, 80))}
+    three["train"] = rows(slice(0, 50))
     fake_library(monkeypatch, lambda *_, **__: three)
-    assert message_of(load_task, "hf:someone/table") == (
-        "hf:someone/table has several splits for valid: train, dev, val"
-    )
+    assert len(load_task("hf:someone/table").valid.y) == 10  # not those of dev
 
 
 def test_hugging_face_images_become_an_image_task(monkeypatch: pytest.MonkeyPatch) -> None:

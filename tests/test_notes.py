@@ -1,6 +1,7 @@
 """What is said of data that can be used, but may not be what was meant."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,12 +43,15 @@ def test_a_column_that_numbers_the_rows_is_named() -> None:
         ([one * 1000 for one in range(60)], None),
         ([*range(59), None], None),
         (range(20), None),  # so few may be anything
+        (np.random.default_rng(0).integers(-(2**63), 2**63 - 1, 60), None),
+        (np.arange(-30, 30, dtype=np.int8), (-30.0, 29.0)),
+        (np.arange(-128, 128, dtype=np.int8)[::4], (-128.0, 124.0)),
     ],
 )
 def test_numbers_of_rows_are_whole_dense_and_all_differ(
-    values: list[float | None], told: tuple[float, float] | None
+    values: Any, told: tuple[float, float] | None
 ) -> None:
-    assert row_numbers("n", pd.Series(list(values))) == told
+    assert row_numbers("n", pd.Series(values)) == told
 
 
 def test_arrays_of_another_layout_are_told() -> None:

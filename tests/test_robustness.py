@@ -96,6 +96,7 @@ def test_a_linear_network_is_judged_at_the_worst_point_of_the_ball(epsilon: floa
 
     clean, moved = loss(task.valid.x[:, 0]), loss(task.valid.x[:, 0] - epsilon * side)
     assert float(judged.robust_loss) == pytest.approx(moved.mean(), rel=1e-4)
+    assert float(judged.clean_loss) == pytest.approx(clean.mean(), rel=1e-4)
     assert float(judged.loss) == pytest.approx((clean.mean() + moved.mean()) / 2, rel=1e-4)
     robust = np.mean(side * task.valid.x[:, 0] > epsilon)
     assert float(judged.robust_hits) == pytest.approx(robust, rel=1e-5)
@@ -107,7 +108,7 @@ def test_a_column_that_is_no_quantity_is_not_attacked() -> None:
     fixed = np.array([False] + [True] * (FEATURES - 1))
     still = bank.replace(continuous=fixed[None].astype(np.float32))
     episode = linear(begin(EPSILON), 2.0)
-    _, hits, _, robust_hits = batch.evaluate_one(
+    _, hits, _, robust_hits, _ = batch.evaluate_one(
         episode.shape,
         still,
         np.int32(0),
@@ -167,10 +168,19 @@ def test_a_run_that_is_wrong_under_a_strong_attack_has_not_diverged() -> None:
     (stepped,) = batch.step([bank], [episode], knobs.HOLD[None], "sequential")
     report = stepped.report
     ceiling = float(TaskFacts(*episode.run.books.task).loss_ceiling)
-    assert report.valid_loss > ceiling > 2.0 * report.valid_loss - report.robust_loss
+    clean = float(judge(stepped.episode, 5.0).clean_loss)
+    assert report.valid_loss > ceiling > clean
     assert not report.diverged
-    (exploded,) = batch.step([bank], [linear(episode, 1e20)], knobs.HOLD[None], "sequential")
-    assert exploded.report.diverged
+    assert report.best_score == pytest.approx(np.log(1.05), abs=1e-3)  # a constant's, so far
+    still = DEFAULT._replace(learning_rate=1e-8, weight_decay=1e-6)
+    start = Start(3, still, SMALL, 600.0, 2, robust_epsilon=5.0)
+    episode = episodes.begin(task, bank, start, ())
+    # Wrong on rows as they are; right on them, and wrong beyond any score where they are moved.
+    for weight in (-20.0, 1e20):
+        (gone,) = batch.step([bank], [linear(episode, weight)], knobs.HOLD[None], "sequential")
+        assert gone.report.diverged, weight
+    (right,) = batch.step([bank], [linear(episode, 20.0)], knobs.HOLD[None], "sequential")
+    assert not right.report.diverged
 
 
 # --- finished models

@@ -153,7 +153,7 @@ def test_a_folder_of_classes_is_a_task() -> None:
     stored = stored_again(task)
     assert isinstance(stored.inputs, AudioInput)
     assert stored.inputs.rate == RATE  # of most of them
-    assert task.notes == (f"1 of 20 recordings are resampled to {RATE} Hz",)
+    assert task.notes == (f"recordings resampled to {RATE} Hz: 1 of 20",)
     assert 25 <= stored.inputs.steps <= 34
     assert stored.classes == ("high", "low")
     files = read_features(folder / "low", stored)

@@ -26,7 +26,6 @@ from rlagent_envs.training.bank import Bank
 from rlagent_envs.training.evaluation import Judgement, evaluate
 from rlagent_envs.training.loop import Live, Slice, Trace, train
 
-ATTACKED = 1e4  # so many ceilings is a loss under attack below, unless the run has diverged
 EVALUATION_SHARE = 0.14  # of a slice's FLOPs, at the most: a costlier evaluation lengthens it
 
 
@@ -132,12 +131,10 @@ def account(kept: Books, measured: Measured, action: jax.Array) -> tuple[Books, 
     """
     books = kept.entries()
     task = TaskFacts(*books.task)
-    # Under attack losses are larger; the ceiling is for rows as they are, as far as the difference
-    # of two numbers tells what they have.
-    loss, robust_loss = measured.judged.loss, measured.judged.robust_loss
-    clean = jnp.where(task.robust_epsilon > 0, 2.0 * loss - robust_loss, loss)
-    sane = loss <= jnp.where(task.robust_epsilon > 0, ATTACKED, 1.0) * task.loss_ceiling
-    diverged = ~(sane & (clean <= task.loss_ceiling))
+    # Under attack any loss may be large: rows as they are tell whether weights have exploded.
+    judged = measured.judged
+    scored = reward.score(judged.loss, task.baseline_loss) < NO_SCORE
+    diverged = ~(scored & (judged.clean_loss <= task.loss_ceiling))
     memory = _remember(books, measured, task.baseline_loss, diverged)
     # Not by `best_score`, which begins at the score of a constant: a trained network that is worse
     # than that is still to be kept in the place of an untrained one.

@@ -188,12 +188,12 @@ SCORES: dict[str, dict[str, Score]] = {
     },
     "regression": {"r2": _r2, "rmse": _rmse, "mae": _mae},
 }
-# The area under the curve is the share of pairs that are in the right order, of those drawn.
 # Of the boxes that there are and those that were found, image by image.
 BOX_SCORES: dict[str, Callable[[list[np.ndarray], list[np.ndarray]], float]] = {
     "map_50": mean_average_precision
 }
 OF_MANY = ("mean_iou", "bits_per_character")  # of examples with a target for each place
+# The area under the curve is the share of pairs that are in the right order, of those drawn.
 CHOICE_SCORES: dict[str, Score] = {"auc": _accuracy, "log_loss": _log_loss}
 
 

@@ -20,7 +20,7 @@ from rlagent.history import Record, record_of
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
 from rlagent_envs.batch import Stepped
-from rlagent_envs.books import RungFacts
+from rlagent_envs.books import NO_SCORE, RungFacts
 from rlagent_envs.dynamics import Report
 from rlagent_envs.episode import Episode, Start, flops_spent
 from rlagent_envs.models import FAMILIES
@@ -42,7 +42,9 @@ class Problem:
 
     def __post_init__(self) -> None:
         """Takes the test part away."""
-        object.__setattr__(self, "task", replace(self.task, test=None))
+        boxes = self.task.boxes
+        kept = None if boxes is None else {k: v for k, v in boxes.items() if k != "test"}
+        object.__setattr__(self, "task", replace(self.task, test=None, boxes=kept))
 
     def start(self, settings: Settings, **changes: Any) -> Start:
         """The start of a run of the whole budget, as the family has it where nothing is named."""
@@ -109,10 +111,10 @@ class Training:
 
     @property
     def score(self) -> float:
-        """The validation score of its best weights so far; a constant's if all have diverged."""
+        """The validation score of its best weights so far; after divergences alone, the worst."""
         # Not the lowest that was reported, which begins at that of a constant.
         best = float(self.episode.run.books.safe_score)
-        return best if np.isfinite(best) else self.reports[-1].best_score
+        return best if np.isfinite(best) else NO_SCORE
 
 
 class Point(NamedTuple):

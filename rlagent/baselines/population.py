@@ -117,7 +117,7 @@ class Truncation:
     every: int  # slices between two rounds
 
     def copies(self, made: int, scores: Sequence[float]) -> list[Copy]:
-        """The worst quarter copies the best quarter."""
+        """The worst quarter, or at least one, copies the best quarter."""
         if made % self.every:
             return []
         share = frozen()["population"]["truncation"]

@@ -104,7 +104,8 @@ def as_test(task: Task) -> Task:
     """
     if task.test is None:
         raise ValueError(f"{task.name} has no test part")
-    return replace(task, valid=task.test)
+    boxes = None if task.boxes is None else {"valid": task.boxes["test"]}
+    return replace(task, valid=task.test, boxes=boxes)
 
 
 def judge_on_test(task: Task, judged: Sequence[Episode]) -> list[tuple[float, float]]:

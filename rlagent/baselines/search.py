@@ -211,7 +211,7 @@ def run_study(
     space: dict[str, optuna.distributions.BaseDistribution],
     problem: Problem,
     times: float,
-    batch: int,
+    at_once: int,
     *,
     pruned: bool,
 ) -> Generator[Any, Any, Outcome]:
@@ -222,14 +222,14 @@ def run_study(
         space: from what.
         problem: the task, and the budget of a single run.
         times: the budget of all, in those of a single run.
-        batch: configurations that are asked for at a time; 0 for all that the budget affords.
+        at_once: configurations that are asked for at a time; 0 for all that the budget affords.
         pruned: whether the study stops bad trials early; then there are more of them.
     """
     budget = times * problem.flops * (1.0 + ROUNDING)
     trained: list[Training] = []
     while (spent := sum(one.flops for one in trained)) < budget:
         affordable = math.floor((budget - spent) / problem.flops)
-        count = 1 if pruned else min(batch or affordable, affordable)
+        count = 1 if pruned else min(at_once or affordable, affordable)
         if count < 1:
             break
         trials = [study.ask(space) for _ in range(count)]
@@ -249,6 +249,7 @@ def run_study(
 
 def _watched(trial: optuna.Trial, training: Training, budget: float) -> Waiting:
     """Trains until the end, or until the pruner or the budget of the whole search stops it."""
+    step = 0  # each is told once
     while not training.ended:
         books = training.episode.run.books
         following = float(batch.cost_one(books, knobs.HOLD)) * float(books.base_flops)
@@ -259,7 +260,7 @@ def _watched(trial: optuna.Trial, training: Training, budget: float) -> Waiting:
         # Slices of large networks are longer, because of their evaluation: trials are compared
         # where they have spent the same.
         share = training.start.budget / training.start.decisions
-        step = max(1, round(training.reports[-1].spent / share))
+        step = max(step + 1, round(training.reports[-1].spent / share))
         trial.report(training.score, step)
         training.stopped = bool(not training.ended and trial.should_prune())
 

@@ -187,6 +187,8 @@ def _finished(lane: Lane, loaded: Loaded, begun: float) -> StoredRun:
 def _usual_metric(task: Task, selected: Training, known: float) -> tuple[str, float | None]:
     """By what people judge such a task, such as mean_iou or rmse, on its test part.
 
+    Random scenes are not told by boxes: they come without what their cells mean.
+
     Args:
         task: of the cell.
         selected: whose best weights are judged.

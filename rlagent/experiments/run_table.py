@@ -61,8 +61,8 @@ def tabulate(runs: Sequence[StoredRun]) -> Runs:
         if cell in taken:
             raise ValueError(
                 f"the runs {taken[cell]} and {run.key} are both of {run.method} on {run.task} with "
-                f"seed {run.seed} and {run.updates} updates: remove the older one by "
-                "`rlagent runs delete --superseded`"
+                f"seed {run.seed} and {run.updates} updates: if they are "
+                "of the same data, remove the older one by `rlagent runs delete --superseded`"
             )
         taken[cell] = run.key
         scores[cell] = run.test_score

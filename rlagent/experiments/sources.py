@@ -202,9 +202,9 @@ def folder_sources(folder: Path, target: str | None = None) -> list[Source]:
         raise ValueError(f"there is no folder {folder}")
     endings = (*_tables(), ".npz", ".ts", U_DATA)
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
-    if not files:
-        raise ValueError(f"the folder {folder} holds no {', '.join(endings)} file")
     meant = [path for path in files if not (path.stem.endswith(TEST) and is_series(path))]
+    if not meant:
+        raise ValueError(f"the folder {folder} holds no {', '.join(endings)} file to train on")
     found = [_of_file(path, target) for path in meant]
     counts = Counter(one.name for one in found)
     return [

@@ -123,6 +123,7 @@ class Store:
         """The keys of finished runs after which another one of the same cell was finished.
 
         A cell is computed again when data, a controller or the program's protocol has changed.
+        Tasks of one name, target and options are taken for one.
 
         Raises:
             ValueError: if the store cannot be read.
@@ -131,7 +132,10 @@ class Store:
             SELECT key FROM (
                 SELECT key, rowid, MAX(rowid) OVER cell AS last FROM runs
                 WHERE status = 'finished'
-                WINDOW cell AS (PARTITION BY task, method, seed, updates)
+                WINDOW cell AS (
+                    PARTITION BY task, method, seed, updates,
+                    json_extract(config, '$.task.target'), json_extract(config, '$.task.options')
+                )
             ) WHERE rowid < last
         """
         with self._connection() as connection:

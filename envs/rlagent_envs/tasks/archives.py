@@ -66,7 +66,7 @@ def _opened(path: Path) -> zipfile.ZipFile | tarfile.TarFile:
         return zipfile.ZipFile(path)
     alone = path.suffix.lower() in COMPRESSED and ".tar" not in map(str.lower, path.suffixes)
     if alone and not tarfile.is_tarfile(path):
-        raise ValueError(f"{path} is a compressed file and no archive; unpack it before")
+        raise ValueError(f"{path} is no archive, or it is damaged; unpack a single file before")
     return tarfile.open(path)
 
 

@@ -57,7 +57,7 @@ def load_audio_folder(folder: Path, options: Options) -> Task:
     notes = folders.skipped(every, facts)
     others = sum(own != rate for own, _ in facts.values())
     if others:
-        notes += (f"{others} of {len(facts)} recordings are resampled to {rate} Hz",)
+        notes += (f"recordings resampled to {rate} Hz: {others} of {len(facts)}",)
     task = task_of_parts(given, folder.resolve().name, options, notes=notes)
     assert task.preprocessing is not None
     inputs = partial(AudioInput, rate=rate, steps=steps)

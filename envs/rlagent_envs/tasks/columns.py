@@ -220,10 +220,10 @@ def row_numbers(name: str, column: pd.Series) -> tuple[float, float] | None:
     """
     if len(column) <= MOST_TEXTS or column.isna().any() or not holds_numbers(name, column):
         return None
-    least, most = column.min(), column.max()
+    least, most = float(column.min()), float(column.max())  # as floats they cannot overflow
     if most - least >= DENSE * len(column) or (column % 1 != 0).any() or not column.is_unique:
         return None
-    return float(least), float(most)
+    return least, most
 
 
 def is_table(given: Any) -> TypeGuard[pd.DataFrame]:

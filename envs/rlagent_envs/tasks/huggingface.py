@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rlagent_envs.tasks.task import Task
 
 PREFIX = "hf:"
+USUAL_SPLITS = ("train", "validation", "test")
 
 
 class _Part(NamedTuple):
@@ -86,12 +87,9 @@ def _quiet() -> Iterator[None]:
 
 def _labelled_parts(name: str, splits: Mapping[str, Any], target: str | None) -> dict[str, _Part]:
     """The splits that are parts and have their targets; ValueError if none is to train on."""
-    known: dict[str, Any] = {}
-    for split, rows in splits.items():
-        if (part := SPLIT_NAMES.get(split)) in known:
-            raise ValueError(f"{name} has several splits for {part}: {', '.join(splits)}")
-        if part is not None:
-            known[part] = rows
+    # Of several for one part the usual name counts, which comes last here.
+    usual = sorted(splits, key=lambda split: (split in USUAL_SPLITS, split))
+    known = {SPLIT_NAMES[split]: splits[split] for split in usual if split in SPLIT_NAMES}
     if "train" not in known:
         raise ValueError(f"{name} has no split train; it has: {', '.join(splits)}")
     target = target or _only_classes(name, known["train"].features)

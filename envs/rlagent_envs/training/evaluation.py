@@ -31,6 +31,7 @@ class Judgement(NamedTuple):
     hits: Any  # share of right answers, in the same way; 0 for regression
     robust_loss: Any  # of the rows under attack; 0 without the lever
     robust_hits: Any
+    clean_loss: Any  # mean plain loss, with the lever too
 
 
 def evaluate(
@@ -80,9 +81,10 @@ def evaluate(
     sums = jax.lax.fori_loop(0, pieces, one, jnp.zeros(4 if robust else 2, jnp.float32))
     means = sums / jnp.minimum(pieces * size, bank.valid_rows[slot]).astype(jnp.float32)
     if not robust:
-        return Judgement(means[0], means[1], jnp.float32(0.0), jnp.float32(0.0))
+        return Judgement(means[0], means[1], jnp.float32(0.0), jnp.float32(0.0), means[0])
     loss, hits, robust_loss, robust_hits = means
-    return Judgement((loss + robust_loss) / 2, (hits + robust_hits) / 2, robust_loss, robust_hits)
+    both = (loss + robust_loss) / 2, (hits + robust_hits) / 2
+    return Judgement(*both, robust_loss, robust_hits, loss)
 
 
 def _row_losses(
