@@ -415,7 +415,7 @@ def test_predictions_name_classes_and_images(capsys: pytest.CaptureFixture[str])
     assert main(["tune", "scenes", *SMALL, *options, "--out", "run"]) == 0
     told = capsys.readouterr()
     assert "scenes: detection, 18 rows to train" in told.err
-    assert " objects, 2 classes, the largest bright 50 %, the smallest bright 50 %" in told.err
+    assert " objects, 2 classes, the largest bright 50 %, the smallest dark 50 %" in told.err
     assert "rlagent predict run FOLDER --out boxes.json" in told.out
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary["class_names"] == {"3": "bright", "7": "dark"}

@@ -229,7 +229,7 @@ BAD: list[tuple[str, str | None]] = [
     (
         "tune iris --score auc",
         "unknown score 'auc' for classification; there are: accuracy, balanced_accuracy, "
-        "macro_f1, log_loss, mean_iou, bits_per_character",
+        "macro_f1, log_loss",
     ),
     ("tune iris --out table.csv", "table.csv is a file, not a folder"),
     ("tune iris --out table.csv/run", "cannot write into ROOT/table.csv"),

@@ -200,7 +200,9 @@ def test_failed_runs_are_listed_and_count_for_nothing() -> None:
 
 def test_two_runs_of_one_cell_are_refused() -> None:
     runs = [replace(run("a"), key="1" * 16), replace(run("a"), key="2" * 16)]
-    message = "both of a on digits with seed 0 and 400 updates: remove one of them by `rl"
+    message = (
+        "both of a on digits with seed 0 and 400 updates: if they are of the same data, remove"
+    )
     with pytest.raises(ValueError, match=message):
         scoreboard(runs)
 

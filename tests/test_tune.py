@@ -548,7 +548,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (
         {"score": "r2"},
         "unknown score 'r2' for classification; there are: accuracy, balanced_accuracy, macro_f1, "
-        "log_loss, mean_iou, bits_per_character",
+        "log_loss",
     ),
     ({"device": "abacus"}, "unknown device 'abacus'; there are: cpu, gpu, tpu"),
     ({"controller": "x"}, "controller is for the method controller, not for cosine"),
