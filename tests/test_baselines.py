@@ -13,11 +13,12 @@ import pytest
 
 from rlagent.baselines import catalog, population, ray_population, search
 from rlagent.baselines.frozen import frozen
-from rlagent.baselines.method import Outcome, Problem, best_of, run_together
+from rlagent.baselines.method import Outcome, Problem, Training, best_of, run_together
 from rlagent.baselines.reference import REFERENCE_LEARNING_RATE, reference_start
 from rlagent.baselines.runs import as_test, judge_on_test, play, score_on_test
 from rlagent.baselines.single import Greedy, Plateau
 from rlagent.baselines.transferred import configurations, greedy_order
+from rlagent_envs.books import Books
 from rlagent_envs.models import FAMILIES, Rung, ShapeClass
 from rlagent_envs.models.ladder import Family
 from rlagent_envs.models.mlp import Dense
@@ -165,6 +166,24 @@ def test_a_search_trains_networks_of_all_sizes_at_equal_cost() -> None:
         least = weights + evaluated / len(one.reports)
         assert made * weights + evaluated > 400 * base - 2 * least
         one.start.settings.check()
+
+
+def test_what_has_only_diverged_is_behind_all_that_has_not(
+    quadratic: tuple[Problem, float],
+) -> None:
+    """Else a search would learn to explode rather than to be slow."""
+    problem, _ = quadratic
+    (one,) = run("constant", problem).trained
+
+    def with_score(value: float) -> Training:
+        entries = one.episode.run.books.entries()
+        books = Books.of(entries._replace(safe_score=np.float32(value)))
+        run = one.episode.run.replace(books=books)
+        return replace(one, episode=replace(one.episode, run=run))
+
+    slow, gone = with_score(2.0), with_score(np.inf)
+    assert one.score < slow.score == 2.0 < gone.score < np.inf
+    assert best_of(Outcome([gone, slow], [])) is slow
 
 
 def test_a_search_that_stops_trials_keeps_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
