@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +20,6 @@ from rlagent.apply.model_file import load_model
 from rlagent.apply.request import Request, make_plan
 from rlagent.apply.scores import judge
 from rlagent.cli import main
-from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
 from rlagent_envs.episode import Start
 from rlagent_envs.growth import grow
@@ -34,7 +32,7 @@ from rlagent_envs.tasks.box_target import BoxTarget, are_boxes, padded, read_box
 from rlagent_envs.tasks.canvases import digit_canvases, digit_scenes
 from rlagent_envs.tasks.procedural_scenes import boxes_of, sample_detection_task
 from rlagent_envs.tasks.task import Split, Task
-from rlagent_envs.training import adamw, loop
+from rlagent_envs.training import adamw
 from rlagent_envs.training.bank import make_bank
 from rlagent_envs.training.loop import Live
 from tests.plain_images import (
@@ -45,6 +43,7 @@ from tests.plain_images import (
     plain_norm,
     plain_pool,
 )
+from tests.plain_loops import check_against_optax
 
 SIDE = 16
 SMALL = ["--rung", "8x1", "--method", "constant", "--updates", "8", "--decisions", "1"]
@@ -334,38 +333,15 @@ def test_a_rung_is_a_plain_network(rung: Rung, side: int) -> None:
 
 
 def test_training_is_a_plain_loop_of_optax() -> None:
-    rate, decay = 3e-3, 1e-2
     task = from_arrays(*squares(), batch_size=8)
     bank = jax.device_put(make_bank(task, padded=False))
-    settings = DEFAULT._replace(learning_rate=rate, weight_decay=decay, activation=1.0)
+    settings = DEFAULT._replace(learning_rate=3e-3, weight_decay=1e-2, activation=1.0)
     episode = episodes.begin(task, bank, Start(5, settings, Rung(1, 8), 30.0, 3), ())
-    params = episode.run.live.params
-    live, measured = batch.advance_one(episode.shape, bank, episode.run, knobs.HOLD)
-    optimizer = optax.adamw(rate, weight_decay=decay)
-    key = jnp.asarray(episode.run.books.key)
 
-    @jax.jit
-    def update(params: Any, state: Any, number: jax.Array) -> Any:
-        x, y = loop.batch(episode.shape, bank, jnp.int32(0), key, number)
+    def network(params: Layers, x: jax.Array) -> Any:
+        return plain_network(jnp, params, x, SIDE, jax.nn.gelu)
 
-        def loss(params: Any) -> jax.Array:
-            outputs = plain_network(jnp, params, x, SIDE, jax.nn.gelu)
-            return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean()
-
-        value, gradients = jax.value_and_grad(loss)(params)
-        changes, state = optimizer.update(gradients, state, params)
-        return value, optax.apply_updates(params, changes), state
-
-    state, losses = optimizer.init(params), []
-    assert int(measured.updates) >= 5
-    for number in range(int(measured.updates)):
-        loss, params, state = update(params, state, jnp.uint32(number))
-        losses.append(float(loss))
-    trace = measured.trace
-    assert float(trace.early_loss + trace.late_loss) == pytest.approx(sum(losses), rel=1e-3)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-2, atol=1e-3), live.params, params
-    )
+    check_against_optax(episode, bank, network, least=5)
 
 
 def test_a_cell_answers_for_its_place() -> None:

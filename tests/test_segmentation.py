@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from PIL import Image
 from sklearn.metrics import jaccard_score
@@ -36,7 +35,7 @@ from rlagent_envs.tasks.options import of_family
 from rlagent_envs.tasks.procedural import CONTEXT
 from rlagent_envs.tasks.procedural_scenes import draw_canvases, sample_segmentation_task
 from rlagent_envs.tasks.task import Split, Task
-from rlagent_envs.training import adamw, loop
+from rlagent_envs.training import adamw
 from rlagent_envs.training.augmentation import augment
 from rlagent_envs.training.bank import PADDED_TRAIN_ROWS, Bank, baseline_loss, make_bank
 from rlagent_envs.training.loop import Live
@@ -48,6 +47,7 @@ from tests.plain_images import (
     plain_norm,
     plain_pool,
 )
+from tests.plain_loops import check_against_optax
 
 SMALL = Rung(1, 8)
 BATCH_SIZE = 16
@@ -196,36 +196,13 @@ def test_operations_are_counted_one_by_one() -> None:
 
 def test_training_is_a_plain_loop_of_optax(data: tuple[Task, Bank]) -> None:
     task, bank = data
-    rate, decay = 3e-3, 1e-2
-    settings = DEFAULT._replace(learning_rate=rate, weight_decay=decay, activation=1.0)
+    settings = DEFAULT._replace(learning_rate=3e-3, weight_decay=1e-2, activation=1.0)
     episode = episodes.begin(task, bank, Start(5, settings, SMALL, 60.0, 3), ())
-    params = episode.run.live.params
-    live, measured = batch.advance_one(episode.shape, bank, episode.run, knobs.HOLD)
-    optimizer = optax.adamw(rate, weight_decay=decay)
-    key = jnp.asarray(episode.run.books.key)
 
-    @jax.jit
-    def update(params: Any, state: Any, number: jax.Array) -> Any:
-        x, y = loop.batch(episode.shape, bank, jnp.int32(0), key, number)
+    def network(params: Layers, x: jax.Array) -> Any:
+        return plain_network(jnp, params, x, (8, 8, 1), jax.nn.gelu)
 
-        def loss(params: Any) -> jax.Array:
-            outputs = plain_network(jnp, params, x, (8, 8, 1), jax.nn.gelu)
-            return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean()
-
-        value, gradients = jax.value_and_grad(loss)(params)
-        changes, state = optimizer.update(gradients, state, params)
-        return value, optax.apply_updates(params, changes), state
-
-    state, losses = optimizer.init(params), []
-    assert int(measured.updates) >= 10
-    for number in range(int(measured.updates)):
-        loss, params, state = update(params, state, jnp.uint32(number))
-        losses.append(float(loss))
-    trace = measured.trace
-    assert float(trace.early_loss + trace.late_loss) == pytest.approx(sum(losses), rel=1e-3)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-2, atol=1e-3), live.params, params
-    )
+    check_against_optax(episode, bank, network, least=10)
 
 
 def test_channels_are_dropped() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from rlagent_envs import batch, knobs
@@ -20,9 +19,10 @@ from rlagent_envs.models import TRANSFORMER, Rung, ShapeClass, fitting
 from rlagent_envs.models.transformer import Layers
 from rlagent_envs.settings import DEFAULT, Settings
 from rlagent_envs.tasks.task import Split, Task
-from rlagent_envs.training import adamw, loop
+from rlagent_envs.training import adamw
 from rlagent_envs.training.bank import Bank, make_bank
 from rlagent_envs.training.loop import Live
+from tests.plain_loops import check_against_optax
 
 SMALL = Rung(1, 64)
 LENGTH, VOCABULARY, OUTPUTS, BATCH_SIZE = 6, 9, 8, 16
@@ -233,40 +233,12 @@ def begin(data: tuple[Task, Bank], settings: Settings, *open_knobs: str) -> Epis
 
 
 def test_training_is_a_plain_loop_of_optax(data: tuple[Task, Bank]) -> None:
-    _, bank = data
-    rate, decay = 3e-3, 1e-2
-    settings = DEFAULT._replace(learning_rate=rate, weight_decay=decay, activation=1.0)
-    episode = begin(data, settings)
-    params = episode.run.live.params
-    live, measured = batch.advance_one(episode.shape, bank, episode.run, knobs.HOLD)
-    optimizer = optax.adamw(rate, weight_decay=decay)
-    key = jnp.asarray(episode.run.books.key)
+    settings = DEFAULT._replace(learning_rate=3e-3, weight_decay=1e-2, activation=1.0)
 
-    @jax.jit
-    def update(params: Any, state: Any, number: jax.Array) -> Any:
-        x, y = loop.batch(episode.shape, bank, jnp.int32(0), key, number)
+    def network(params: Any, x: jax.Array) -> Any:
+        return jax.vmap(lambda tokens: plain_example(jnp, params, tokens, True, jax.nn.gelu))(x)
 
-        def loss(params: Any) -> jax.Array:
-            def one(tokens: jax.Array) -> Any:
-                return plain_example(jnp, params, tokens, True, jax.nn.gelu)
-
-            outputs = jax.vmap(one)(x)
-            return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean()
-
-        value, gradients = jax.value_and_grad(loss)(params)
-        changes, state = optimizer.update(gradients, state, params)
-        return value, optax.apply_updates(params, changes), state
-
-    state, losses = optimizer.init(params), []
-    assert int(measured.updates) >= 10
-    for number in range(int(measured.updates)):
-        loss, params, state = update(params, state, jnp.uint32(number))
-        losses.append(float(loss))
-    trace = measured.trace
-    assert float(trace.early_loss + trace.late_loss) == pytest.approx(sum(losses), rel=1e-3)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-2, atol=1e-3), live.params, params
-    )
+    check_against_optax(begin(data, settings), data[1], network, least=10)
 
 
 def test_levers_learn_to_count(data: tuple[Task, Bank]) -> None:
