@@ -69,6 +69,8 @@ def test_a_config_may_say_how_difficult_tasks_are() -> None:
         EnvConfig(difficulty=(0.5, 2.0))
     with pytest.raises(ValueError, match=r"^difficulty must be a range \[low, high\], or none"):
         EnvConfig(difficulty=(0.5,))
+    with pytest.raises(ValueError, match=r"^difficulty is of random tasks, which 'iris' is not$"):
+        EnvConfig(task="iris", difficulty=(0.2, 0.5))
 
 
 def test_tables_alone_are_the_tasks_that_they_were() -> None:

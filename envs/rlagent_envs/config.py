@@ -96,7 +96,7 @@ class EnvConfig:
         _check_knobs(self.knobs)
         _check_starts(self.starts)
         _check_domains(self.domains)
-        _check_difficulty(self.difficulty)
+        _check_difficulty(self.difficulty, self.task)
         if self.schedule not in SCHEDULES:
             raise ValueError(
                 f"unknown schedule {self.schedule!r}; there are: {', '.join(SCHEDULES)}"
@@ -132,11 +132,13 @@ def _check_starts(starts: tuple[tuple[str, float, float], ...]) -> None:
         _check_range(name, (low, high), LEVER_RANGES[name])
 
 
-def _check_difficulty(given: tuple[float, ...]) -> None:
+def _check_difficulty(given: tuple[float, ...], task: str) -> None:
     if len(given) not in (0, 2):
         raise ValueError(f"difficulty must be a range [low, high], or none at all, got {[*given]}")
     if given:
         _check_range("difficulty", (given[0], given[1]), (0.0, 1.0))
+        if task != "procedural":
+            raise ValueError(f"difficulty is of random tasks, which {task!r} is not")
 
 
 def _check_domains(domains: tuple[tuple[str, float], ...]) -> None:
