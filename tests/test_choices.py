@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import ndcg_score
 
 import rlagent
 from rlagent.apply import scores
+from rlagent.apply.rankings import items_of_users
 from rlagent.apply.request import Request, make_plan
 from rlagent.apply.source import fingerprint
 from rlagent.cli import main
@@ -20,7 +22,8 @@ from rlagent_envs import knobs
 from rlagent_envs.forms import check_features, form_of
 from rlagent_envs.models import FACTORIZATION, Rung, ShapeClass, fitting
 from rlagent_envs.tasks import Preprocessing, from_ratings, load_task
-from rlagent_envs.tasks.choices import NEGATIVES
+from rlagent_envs.tasks.choices import NEGATIVES, ChoiceInput
+from rlagent_envs.tasks.task import Split
 from rlagent_envs.training import losses
 from rlagent_envs.training.bank import baseline_loss
 
@@ -206,11 +209,75 @@ def test_items_are_ranked(capsys: pytest.CaptureFixture[str]) -> None:
     assert stored == Preprocessing.from_json(json.loads(json.dumps(stored and stored.to_json())))
 
 
+def with_rare_ones(table: pd.DataFrame) -> pd.DataFrame:
+    """Some users took an item last that nobody else takes; some users took one thing."""
+    last = pd.DataFrame(
+        {"user": [f"u{n}" for n in range(5)], "item": [100 + n for n in range(5)], "timestamp": 99}
+    )
+    once = pd.DataFrame({"user": [f"new{n}" for n in range(5)], "item": 3, "timestamp": 0})
+    return pd.concat([table, last, once])
+
+
+def scikit_learns_ndcg(result: rlagent.Result, part: Split) -> float:
+    """Of the ten items that are likeliest of those a user took in a part, or did not."""
+    assert result.model.preprocessing is not None
+    inputs = result.model.preprocessing.inputs
+    assert isinstance(inputs, ChoiceInput)
+    gains: dict[str, dict[str, float]] = {}
+    for (user, *items), first in zip(part.x.astype(int), part.y == 0, strict=True):
+        for item, gain in zip(items, (first, not first), strict=True):
+            if user and item:  # number 0 is many users, or many items
+                own = gains.setdefault(inputs.user.categories[user - 1], {})
+                name = inputs.item.categories[item - 1]
+                own[name] = max(own.get(name, 0.0), float(gain))
+    each = []
+    for user, own in gains.items():
+        likely = result.predict_proba(pd.DataFrame({"user": user, "item": list(own)}))[:, 0]
+        if any(own.values()):
+            each.append(ndcg_score([list(own.values())], [likely], k=10))
+    return float(np.mean(each))
+
+
+def test_ndcg_is_of_what_each_user_took_among_what_was_drawn(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with_rare_ones(taken()).to_csv("taken.csv", index=False)
+    options = ["--user", "user", "--item", "item", "--kind", "ranking", "--score", "ndcg_10"]
+    options += ["--method", "cosine", "--learning-rate", "0.01", "--rung", "8x1"]
+    options += ["--updates", "100", "--decisions", "2", "--batch-size", "64"]
+    assert main(["tune", "taken.csv", *options, "--out", "run", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    task = load_task("taken.csv", user="user", item="item", kind="ranking", batch_size=64)
+    assert task.test is not None
+    assert (task.test.x == 0).any()
+    result = rlagent.load_run("run")
+    assert summary["score_name"] == "ndcg_10"
+    for part, split in (("valid", task.valid), ("test", task.test)):
+        by_hand = scikit_learns_ndcg(result, split)
+        assert 0.3 < by_hand < 0.9
+        assert summary[f"{part}_score"] == pytest.approx(by_hand, abs=1e-6)
+    # Of rows that are given it is the order of the items in them.
+    given = pd.DataFrame({"user": ["u1"] * 4, "item": [1, 3, 4, 1]})
+    labels = np.array(["taken", "not taken", "taken", "taken"])
+    likely = result.predict_proba(given)[:3, 0]
+    expected = ndcg_score([[1, 0, 1]], [likely], k=10)
+    assert result.score(given, labels) == pytest.approx(expected)
+
+
+def test_an_item_counts_once_for_a_user_and_number_0_not_at_all() -> None:
+    x = np.array([[1, 2, 3], [1, 3, 2], [1, 2, 0], [2, 0, 3], [0, 1, 2]], np.float32)
+    items, gains = items_of_users(x, np.array([0, 1, 0, 0, 1]))
+    expected = {(0, 1): 0, (0, 2): 1, (1, 2): 1, (1, 3): 0, (2, 3): 0}
+    assert {(row[0], row[1]): gain for row, gain in zip(items, gains, strict=True)} == expected
+    assert not items[:, 2].any()
+
+
 def test_a_ranking_has_scores_of_its_own() -> None:
     assert scores.check_score(None, "classification", "choice") == "auc"
     y, chances = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
     assert scores.compute("auc", "classification", y, chances) == pytest.approx(2 / 3)
-    with pytest.raises(ValueError, match=r"^unknown score 'r2' for a ranking; there are: auc, log"):
+    known = "auc, log_loss, ndcg_10"
+    with pytest.raises(ValueError, match=f"^unknown score 'r2' for a ranking; there are: {known}$"):
         scores.check_score("r2", "classification", "choice")
     task = from_ratings(taken(), None, user="user", item="item", kind="ranking")
     closed = ("mixup", "cutmix", "augmentation", "adversarial_epsilon")

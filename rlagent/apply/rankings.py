@@ -32,6 +32,30 @@ def ndcg(targets: np.ndarray, predicted: np.ndarray, groups: np.ndarray, most: i
     return float(np.mean(_cumulative_gain(gains, predicted, groups, most)[ranked] / best[ranked]))
 
 
+def items_of_users(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The items that choices are between, each of them once for a user.
+
+    Item 0 stands for all that training had once or not at all, and for no item: it is left out.
+
+    Args:
+        x: choices `[rows, 3]`: the numbers of a user and of two items.
+        y: which item the user took, `[rows]`: 0 for the first, 1 for the second.
+
+    Returns:
+        What the network can be asked of users and items, float32 `[pairs, 3]` with the other item
+        0, and 1.0 for each item that its user took, else 0.0.
+    """
+    users, items = np.tile(x[:, 0], 2), x[:, 1:].T.reshape(-1)
+    taken = np.concatenate([y == 0, y == 1])
+    known = items > 0
+    pairs, place = np.unique(
+        np.stack([users[known], items[known]], axis=1), axis=0, return_inverse=True
+    )
+    gains = np.zeros(len(pairs))
+    np.maximum.at(gains, place.reshape(-1), taken[known])
+    return np.pad(pairs, [(0, 0), (0, 1)]).astype(np.float32), gains
+
+
 def _cumulative_gain(
     gains: np.ndarray, predicted: np.ndarray, groups: np.ndarray, most: int
 ) -> np.ndarray:

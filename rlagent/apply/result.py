@@ -89,6 +89,7 @@ class Result:
         if len(rows) != len(targets):
             raise ValueError(f"x has {len(rows)} rows but y has {len(targets)}")
         values = self.model.values(self.model.raw(rows))
+        rows, targets, values = scores.judged_rows(chosen, self.model, rows, targets, values)
         stored, boxes = self.model.preprocessing, self._boxes(y)
         return scores.compute(chosen, kind, targets, values, rows, stored, boxes)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from rlagent.apply.boxes import detections, mean_average_precision
 from rlagent.apply.model import finite
-from rlagent.apply.rankings import ndcg
+from rlagent.apply.rankings import items_of_users, ndcg
 from rlagent_envs.forms import has_boxes
 from rlagent_envs.tasks.box_target import BoxTarget, of_images
 
@@ -46,7 +46,7 @@ def check_score(name: str | None, kind: Kind, form: Form, targets: tuple[int, ..
     if form == "pair" and kind == "regression":
         what, known = "ratings", ["rmse", "mae", *GROUP_SCORES, "r2"]
     if form == "choice":
-        what, known = "a ranking", [*CHOICE_SCORES]
+        what, known = "a ranking", [*CHOICE_SCORES, *GROUP_SCORES]
     if name is None and targets and kind == "classification":
         if form == "image":
             return "map_50" if has_boxes(targets) else "mean_iou"
@@ -80,7 +80,7 @@ def compute(
     Args:
         name: of a score of the kind.
         kind: classification or regression.
-        targets: class numbers, or values in their units, `[rows, *targets]`.
+        targets: class numbers, or values in their units, `[rows, *targets]`; see `judged_rows`.
         outputs: probabilities `[rows, *targets, classes]`, or predicted values
             `[rows, *targets, 1]`, in units too.
         x: preprocessed rows, `[rows, features]`, which scores of rankings need: the first number
@@ -104,6 +104,29 @@ def compute(
         return BOX_SCORES[name](known_boxes, detections(outputs, target))
     score = SCORES[kind].get(name) or CHOICE_SCORES[name]
     return score(targets.reshape(-1), outputs.reshape(-1, outputs.shape[-1]))
+
+
+def judged_rows(
+    name: str, model: Predictor, x: np.ndarray, targets: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `compute` is to look at: the rows as they are, but each item of a user once if ranked.
+
+    Args:
+        name: of a score.
+        model: that is judged.
+        x: preprocessed rows, `[rows, features]`.
+        targets: as `compute` takes them.
+        values: that the model predicts for the rows.
+
+    Returns:
+        Rows, targets and values. Of a ranking of what users take these are users and items, 1 for
+        an item that was taken and 0 for another, and the logarithm of the odds of taking it.
+    """
+    if name not in GROUP_SCORES or model.form != "choice":
+        return x, targets, values
+    items, taken = items_of_users(x, targets)
+    raw = model.raw(items).astype(np.float64)
+    return items, taken, raw[:, :1] - raw[:, 1:]
 
 
 def _accuracy(targets: np.ndarray, outputs: np.ndarray) -> float:
@@ -213,8 +236,8 @@ def judge(
     assert split is not None
     boxes = None if task.boxes is None else task.boxes[part]
     targets, values = np.asarray(model.targets(split)), model.values(raw)
-    computed = [
-        compute(name, model.kind, targets, values, split.x, model.preprocessing, boxes)
-        for name in names
-    ]
+    computed = []
+    for name in names:
+        x, known, predicted = judged_rows(name, model, split.x, targets, values)
+        computed.append(compute(name, model.kind, known, predicted, x, model.preprocessing, boxes))
     return [finite(model.loss(split, raw)), *map(finite, computed)]

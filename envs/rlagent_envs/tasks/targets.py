@@ -102,14 +102,14 @@ class RegressionTarget(Stored):
 
 def encode_labels(classes: tuple[Label, ...], target: np.ndarray, part: str) -> np.ndarray:
     """Labels, of any shape, to class numbers, int32; ValueError naming those unknown."""
-    known = set(classes)
+    known = {label: number for number, label in enumerate(classes)}
     labels, numbers = numbered_labels(target)
     lacking = [repr(label) for label in labels.tolist() if label not in known]
     if lacking:
         raise ValueError(
             f"the {part} part has classes that the train part lacks: {shortened(lacking)}"
         )
-    return np.searchsorted(np.array(classes), labels).astype(np.int32)[numbers]
+    return np.array([known[label] for label in labels.tolist()], np.int32)[numbers]
 
 
 def read_target(target: Any, name: str = "y") -> np.ndarray:
