@@ -102,6 +102,7 @@ def _add_data(add: argparse._ArgumentGroup) -> None:
     add.add_argument("--valid", metavar="FILE|FOLDER", help="validate on this one")
     add.add_argument("--split-column", metavar="COLUMN", help="says train, valid or test")
     add.add_argument("--group", metavar="COLUMN", help="whose rows stay together in a part")
+    add.add_argument("--split-time", metavar="COLUMN", help="oldest rows train, newest test")
     add.add_argument("--kind", help="regression, detection or another; found out if not given")
     add.add_argument("--form", help="of arrays: image or sequence; by their shape if not given")
     add.add_argument("--image-size", metavar="N|HxW", help="pixels that images are resized to")

@@ -59,6 +59,10 @@ class Request(Options):
         self._check_method()
         if self.group is not None and self.folds is not None:
             raise ValueError("folds cannot keep the rows of a group together: give group or folds")
+        if self.split_time is not None and self.folds is not None:
+            raise ValueError(
+                "folds would validate on rows older than those trained on: give split_time or folds"
+            )
         if self.updates is not None and self.minutes is not None:
             raise ValueError("give updates or minutes, not both")
         for name in ("updates", "decisions", "patience"):

@@ -43,7 +43,7 @@ def load_source(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str
         raise ValueError("give a task, a file or data")
     if isinstance(x, Task):
         others = ("valid", "target", "split_column", "group", "kind", "batch_size", "streamed")
-        of_some = ("form", *SERIES, *OF_FILES, "user", "item", "vocabulary")
+        of_some = ("split_time", "form", *SERIES, *OF_FILES, "user", "item", "vocabulary")
         _refuse(request, "a Task", *others, *of_some)
         if y is not None or valid is not None:
             raise ValueError("a Task holds its targets and validation rows already")
@@ -90,6 +90,9 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
     groups = None
     if request.group is not None:
         x, groups = _taken_out(x, "group", request.group, "to group by", "x")
+    times = None
+    if request.split_time is not None:
+        x, times = _taken_out(x, "split_time", request.split_time, "to split by time", "x")
     x_valid, y_valid = _validating(valid, request.target)
     if request.group is not None and x_valid is not None:
         x_valid, own = _taken_out(x_valid, "group", request.group, "to group by", "valid")
@@ -101,6 +104,7 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
         x_valid=x_valid,
         y_valid=y_valid,
         groups=groups,
+        times=times,
         kind=kind,
         form=request.form,
         batch_size=request.batch_size,
@@ -113,7 +117,7 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
 
 def _of_grain(x: Any, y: Any, request: Request, valid: Any) -> Task:
     """The task of a data set or loader of grain."""
-    others = ("target", "group", "user", "item", *SERIES)
+    others = ("target", "group", "split_time", "user", "item", *SERIES)
     _refuse(request, "data of grain", "valid", "split_column", *others, *OF_FILES)
     if y is not None:
         raise ValueError("the examples of grain hold their targets, so y must not be given")
@@ -143,7 +147,8 @@ def _ratings(x: Any, y: Any, request: Request, valid: Any) -> Task:
     from rlagent_envs.tasks.ratings import RANKING, check_columns, from_ratings
 
     user, item = check_columns(request.user, request.item)
-    _refuse(request, "ratings", "group", "streamed", "form", "horizon", "window", "vocabulary")
+    others = ("group", "split_time", "streamed", "form", "horizon", "window", "vocabulary")
+    _refuse(request, "ratings", *others)
     if request.kind != RANKING:
         x, y = _with_target(x, y, request.target, "x")
     elif y is not None or request.target is not None:

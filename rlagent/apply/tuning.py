@@ -92,6 +92,7 @@ def tune(
     target: str | None = None,
     split_column: str | None = None,
     group: str | None = None,
+    split_time: str | None = None,
     image_size: str | int | None = None,
     skip_bad: bool | None = None,
     user: str | None = None,
@@ -163,6 +164,8 @@ def tune(
         split_column: of a table in a file, the column that says train, valid or test.
         group: of a table or a DataFrame, the column that says which rows stay together in a part,
             such as those of a patient; it is no feature.
+        split_time: of a table or a DataFrame, the column of times by which rows are divided: the
+            oldest train, the next validate and the newest test; it is no feature.
         image_size: what images are resized to, 32 or "24x32" pixels; see `load_task`.
         skip_bad: leave out files of a folder that cannot be read.
         user: of ratings, the column of users in a table or a DataFrame; needs `item`. The files of
@@ -231,6 +234,7 @@ def tune(
         target=target,
         split_column=split_column,
         group=group,
+        split_time=split_time,
         image_size=image_size,
         skip_bad=skip_bad,
         user=user,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -13,12 +14,13 @@ from rlagent_envs.tasks.array_input import check_form, read_inputs
 from rlagent_envs.tasks.box_target import BoxTarget, are_boxes, read_boxes
 from rlagent_envs.tasks.columns import is_table
 from rlagent_envs.tasks.mask_target import read_masks
-from rlagent_envs.tasks.notes import on_boxes, on_inputs
+from rlagent_envs.tasks.notes import on_boxes, on_inputs, on_times
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.splits import (
     MOST_VALID_ROWS,
     divide,
     divide_groups,
+    divide_oldest_first,
     row_order,
     with_fewer,
 )
@@ -26,6 +28,7 @@ from rlagent_envs.tasks.streamed import OnDisk, Streamed, on_disk
 from rlagent_envs.tasks.targets import infer_kind, read_array, read_target
 from rlagent_envs.tasks.task import AskedKind, Kind, Split, Task, default_batch_size, stand_in
 from rlagent_envs.tasks.texts import check_vocabulary, read_texts
+from rlagent_envs.tasks.times import read_times
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +57,7 @@ def from_arrays(
     x_test: Any = None,
     y_test: Any = None,
     groups: Any = None,
+    times: Any = None,
     name: str = "data",
     kind: AskedKind | None = None,
     form: str | None = None,
@@ -81,6 +85,9 @@ def from_arrays(
         y_test: as `y`.
         groups: `[rows]`, names or numbers that say whose rows those of `x` are: where they are
             divided, all rows of a group come into one part. None where each row is for itself.
+        times: `[rows]`, numbers, times or texts that pandas reads as such: the oldest rows of `x`
+            train, the next validate and the newest test, all rows of one time in one part. None
+            where rows are divided at random.
         name: of the task.
         kind: inferred by `infer_kind` where None. Where arrays could be masks as well as boxes,
             segmentation or detection says which.
@@ -111,15 +118,20 @@ def from_arrays(
             given[part] = read_part(f"_{part}", part_x, part_y, checked)
     chosen = _choose_kind(checked, given["train"].y)
     numbers = None if groups is None else _read_groups(groups, len(given["train"].y))
+    moments = None if times is None else _read_times(times, given, grouped=groups is not None)
     asked = check_form(form)
     if asked is not None and not isinstance(given["train"].x, np.ndarray | OnDisk):
         raise ValueError(f"form {asked!r} is for arrays of numbers, but x holds others")
-    parts = _complete(given, chosen, numbers, seed)
+    parts = _complete(given, chosen, numbers, None if moments is None else moments[1], seed)
     train = parts["train"]
     preprocessing = Preprocessing.fit(
         train.x, train.y, chosen, asked, ids=ids, embed=embed, vocabulary=vocabulary
     )
-    return _make_task(name, chosen, parts, preprocessing, batch_size)
+    task = _make_task(name, chosen, parts, preprocessing, batch_size)
+    if moments is None:
+        return task
+    ends = on_times(*moments, len(train.y), len(parts["valid"].y))
+    return replace(task, notes=(ends, *task.notes))
 
 
 def check_together(part: str, x: Any, y: Any) -> None:
@@ -207,8 +219,33 @@ def _read_groups(groups: Any, rows: int) -> np.ndarray:
     return numbers
 
 
+def _read_times(
+    times: Any, given: dict[str, Part], *, grouped: bool
+) -> tuple[pd.Series, np.ndarray]:
+    """The times of rows as they were given, and the number of each in their order."""
+    import pandas as pd
+
+    if grouped:
+        raise ValueError("groups and times both say how rows are divided: give one of them")
+    for part in ("valid", "test"):
+        if part in given:
+            raise ValueError(
+                f"rows are divided by time into train, valid and test, but the {part} part is "
+                f"given already"
+            )
+    column = times if isinstance(times, pd.Series) else pd.Series(np.asarray(times))
+    if len(column) != (rows := len(given["train"].y)):
+        raise ValueError(f"x has {rows} rows but times has {len(column)}")
+    numbers, _ = pd.factorize(read_times(column, str(column.name or "times")), sort=True)
+    return column, numbers
+
+
 def _complete(
-    given: dict[str, Part], kind: Kind, groups: np.ndarray | None, seed: int
+    given: dict[str, Part],
+    kind: Kind,
+    groups: np.ndarray | None,
+    times: np.ndarray | None,
+    seed: int,
 ) -> dict[str, Part]:
     """Divides the training rows where parts are lacking; puts valid into its order."""
     stratified = kind == "classification" and given["train"].y.ndim == 1
@@ -218,6 +255,10 @@ def _complete(
         return given | {"valid": valid.take(order)}
     train = given["train"]
     _refuse_one_value(train.y)
+    if times is not None:
+        rows = divide_oldest_first(train.y, times, stratified=stratified, seed=seed)
+        _refuse_one_value(train.y[rows["train"]], "row to train on")
+        return {part: train.take(rows[part]) for part in rows}
     divided = divide if groups is None else partial(divide_groups, groups=groups)
     # Of boxes the classes are looked at.
     labels = train.y[..., 0] if train.y.dtype.kind == "f" and train.y.ndim == 3 else train.y
@@ -227,10 +268,10 @@ def _complete(
     return given | {part: train.take(rows[part]) for part in rows}
 
 
-def _refuse_one_value(target: np.ndarray) -> None:
+def _refuse_one_value(target: np.ndarray, rows: str = "row") -> None:
     """Raises ValueError if there is nothing to learn."""
     if np.all(target == target.flat[0]):
-        raise ValueError(f"the target is {target.reshape(-1)[:1].tolist()[0]!r} in every row")
+        raise ValueError(f"the target is {target.reshape(-1)[:1].tolist()[0]!r} in every {rows}")
 
 
 def _make_task(

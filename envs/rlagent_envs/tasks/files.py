@@ -191,13 +191,15 @@ def _load_table(path: Path, options: Options) -> Task:
         return load_ratings(path, columns, second, options)
     if options.time is not None:
         return load_forecast(path, options)
-    own = ("target", "split_column", "group", "valid", "kind", "vocabulary")
+    own = ("target", "split_column", "group", "split_time", "valid", "kind", "vocabulary")
     options.allow(f"{path} is a table", *own)
     second = None if options.valid is None else check_file(options.valid, path.suffix.lower())
-    parts = read_table_parts(path, options.target, options.split_column, options.group, second)
+    target, told, group = options.target, options.split_column, options.group
+    parts = read_table_parts(path, target, told, group, second, split_time=options.split_time)
     _refuse_torn_groups(parts)
     inputs = {part: (rows.x, rows.y) for part, rows in parts.items()}
-    return task_of_parts(inputs, path.stem, options, parts["train"].groups)
+    train = parts["train"]
+    return task_of_parts(inputs, path.stem, options, train.groups, times=train.times)
 
 
 def _load_series(path: Path, options: Options) -> Task:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 32  # of a window that nobody asked for
 LEAST_WINDOWS = 5  # so many times the rows of such a window are there
+DIVIDING = "split_time in the place of time divides the rows of any table by time"
 
 
 def load_forecast(path: Path, options: Options) -> Task:
@@ -52,7 +53,8 @@ def forecast_task(table: pd.DataFrame, name: str, options: Options) -> Task:
     allowed = ("target", "time", "horizon", "window", "kind")
     options.allow(f"{name} is a time series", *allowed)
     if (kind := check_kind(options.kind)) not in (None, "regression"):
-        raise ValueError(f"a forecast is a regression, so {name} cannot be for {kind}")
+        hint = f"; {DIVIDING}" if kind == "classification" else ""
+        raise ValueError(f"a forecast is a regression, so {name} cannot be for {kind}{hint}")
     horizon = int(options.horizon or 1)
     steps = int(options.window or min(MOST_STEPS, max(len(table) // LEAST_WINDOWS, 1)))
     assert options.time is not None
@@ -103,7 +105,9 @@ def _columns(table: pd.DataFrame, name: str, options: Options) -> tuple[str, ...
         raise ValueError(f"column {target!r} cannot be both the target and the time")
     columns = tuple(name for name, column in texts.items() if name != time and _holds(column))
     if target not in columns:
-        raise ValueError(f"a forecast needs a target of numbers, but column {target!r} has others")
+        raise ValueError(
+            f"a forecast needs a target of numbers, but column {target!r} has others; {DIVIDING}"
+        )
     return columns
 
 

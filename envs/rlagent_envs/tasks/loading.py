@@ -17,6 +17,7 @@ def task_of_parts(
     options: Options,
     groups: Any = None,
     notes: tuple[str, ...] = (),
+    times: Any = None,
 ) -> Task:
     """The task of inputs and targets that were read.
 
@@ -26,6 +27,7 @@ def task_of_parts(
         options: kind, form, batch size, seed, family and vocabulary are looked at.
         groups: of the rows of train, see `from_arrays`.
         notes: what there is to say of the data; see `Task`.
+        times: of the rows of train, see `from_arrays`.
     """
     (x, y), unknown = parts["train"], (None, None)
     x_valid, y_valid = parts.get("valid", unknown)
@@ -38,6 +40,7 @@ def task_of_parts(
         x_test=x_test,
         y_test=y_test,
         groups=groups,
+        times=times,
         name=name,
         kind=check_kind(options.kind),
         form=options.form,

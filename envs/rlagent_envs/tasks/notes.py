@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rlagent_envs.tasks.box_target import crowded
 from rlagent_envs.tasks.columns import column_names, is_table, row_numbers
 
 if TYPE_CHECKING:
-    import numpy as np
+    import pandas as pd
 
     from rlagent_envs.tasks.preprocessing import Preprocessing
 
@@ -40,6 +42,21 @@ def on_inputs(x: Any, preprocessing: Preprocessing) -> list[str]:
             "images are [rows, height, width, channels]"
         )
     return notes
+
+
+def on_times(column: pd.Series, times: np.ndarray, train: int, valid: int) -> str:
+    """Of rows that were divided by time: when the parts end.
+
+    Args:
+        column: the times as they were given, `[rows]`.
+        times: numbers in their order, `[rows]`.
+        train: how many rows train.
+        valid: how many validate.
+    """
+    order = np.argsort(times, kind="stable")
+    last, then = (column.iloc[order[place - 1]] for place in (train, train + valid))
+    ends = f"up to {last} they train, up to {then} they validate, later ones test"
+    return f"the rows are divided by time: {ends}"
 
 
 def on_boxes(given: Mapping[str, np.ndarray], encoded: Mapping[str, np.ndarray]) -> list[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rlagent_envs.tasks.cache import download_folder
 from rlagent_envs.tasks.loading import task_of_parts
 from rlagent_envs.tasks.options import Options
@@ -25,25 +23,32 @@ def load_openml(name: str, options: Options) -> Task:
 
     Args:
         name: such as `openml:adult` or, by its number, `openml:1590`.
-        options: target, group, kind, batch size and seed are looked at.
+        options: target, group, split time, kind, batch size and seed are looked at.
 
     Raises:
         ValueError: if there is no such data set, or no network to get it.
     """
-    options.allow(f"{name} is a data set of OpenML", "target", "group", "kind", "vocabulary")
+    known = ("target", "group", "split_time", "kind", "vocabulary")
+    options.allow(f"{name} is a data set of OpenML", *known)
     found = _fetched(name, options.target)
     table: pd.DataFrame = found.data
-    groups = None
+    groups = times = None
     if options.group is not None:
-        if options.group not in table.columns:
-            columns = ", ".join(map(str, table.columns))
-            raise ValueError(
-                f"{name} has no column {options.group!r} to group by; it has: {columns}"
-            )
-        groups = np.asarray(table[options.group])
-        table = table.drop(columns=options.group)
+        table, groups = _taken_out(name, table, options.group, "to group by")
+    if options.split_time is not None:
+        table, times = _taken_out(name, table, options.split_time, "to split by time")
     parts = {"train": (table, target_values(found.target))}
-    return task_of_parts(parts, name.removeprefix(PREFIX), options, groups)
+    return task_of_parts(parts, name.removeprefix(PREFIX), options, groups, times=times)
+
+
+def _taken_out(
+    name: str, table: pd.DataFrame, column: str, purpose: str
+) -> tuple[pd.DataFrame, pd.Series]:
+    """A table without a column, and the column."""
+    if column not in table.columns:
+        columns = ", ".join(map(str, table.columns))
+        raise ValueError(f"{name} has no column {column!r} {purpose}; it has: {columns}")
+    return table.drop(columns=column), table[column]
 
 
 def _fetched(name: str, target: str | None) -> Any:

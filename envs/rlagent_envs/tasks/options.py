@@ -12,6 +12,7 @@ PURPOSES = {
     "target": "tables",
     "split_column": "tables",
     "group": "tables",
+    "split_time": "tables",
     "time": "tables",
     "horizon": "time series, which need the option time",
     "window": "time series, which need the option time",
@@ -33,6 +34,7 @@ class Options:
     target: str | None = None
     split_column: str | None = None
     group: str | None = None
+    split_time: str | None = None
     valid: str | Path | None = None
     image_size: str | int | None = None
     skip_bad: bool | None = None
@@ -53,6 +55,8 @@ class Options:
         """Raises ValueError, naming the option and its value, if one makes no sense by itself."""
         for name in ("batch_size", "horizon", "window", "vocabulary"):
             check_whole(name, getattr(self, name))
+        if self.group is not None and self.split_time is not None:
+            raise ValueError("group and split_time both say how rows are divided: give one of them")
         if self.seed != int(self.seed) or not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be a whole number from 0 to 2^32 - 1, got {self.seed}")
 

@@ -33,6 +33,7 @@ def load_task(
     target: str | None = None,
     split_column: str | None = None,
     group: str | None = None,
+    split_time: str | None = None,
     valid: str | Path | None = None,
     image_size: str | int | None = None,
     skip_bad: bool | None = None,
@@ -62,6 +63,9 @@ def load_task(
             such words is taken, because published files come so.
         group: of a table, the column that says which rows must stay together in a part; it is no
             feature.
+        split_time: of a table, the column of times (numbers, or such as 2024-01-31) by which rows
+            are divided: the oldest 60 % train, the next 20 % validate, the newest 20 % test, all
+            rows of one time in one part. It is no feature.
         valid: a second file or folder of the same form to validate on: by its own validation rows
             if it tells them, else by its training rows.
         image_size: of images, 32 or 24x32 pixels, height first; where None their own size if it
@@ -90,6 +94,7 @@ def load_task(
         target=target,
         split_column=split_column,
         group=group,
+        split_time=split_time,
         valid=valid,
         image_size=image_size,
         skip_bad=skip_bad,

@@ -168,6 +168,50 @@ def divide_groups(
     return {name: np.sort(rows) for name, rows in parts.items()} | {"valid": ordered}
 
 
+def divide_oldest_first(
+    target: np.ndarray, times: np.ndarray, *, stratified: bool, seed: int
+) -> dict[str, np.ndarray]:
+    """Divides rows by their times: the oldest train, the next validate, and the newest test.
+
+    The parts have the sizes of `part_sizes`, as nearly as may be: all rows of a time are in one.
+
+    Args:
+        target: `[rows]`, labels, or numbers for regression.
+        times: `[rows]`, of any type that sorts.
+        stratified: whether the target are classes: training must have all of them.
+        seed: orders the rows of valid.
+
+    Returns:
+        Row numbers of each part, in ascending order, those of valid in `row_order`.
+
+    Raises:
+        ValueError: if there are less than 3 times, or if training would lack a class.
+    """
+    _, time, counts = np.unique(times, return_inverse=True, return_counts=True)
+    if (there_are := len(counts)) < 3:
+        raise ValueError(
+            f"the rows are of {there_are} times, but to divide them by time takes at least 3"
+        )
+    ends, sizes = np.cumsum(counts), part_sizes(len(times), test_given=False)
+    # The first time to validate on, and the first to test on: each part has one at least.
+    valid = 1 + int(np.abs(ends[:-2] - sizes["train"]).argmin())
+    wanted = sizes["train"] + sizes["valid"]
+    test = valid + 1 + int(np.abs(ends[valid:-1] - wanted).argmin())
+    part = np.searchsorted([valid, test], time, side="right")
+    parts = {name: np.flatnonzero(part == n) for n, name in enumerate(("train", "valid", "test"))}
+    if stratified:
+        labels, target = numbered_labels(target)
+        lacking = np.setdiff1d(target, target[parts["train"]])
+        if len(lacking):
+            raise ValueError(
+                f"the oldest {len(parts['train'])} of {len(target)} rows, which train, lack the "
+                f"class {labels[lacking[:1]].tolist()[0]!r}"
+            )
+    own = parts["valid"]
+    ordered = own[row_order(target[own], stratified=stratified, seed=seed)]
+    return parts | {"valid": ordered}
+
+
 def _move_lone_groups(
     target: np.ndarray, groups: np.ndarray, parts: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:

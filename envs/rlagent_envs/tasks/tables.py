@@ -45,6 +45,7 @@ class TablePart(NamedTuple):
     x: pd.DataFrame
     y: np.ndarray  # [rows], of booleans, numbers or texts
     groups: pd.Series | None  # [rows]: whose rows must stay together; None where not asked for
+    times: pd.Series | None  # [rows]: by which rows are divided; None where not asked for
 
 
 class Asked(NamedTuple):
@@ -53,6 +54,7 @@ class Asked(NamedTuple):
     target: str
     split_column: str | None
     group: str | None
+    split_time: str | None
 
 
 def read_table(path: Path, texts: Container[str] = ()) -> pd.DataFrame:
@@ -79,6 +81,7 @@ def read_table_parts(
     group: str | None,
     second: Path | None,
     texts: Collection[str] = (),
+    split_time: str | None = None,
 ) -> dict[str, TablePart]:
     """Features and target of each part: train, and valid and test where they are told.
 
@@ -89,12 +92,13 @@ def read_table_parts(
         group: name of the column that says which rows must stay together.
         second: a file of the same columns to validate on.
         texts: names of columns that are texts even if they look like numbers.
+        split_time: name of the column of times by which rows are to be divided.
 
     Raises:
         ValueError: if a column is not there or cannot be used.
     """
     table = read_table(path, texts)
-    asked = _check_columns(table, target, split_column, group, path)
+    asked = _check_columns(table, target, split_column, group, split_time, path)
     tables = _divided(table, asked)
     if "train" not in tables:
         raise ValueError(f"the split column of {path} calls no row train")
@@ -112,6 +116,7 @@ def _check_columns(
     target: str | None,
     split_column: str | None,
     group: str | None,
+    split_time: str | None,
     path: Path,
 ) -> Asked:
     """The columns asked for; ValueError, listing those that there are, if one is none."""
@@ -122,6 +127,7 @@ def _check_columns(
         "the target": (target, "for the target"),
         "the split column": (split_column, "to split by"),
         "the group column": (group, "to group by"),
+        "the column of times": (split_time, "to split by time"),
     }
     taken: dict[str, str] = {}
     for role, (name, purpose) in roles.items():
@@ -132,7 +138,7 @@ def _check_columns(
         if name in taken:
             raise ValueError(f"column {name!r} cannot be both {taken[name]} and {role}")
         taken[name] = role
-    return Asked(target, split_column, group)
+    return Asked(target, split_column, group, split_time)
 
 
 def _validating(path: Path, asked: Asked, train: pd.DataFrame) -> pd.DataFrame:
@@ -173,10 +179,10 @@ def _divided(table: pd.DataFrame, asked: Asked) -> dict[str, pd.DataFrame]:
 
 
 def _taken_apart(table: pd.DataFrame, asked: Asked, numeric: set[str]) -> TablePart:
-    """Features, target and groups, with numbers in the columns that are numeric in training."""
+    """Features and what is none, with numbers in the columns that are numeric in training."""
     import pandas as pd
 
-    others = (asked.target, asked.group)
+    others = (asked.target, asked.group, asked.split_time)
     x = {
         name: to_numbers(table[name], name) if name in numeric else table[name]
         for name in table.columns
@@ -187,7 +193,8 @@ def _taken_apart(table: pd.DataFrame, asked: Asked, numeric: set[str]) -> TableP
     target = table[asked.target]
     y = target_values(target, to_numbers(target, asked.target) if asked.target in numeric else None)
     groups = None if asked.group is None else table[asked.group]
-    return TablePart(pd.DataFrame(x, index=table.index), y, groups)
+    times = None if asked.split_time is None else table[asked.split_time]
+    return TablePart(pd.DataFrame(x, index=table.index), y, groups, times)
 
 
 def _numeric(train: pd.DataFrame) -> set[str]:

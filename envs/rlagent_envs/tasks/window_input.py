@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -10,6 +9,7 @@ from pydantic import Field
 
 from rlagent_envs.tasks.array_input import MadeInput
 from rlagent_envs.tasks.columns import column_names, is_table, to_numbers
+from rlagent_envs.tasks.times import read_times
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,24 +72,16 @@ def ordered(table: pd.DataFrame, time: str) -> pd.DataFrame:
 
     Args:
         table: rows in any order.
-        time: the column that tells the time: numbers, times, or texts that pandas reads as such,
-            all of one format.
+        time: the column that tells the time, see `read_times`.
 
     Raises:
         ValueError: if there is no such column, or if a time is missing, not read, or there twice.
     """
-    import pandas as pd
-
     names = column_names(table)
     if time not in names:
         raise ValueError(f"there is no column {time!r} for the time; there are: {', '.join(names)}")
     column = table.iloc[:, names[time]]
-    times = _times(column, time)
-    wrong = np.flatnonzero(times.isna())
-    if len(wrong):
-        value = column.iloc[wrong[0]]
-        what = "no time" if pd.isna(value) else f"{str(value)!r}, which is no time like the others,"
-        raise ValueError(f"column {time!r} has {what} in row {column.index[wrong[0]]}")
+    times = read_times(column, time)
     twice = np.flatnonzero(times.duplicated())
     if len(twice):
         raise ValueError(
@@ -120,22 +112,3 @@ def windows(values: np.ndarray, steps: int) -> np.ndarray:
     """All windows of `[rows, columns]` in order, `[rows - steps + 1, steps, columns]`."""
     views = np.lib.stride_tricks.sliding_window_view(values, steps, axis=0)
     return np.ascontiguousarray(views.transpose(0, 2, 1))
-
-
-def _times(column: pd.Series, name: str) -> pd.Series:
-    """What orders the rows: numbers, or times; missing where a value is neither."""
-    import pandas as pd
-
-    as_numbers = pd.to_numeric(column, errors="coerce")
-    if not pd.api.types.is_datetime64_any_dtype(column) and as_numbers.notna().any():
-        return as_numbers
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        times = pd.to_datetime(column, errors="coerce", utc=True)
-    if any("Could not infer format" in str(one.message) for one in caught):
-        first = column.dropna().iloc[0]
-        raise ValueError(
-            f"column {name!r} has {str(first)!r}, which is not read as a time; give numbers, or "
-            f"times such as 2024-01-31 or 2024-01-31 18:00"
-        )
-    return times
