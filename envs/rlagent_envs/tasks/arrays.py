@@ -134,6 +134,23 @@ def from_arrays(
     return replace(task, notes=(ends, *task.notes))
 
 
+def drawn_to_train(
+    y: Any, asked: AskedKind | None, *, test_given: bool, image_size: tuple[int, ...], seed: int
+) -> np.ndarray:
+    """The rows that `from_arrays` trains on where none to validate on are given.
+
+    Args:
+        y: the targets of the rows that it divides.
+        asked: the kind that is asked for.
+        test_given: whether there is a test part.
+        image_size: height and width of the examples, () where they are no images.
+        seed: the same seed gives the same rows.
+    """
+    target = _read_targets(y, "y", image_size, asked)
+    kind = _choose_kind(asked, target)
+    return _divided(target, kind, None, test_given=test_given, seed=seed)["train"]
+
+
 def check_together(part: str, x: Any, y: Any) -> None:
     """Raises ValueError if inputs of a part are given without targets, or the other way round."""
     if (x is None) != (y is None):
@@ -259,13 +276,21 @@ def _complete(
         rows = divide_oldest_first(train.y, times, stratified=stratified, seed=seed)
         _refuse_one_value(train.y[rows["train"]], "row to train on")
         return {part: train.take(rows[part]) for part in rows}
-    divided = divide if groups is None else partial(divide_groups, groups=groups)
-    # Of boxes the classes are looked at.
-    labels = train.y[..., 0] if train.y.dtype.kind == "f" and train.y.ndim == 3 else train.y
-    rows = divided(labels, stratified=stratified, test_given="test" in given, seed=seed)
+    rows = _divided(train.y, kind, groups, test_given="test" in given, seed=seed)
     if isinstance(train.x, OnDisk) and groups is None:
         rows = with_fewer(rows, MOST_VALID_ROWS)
     return given | {part: train.take(rows[part]) for part in rows}
+
+
+def _divided(
+    target: np.ndarray, kind: Kind, groups: np.ndarray | None, *, test_given: bool, seed: int
+) -> dict[str, np.ndarray]:
+    """The rows of each part, where they are not told."""
+    divided = divide if groups is None else partial(divide_groups, groups=groups)
+    # Of boxes the classes are looked at.
+    labels = target[..., 0] if target.dtype.kind == "f" and target.ndim == 3 else target
+    stratified = kind == "classification" and target.ndim == 1
+    return divided(labels, stratified=stratified, test_given=test_given, seed=seed)
 
 
 def _refuse_one_value(target: np.ndarray, rows: str = "row") -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.audio_input import AudioInput, spectra
-from rlagent_envs.tasks.loading import task_of_parts
+from rlagent_envs.tasks.loading import rows_to_train, task_of_parts
 from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.spectra import steps_of
 from rlagent_envs.tasks.wav import SUFFIX, Recording, read_wav
@@ -48,12 +48,13 @@ def load_audio_folder(folder: Path, options: Options) -> Task:
     parts = {name: folders.kept(part, facts) for name, part in parts.items()}
     if "valid" not in parts:
         folders.check_counts(parts["train"], folder)
-    rate, steps = _format([facts[path] for path in parts["train"].files])
-    given = {
-        name: (_read_spectra(part.files, rate, steps), np.array(part.labels))
-        for name, part in parts.items()
-    }
     options = replace(options, kind="classification", form="sequence")
+    labels = {name: np.array(part.labels) for name, part in parts.items()}
+    train = [parts["train"].files[row] for row in rows_to_train(labels, options)]
+    rate, steps = _format([facts[path] for path in train])
+    given = {
+        name: (_read_spectra(part.files, rate, steps), labels[name]) for name, part in parts.items()
+    }
     notes = folders.skipped(every, facts)
     others = sum(own != rate for own, _ in facts.values())
     if others:

@@ -12,7 +12,7 @@ import numpy as np
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.box_target import padded
 from rlagent_envs.tasks.class_names import TEXT, find_names, with_names
-from rlagent_envs.tasks.image_folders import image_task, read_at_one_size, read_pixels
+from rlagent_envs.tasks.image_folders import Pixels, image_task, read_at_one_size, read_pixels
 from rlagent_envs.tasks.mask_folders import IMAGES, by_name, part_folders
 from rlagent_envs.tasks.pictures import Size
 from rlagent_envs.tasks.splits import part_of
@@ -65,10 +65,11 @@ def load_box_folder(folder: Path, options: Options) -> Task:
         for name, path in paths.items()
     }
 
-    def example(path: Path, size: Size) -> tuple[np.ndarray, np.ndarray]:
+    def example(path: Path, size: Size) -> tuple[Pixels, np.ndarray]:
         return read_pixels(path, size), read_labels(labels[path], size)
 
-    read, _, _, notes = read_at_one_size(list(labels), options, example)
+    files = {part: list(paths.values()) for part, paths in images.items()}
+    read, _, _, notes = read_at_one_size(files, options, example)
     made = {}
     for part, paths in images.items():
         place = found[part]

@@ -49,7 +49,8 @@ def load_coco_folder(folder: Path, options: Options) -> Task:
     names = _names(parts.values())
     pictures = {path: one for part in parts.values() for path, one in _by_path(part)}
     measure = partial(_checked_size, pictures)
-    read, size, sizes, notes = read_at_one_size(list(pictures), options, read_pixels, measure)
+    files = {part: told.paths for part, told in parts.items()}
+    read, size, sizes, notes = read_at_one_size(files, options, read_pixels, measure)
     made, said = {}, list(notes)
     for part, told in parts.items():
         kept = [(path, one) for path, one in _by_path(told) if path in read]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from rlagent_envs.tasks.cache import download_folder
 from rlagent_envs.tasks.image_folders import as_pixels, image_task, parse_size, size_for_all
-from rlagent_envs.tasks.loading import task_of_parts
+from rlagent_envs.tasks.loading import rows_to_train, task_of_parts
 from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.pictures import picture_of
 from rlagent_envs.tasks.splits import SPLIT_NAMES
@@ -131,9 +132,12 @@ def _image_task(title: str, parts: Mapping[str, _Part], column: str, options: Op
         part: [picture_of(image, f"image {place}") for place, image in enumerate(one.rows[column])]
         for part, one in parts.items()
     }
-    sizes = {(one.height, one.width) for images in pictures.values() for one in images}
+    sizes = {part: [(one.height, one.width) for one in images] for part, images in pictures.items()}
+    rows = rows_to_train({part: one.y for part, one in parts.items()}, options)
     asked = None if options.image_size is None else parse_size(options.image_size)
-    size, notes = size_for_all(sizes, asked)
+    size, notes = size_for_all(
+        [sizes["train"][row] for row in rows], list(chain(*sizes.values())), asked
+    )
     given = {
         part: ([as_pixels(one, size) for one in images], parts[part].y)
         for part, images in pictures.items()

@@ -14,10 +14,18 @@ import numpy as np
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.array_input import LEAST_SIDE
 from rlagent_envs.tasks.image_input import ImageInput
-from rlagent_envs.tasks.loading import task_of_parts
+from rlagent_envs.tasks.loading import rows_to_train, task_of_parts
 from rlagent_envs.tasks.notes import on_pixels
 from rlagent_envs.tasks.options import Options
-from rlagent_envs.tasks.pictures import SUFFIXES, Size, has_colours, pixels, read_picture, size_of
+from rlagent_envs.tasks.pictures import (
+    SUFFIXES,
+    Size,
+    has_colours,
+    picture_of,
+    pixels,
+    read_picture,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,6 +36,13 @@ SIDE = 32  # pixels, of images that come in several sizes
 MOST_BYTES = 8 * 2**30  # of all images, where nobody has asked for a size
 
 Read = TypeVar("Read")
+
+
+class Pixels(NamedTuple):
+    """An image as it is learned, and what it was made of."""
+
+    values: np.ndarray  # [height, width, 1 or 3], uint8
+    source: Path | Image
 
 
 class AtOneSize(NamedTuple, Generic[Read]):
@@ -42,8 +57,8 @@ class AtOneSize(NamedTuple, Generic[Read]):
 def load_image_folder(folder: Path, options: Options) -> Task:
     """Makes a task of a folder: the class of an image is the folder that it is in.
 
-    All images get one size: that which is asked for, else their own if they have the same, else 32
-    x 32 pixels. They are grey if none of them has colours.
+    All images get one size: that which is asked for, else that of those to train on if they have
+    the same, else 32 x 32 pixels. They are grey if none of those to train on has colours.
 
     Args:
         folder: see `folders.class_files`.
@@ -55,8 +70,15 @@ def load_image_folder(folder: Path, options: Options) -> Task:
     options.allow(f"{folder} is a folder of images", "image_size", "skip_bad", "valid")
     class_files = partial(folders.class_files, suffixes=SUFFIXES)
     parts = folders.with_second(class_files(folder), folder, options.valid, class_files)
-    every = [path for part in parts.values() for path in part.files]
-    read, _, _, notes = read_at_one_size(every, options, read_pixels)
+    if "valid" not in parts:
+        folders.check_counts(parts["train"], folder)
+    options = replace(options, kind="classification")
+    read, _, _, notes = read_at_one_size(
+        {name: part.files for name, part in parts.items()},
+        options,
+        read_pixels,
+        labels={path: label for part in parts.values() for path, label in zip(*part, strict=True)},
+    )
     parts = {name: folders.kept(part, read) for name, part in parts.items()}
     if "valid" not in parts:
         folders.check_counts(parts["train"], folder)
@@ -64,51 +86,99 @@ def load_image_folder(folder: Path, options: Options) -> Task:
         name: ([read[path] for path in part.files], np.array(part.labels))
         for name, part in parts.items()
     }
-    options = replace(options, kind="classification")
     return image_task(images, folder.resolve().name, options, notes)
 
 
 def image_task(
-    parts: Mapping[str, tuple[Sequence[np.ndarray], np.ndarray]],
+    parts: Mapping[str, tuple[Sequence[Pixels], np.ndarray]],
     name: str,
     options: Options,
     notes: tuple[str, ...],
 ) -> Task:
     """The task of images of one size, as `as_pixels` gives them, and their targets."""
-    every = [image for images, _ in parts.values() for image in images]
-    channels = max(image.shape[2] for image in every)
+    train, targets = parts["train"][0], {part: y for part, (_, y) in parts.items()}
+    rows = rows_to_train(targets, options, train[0].values.shape[:2])
+    channels = max(train[row].values.shape[2] for row in rows)
     given = {part: (_stacked(images, channels), y) for part, (images, y) in parts.items()}
     said = (*notes, *on_pixels(given["train"][0]))
+    every = [one.values for images, _ in parts.values() for one in images]
+    if coloured := sum(image.shape[2] > channels for image in every):
+        said += (
+            f"{coloured} images to validate or test on have colours and become grey, as those to "
+            "train on are",
+        )
     task = task_of_parts(given, name, options, notes=said)
     assert task.preprocessing is not None
     return replace(task, preprocessing=task.preprocessing.made_by(ImageInput))
 
 
 def read_at_one_size(
-    files: Sequence[Path],
+    parts: Mapping[str, Sequence[Path]],
     options: Options,
     example: Callable[[Path, Size], Read],
     measure: Callable[[Path], Size] = size_of,
+    labels: Mapping[Path, str] | None = None,
 ) -> AtOneSize[Read]:
     """Reads images that all get one size, without those that cannot be read if that is asked for.
 
+    Only images to train on decide which size that is.
+
     Args:
-        files: of the images.
-        options: `image_size` and `skip_bad` are looked at.
+        parts: the files of each part.
+        options: `image_size`, `skip_bad`, `kind` and `seed` are looked at.
         example: reads an image, and what belongs to it, for the size that it gets.
         measure: the size that an image has.
+        labels: the class of each file; None where an image has many targets.
 
     Raises:
         ValueError: naming the first file that cannot be read and may not be left out.
     """
     asked = None if options.image_size is None else parse_size(options.image_size)
     skip_bad = bool(options.skip_bad)
+    files = list(dict.fromkeys(path for part in parts.values() for path in part))
     sizes = folders.read_each(files, measure, skip_bad=skip_bad)
-    size, notes = size_for_all(set(sizes.values()), asked)
-    if asked is None and len(set(sizes.values())) == 1:
-        _refuse_many_pixels(len(sizes), size)
-    read = folders.read_each(list(sizes), lambda path: example(path, size), skip_bad=skip_bad)
-    return AtOneSize(read, size, sizes, (*folders.skipped(files, read), *notes))
+    read: dict[Path, Read] = {}
+    size: Size | None = None
+    while True:
+        of_training = [sizes[path] for path in _trained_on(parts, sizes, labels, options)]
+        found, notes = size_for_all(of_training, sizes.values(), asked)
+        if found == size:
+            return AtOneSize(read, size, sizes, (*folders.skipped(files, read), *notes))
+        size = found
+        if asked is None and len(set(of_training)) == 1:
+            _refuse_many_pixels(len(sizes), size)
+        read = _read_for(size, list(sizes), example, skip_bad=skip_bad)
+        # Where some are left out, others are drawn to train on.
+        sizes = {path: sizes[path] for path in read}
+
+
+def _read_for(
+    size: Size, files: Sequence[Path], example: Callable[[Path, Size], Read], *, skip_bad: bool
+) -> dict[Path, Read]:
+    """What is read of files, where their images get this size."""
+    return folders.read_each(files, lambda path: example(path, size), skip_bad=skip_bad)
+
+
+def _trained_on(
+    parts: Mapping[str, Sequence[Path]],
+    there: Collection[Path],
+    labels: Mapping[Path, str] | None,
+    options: Options,
+) -> list[Path]:
+    """The files to train on among those that are there, as they are drawn where none are told.
+
+    Where images have many targets, these may move some more of them into the part to train on.
+    """
+    kept = {part: [path for path in files if path in there] for part, files in parts.items()}
+    if not kept["train"]:
+        return []
+    if labels is None:
+        options = replace(options, kind="regression")
+    targets = {
+        part: np.array([0.0 if labels is None else labels[path] for path in files])
+        for part, files in kept.items()
+    }
+    return [kept["train"][row] for row in rows_to_train(targets, options)]
 
 
 def _refuse_many_pixels(images: int, size: Size) -> None:
@@ -122,9 +192,9 @@ def _refuse_many_pixels(images: int, size: Size) -> None:
         )
 
 
-def read_pixels(path: Path, size: Size) -> np.ndarray:
+def read_pixels(path: Path, size: Size) -> Pixels:
     """The image of a file, as `as_pixels` gives it."""
-    return as_pixels(read_picture(path), size)
+    return as_pixels(read_picture(path), size, path)
 
 
 def image_files(path: Path) -> list[Path]:
@@ -152,29 +222,51 @@ def parse_size(text: str | int) -> Size:
     return size
 
 
-def size_for_all(sizes: Collection[Size], asked: Size | None) -> tuple[Size, tuple[str, ...]]:
-    """The size that images of some sizes get, and what to say of it."""
+def size_for_all(
+    of_training: Collection[Size], of_all: Collection[Size], asked: Size | None
+) -> tuple[Size, tuple[str, ...]]:
+    """The size that images of some sizes get, and what to say of it.
+
+    Args:
+        of_training: the sizes of the images to train on.
+        of_all: those of all images.
+        asked: the size that was asked for.
+    """
     if asked is not None:
         return asked, ()
+    sizes = set(of_training)
     if len(sizes) == 1 and min(only := next(iter(sizes))) >= LEAST_SIDE:
-        return only, ()
+        others = sum(size != only for size in of_all)
+        told = f"{others} images to validate or test on have other sizes and are resized to"
+        return only, (f"{told} {only[0]}x{only[1]} pixels, as those to train on have",) * (
+            others > 0
+        )
     return (SIDE, SIDE), (
-        f"images of {len(sizes)} sizes are resized to {SIDE}x{SIDE} pixels; --image-size chooses "
-        f"another size",
+        f"images of {len(set(of_all))} sizes are resized to {SIDE}x{SIDE} pixels; --image-size "
+        f"chooses another size",
     )
 
 
-def as_pixels(picture: Image, size: Size) -> np.ndarray:
-    """`[height, width, 3]` of an image with colours, `[height, width, 1]` of one without."""
-    if picture.mode == "L":
-        return pixels(picture, size, 1)
-    image = pixels(picture, size, 3)
-    return image if has_colours(image) else image[..., :1]
+def as_pixels(picture: Image, size: Size, source: Path | None = None) -> Pixels:
+    """With three channels of an image with colours, with one of one without.
+
+    Args:
+        picture: of mode L or RGB.
+        size: height and width that it gets.
+        source: the file that it is from, if it is from one.
+    """
+    values = pixels(picture, size, 1 if picture.mode == "L" else 3)
+    if not has_colours(values):
+        values = values[..., :1]
+    return Pixels(values, picture if source is None else source)
 
 
-def _stacked(images: Sequence[np.ndarray], channels: int) -> np.ndarray:
+def _stacked(images: Sequence[Pixels], channels: int) -> np.ndarray:
     """`[images, height, width, channels]`."""
-    made = np.empty((len(images), *images[0].shape[:2], channels), np.uint8)
-    for place, image in enumerate(images):
+    height, width, _ = images[0].values.shape
+    made = np.empty((len(images), height, width, channels), np.uint8)
+    for place, (image, source) in enumerate(images):
+        if image.shape[2] > channels:  # grey first, and then resized, as new images are
+            image = pixels(picture_of(source, str(source)), (height, width), channels)
         made[place] = image
     return made

@@ -6,9 +6,38 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from rlagent_envs.tasks.arrays import check_kind, from_arrays
+import numpy as np
+
+from rlagent_envs.tasks.arrays import check_kind, drawn_to_train, from_arrays
 from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.task import Task
+
+
+def rows_to_train(
+    targets: Mapping[str, Any], options: Options, image_size: tuple[int, ...] = ()
+) -> np.ndarray:
+    """The rows of the part `train` that `task_of_parts` trains on: all, unless they are divided.
+
+    So what inputs are made of can be found out by these alone, before it makes them.
+
+    Args:
+        targets: of each part.
+        options: kind and seed are looked at.
+        image_size: height and width of the examples, where they are images.
+
+    Raises:
+        ValueError: if there are too few rows to divide.
+    """
+    y = targets["train"]
+    if "valid" in targets:
+        return np.arange(len(y))
+    return drawn_to_train(
+        y,
+        check_kind(options.kind),
+        test_given="test" in targets,
+        image_size=image_size,
+        seed=options.seed,
+    )
 
 
 def task_of_parts(

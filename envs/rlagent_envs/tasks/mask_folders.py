@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rlagent_envs.tasks import folders
-from rlagent_envs.tasks.image_folders import image_task, read_at_one_size, read_pixels
+from rlagent_envs.tasks.image_folders import Pixels, image_task, read_at_one_size, read_pixels
 from rlagent_envs.tasks.pictures import DAMAGES, SUFFIXES, Size, size_of
 from rlagent_envs.tasks.splits import SPLIT_NAMES
 
@@ -55,11 +55,12 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
     parts = {part: _pairs(one) for part, one in found.items()}
     masks = {pair.image: pair.mask for pairs in parts.values() for pair in pairs}
 
-    def example(path: Path, size: Size) -> tuple[np.ndarray, np.ndarray]:
+    def example(path: Path, size: Size) -> tuple[Pixels, np.ndarray]:
         return read_pixels(path, size), _numbers(masks[path], size)
 
+    files = {part: [pair.image for pair in pairs] for part, pairs in parts.items()}
     read, _, _, notes = read_at_one_size(
-        list(masks), options, example, lambda path: _size(Pair(path, masks[path]))
+        files, options, example, lambda path: _size(Pair(path, masks[path]))
     )
     _refuse_mixed({masks[path]: numbers for path, (_, numbers) in read.items()})
     made = {}
