@@ -11,6 +11,7 @@ import numpy as np
 import optuna
 import pytest
 
+from rlagent.apply.request import start_rate
 from rlagent.baselines import catalog, population, ray_population, search
 from rlagent.baselines.frozen import frozen
 from rlagent.baselines.method import Outcome, Problem, Training, best_of, run_together
@@ -432,10 +433,36 @@ def test_a_problem_has_no_test_data() -> None:
 
 def test_learning_rates_for_adamw_become_those_of_another_optimizer() -> None:
     problem = Problem(blobs(), bank(), 0, 10, 1)
-    assert [problem.learning_rate(0.01), problem.in_proportion(0.004)] == [0.01, 0.004]
+    assert (problem.advised_rate, problem.in_proportion(0.004)) == (None, 0.004)
     images = replace(problem, task=replace(blobs(), family="cnn"))
-    assert [images.learning_rate(0.01), images.in_proportion(0.004)] == [0.02, 0.008]
+    assert (images.advised_rate, images.in_proportion(0.004)) == (0.02, 0.008)
     assert images.in_proportion(0.9) == HIGH.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("name", "adamw", "muon"),
+    [
+        ("cosine", 0.01, 0.02),
+        ("constant", 0.003, 0.02),
+        ("plateau", 0.003, 0.02),
+        ("controller", 0.001, 0.02),
+        ("cosine@0.05", 0.05, 0.05),  # one that was asked for is for any optimizer
+        ("momo", 0.003, 0.003),  # an optimizer of its own
+    ],
+)
+def test_under_muon_all_methods_begin_with_one_rate(
+    monkeypatch: pytest.MonkeyPatch, name: str, adamw: float, muon: float
+) -> None:
+    problem = Problem(blobs(), bank(), 0, 10, 1)
+    begun = []
+    for optimizer in ("adamw", "muon"):
+        family = replace(FAMILIES["mlp"], optimizer=optimizer)
+        monkeypatch.setitem(FAMILIES, "mlp", family)
+        (move,) = next(catalog.make(name).steps(problem))
+        begun.append(round(move.episode.settings.learning_rate, 6))
+        if "@" not in name and name != "momo":
+            assert start_rate(name, optimizer) == begun[-1]
+    assert begun == [adamw, muon]
 
 
 def test_runs_are_the_same_alone_and_together_and_learn_something() -> None:

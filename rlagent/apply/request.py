@@ -280,13 +280,15 @@ def _without_meaning(name: str, task: Task) -> str:
 def start_rate(method: str, optimizer: str) -> float:
     """The learning rate at the start of a run for which none was asked.
 
-    That of a method was chosen for AdamW; other optimizers begin at what their papers advise.
+    A method has a rate of its own for AdamW only; another optimizer begins at the one that its
+    paper advises, whatever the method.
     """
     from rlagent.baselines.frozen import learning_rate
-    from rlagent_envs.training.optimizer import first_rate
+    from rlagent_envs.training.optimizer import ADVISED_RATES
 
-    learned = method == "controller"
-    return first_rate(optimizer, CONTROLLER_LEARNING_RATE if learned else learning_rate(method))
+    if optimizer in ADVISED_RATES:
+        return ADVISED_RATES[optimizer]
+    return CONTROLLER_LEARNING_RATE if method == "controller" else learning_rate(method)
 
 
 def _open(knobs: tuple[str, ...], hold: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,5 +17,5 @@ def frozen() -> dict[str, Any]:
 
 
 def learning_rate(method: str) -> float:
-    """The learning rate of a method that has one number."""
+    """The learning rate of a method that has one number; that of a schedule is for AdamW."""
     return float(frozen()["learning_rates"][method])

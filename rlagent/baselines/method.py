@@ -27,7 +27,7 @@ from rlagent_envs.models import FAMILIES
 from rlagent_envs.settings import DEFAULT, HIGH, Settings
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank
-from rlagent_envs.training.optimizer import first_rate
+from rlagent_envs.training.optimizer import ADVISED_RATES
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,16 @@ class Problem:
         """That of the task's family."""
         return FAMILIES[self.task.family].optimizer
 
-    def learning_rate(self, under_adamw: float) -> float:
-        """What a method begins with that has this one under AdamW."""
-        return first_rate(self.optimizer, under_adamw)
+    @property
+    def advised_rate(self) -> float | None:
+        """The learning rate at the start of every method; None if each has its own: under AdamW."""
+        return ADVISED_RATES.get(self.optimizer)
 
     def in_proportion(self, under_adamw: float) -> float:
-        """A learning rate that is to the optimizer's first one as this is to the reference's."""
+        """A learning rate that is to the optimizer's advised one as this is to the reference's."""
         reference = learning_rate("cosine")
-        return min(under_adamw * self.learning_rate(reference) / reference, HIGH.learning_rate)
+        first = reference if self.advised_rate is None else self.advised_rate
+        return min(under_adamw * first / reference, HIGH.learning_rate)
 
     @cached_property
     def flops(self) -> float:

@@ -24,7 +24,7 @@ class Scheduled:
     """A schedule of the learning rate, or an optimizer that needs no tuning."""
 
     name: str
-    learning_rate: float
+    learning_rate: float  # for AdamW, or for the optimizer that is named
     schedule: str = "constant"
     optimizer: str | None = None  # None: that of the task's family
     asked: bool = False  # the learning rate was asked for, and is for any optimizer
@@ -35,7 +35,7 @@ class Scheduled:
         if self.optimizer is not None:
             changes["optimizer"] = self.optimizer
         elif not self.asked:
-            rate = problem.learning_rate(rate)
+            rate = problem.advised_rate or rate
         training = begin(problem, problem.start(DEFAULT._replace(learning_rate=rate), **changes))
         yield from finish([training])
         return one_by_one([training])
@@ -116,7 +116,7 @@ class Reactive:
     """A constant learning rate that a rule changes after evaluations."""
 
     name: str
-    learning_rate: float
+    learning_rate: float  # for AdamW
     rule: str  # of RULES
     numbers: tuple[tuple[str, float], ...] = ()  # of the rule; the frozen ones where empty
     asked: bool = False  # as of `Scheduled`
@@ -124,7 +124,9 @@ class Reactive:
     def steps(self, problem: Problem) -> Steps:
         """Trains one network; the rule is asked after each evaluation."""
         rule = RULES[self.rule](**self._numbers())
-        rate = self.learning_rate if self.asked else problem.learning_rate(self.learning_rate)
+        rate = self.learning_rate
+        if not self.asked:
+            rate = problem.advised_rate or rate
         training = begin(problem, problem.start(DEFAULT._replace(learning_rate=rate)))
         while not training.ended:
             yield from advance([training])
@@ -163,12 +165,13 @@ class Controlled:
     name: str
     controllers: Mapping[str, Controller]  # for each optimizer the one for it
     fingerprint: str  # of their files
-    learning_rate: float | None  # at the start; None: drawn log-uniformly from 1e-5 to 1e-1
+    # At the start, for AdamW; None: drawn log-uniformly from 1e-5 to 1e-1, for any optimizer.
+    learning_rate: float | None
 
     def steps(self, problem: Problem) -> Steps:
         """Trains one network; the controller is asked before each slice."""
         if self.learning_rate is not None:
-            rate = problem.learning_rate(self.learning_rate)
+            rate = problem.advised_rate or self.learning_rate
         else:
             rate = float(10.0 ** np.random.default_rng([problem.seed, 6]).uniform(-5.0, -1.0))
         controller = self.controllers[problem.optimizer]

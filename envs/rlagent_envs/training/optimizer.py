@@ -120,14 +120,10 @@ def _none(state: Any, params: Any) -> tuple[Any, Any]:
 
 
 ADAMW = "adamw"
-# Of each that can be chosen besides AdamW, the learning rate that its paper begins with.
+# Of each that can be chosen besides AdamW, the learning rate that its paper begins with. It is one
+# for all schedules: for AdamW alone a method has a rate of its own.
 ADVISED_RATES = {"sgd": 0.1, "lion": 3e-4, "muon": 0.02}
 OPTIMIZERS = (*TUNABLE, *TUNING_FREE)
-
-
-def first_rate(optimizer: str, under_adamw: float) -> float:
-    """The learning rate that a run begins with, where it is this one under AdamW."""
-    return ADVISED_RATES.get(optimizer, under_adamw)
 
 
 @cache
