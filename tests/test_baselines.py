@@ -1,7 +1,7 @@
 """Baselines: known optima, equal budgets, libraries as by hand, no test data before the end."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -332,6 +332,38 @@ def test_a_population_copies_its_best_and_explores() -> None:
     assert len(keys) == 4  # copies go on with batches of their own
     spent = {float(one.episode.run.books.spent) for one in outcome.trained}
     assert max(spent) - min(spent) < 1e-3 * 120
+
+
+def test_records_of_a_population_tell_who_copied_whom(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, list[population.Copy]]] = []
+
+    class Watched(population.Truncation):
+        def copies(self, made: int, scores: Sequence[float]) -> list[population.Copy]:
+            asked.append((made, super().copies(made, scores)))
+            return asked[-1][1]
+
+    monkeypatch.setattr(population, "Truncation", Watched)
+    outcome = run("pbt:4", Problem(blobs(), bank(), 3, 60, 12))
+    expected = {
+        (made + 1, copy.worst): (copy.source, copy.chosen)
+        for made, made_now in asked
+        for copy in made_now
+    }
+    assert len(expected) >= 5
+    assert outcome.told
+    found = {}
+    for number, one in enumerate(outcome.trained):
+        assert [record["trial"] for record in one.records] == [number] * len(one.records)
+        for record in one.records:
+            if "copied" in record:
+                found[record["decision"], number] = (record["copied"], record["settings"])
+    assert {place: source for place, (source, _) in found.items()} == {
+        place: source for place, (source, _) in expected.items()
+    }
+    for place, (_, settings) in found.items():
+        chosen = dict(expected[place][1])
+        chosen["momentum"] = 1.0 - chosen.pop("damping")
+        assert {name: settings[name] for name in chosen} == pytest.approx(chosen, rel=2e-5)
 
 
 @pytest.mark.slow

@@ -107,6 +107,28 @@ def test_a_stored_run_tells_all_of_itself(capsys: pytest.CaptureFixture[str]) ->
     assert (trial.valid_score, trial.test_score) == (run.valid_score, run.test_score)
 
 
+def test_a_stored_population_tells_who_copied_whom(capsys: pytest.CaptureFixture[str]) -> None:
+    methods = ["--methods", "pbt:3,random:2", "--seeds", "1"]
+    assert main(["bench", *SMALL, *methods]) == 0
+    search, pbt = sorted(stored(), key=lambda run: run.method == "pbt:3")
+    assert search.decisions == []
+    each = len(pbt.decisions) // 3
+    assert [record["trial"] for record in pbt.decisions] == [0] * each + [1] * each + [2] * each
+    assert [record["decision"] for record in pbt.decisions] == [*range(1, each + 1)] * 3
+    copies = [record for record in pbt.decisions if "copied" in record]
+    assert copies
+    assert {record["copied"] for record in copies} <= {0, 1, 2}
+    # Who copies nobody keeps the settings that it has.
+    for trial, first in zip(pbt.trials, pbt.decisions[::each], strict=True):
+        assert first["settings"] == pytest.approx(trial.settings, rel=1e-5)
+    capsys.readouterr()
+    assert main(["runs", "show", pbt.key]) == 0
+    shown = capsys.readouterr().out
+    for record in copies:
+        assert f"copies trial {record['copied']}: " in shown
+        assert f"learning rate {record['settings']['learning_rate']:.3g}" in shown
+
+
 def test_a_file_of_options_is_the_same_as_the_options() -> None:
     Path("e.toml").write_text(
         'tasks = ["iris"]\nmethods = ["constant"]\nseeds = 1\nupdates = [40]\nstore = "s.sqlite"\n'

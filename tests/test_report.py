@@ -17,7 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation
 
+from rlagent.apply.curves import draw
+from rlagent.cli import main
 from rlagent.experiments import report
 from rlagent.experiments.report import figures, write_report
 from rlagent.experiments.report.page import render
@@ -280,6 +285,51 @@ def test_timelines_stay_within_the_limit(runs: list[StoredRun]) -> None:
     told = [len(json.dumps(packed, separators=(",", ":"))) for _, packed in chosen]
     assert sum(told) <= limit
     assert len(choose(runs, lambda run: run, limit=1)) == 1
+
+
+def population(run: StoredRun) -> StoredRun:
+    """Three trials of a population, of which the second is the best; the third has copied twice."""
+    copies = {(1, 3): 0, (2, 3): 1, (2, 6): 1}
+    records = []
+    for trial, factor in ((0, 1.5), (1, 1.0), (2, 2.0)):
+        for record in run.decisions:
+            loss = record["valid_loss"]
+            settings = record["settings"] | {"dropout": 0.1 * trial}
+            told = {"trial": trial, "settings": settings}
+            told["valid_loss"] = None if loss is None else factor * loss
+            if (trial, record["decision"]) in copies:
+                told["copied"] = copies[trial, record["decision"]]
+            plain = {name: one for name, one in record.items() if name != "probabilities"}
+            records.append(plain | told)
+    return replace(run, key="f" * 16, method="pbt:3", decisions=records)
+
+
+def test_timeline_of_a_population_is_that_of_its_best_and_tells_who_copied_whom(
+    runs: list[StoredRun], tmp_path: Path
+) -> None:
+    run = population(shown_run(runs))
+    packed = timeline(run)
+    best = [record for record in run.decisions if record["trial"] == 1]
+    assert (packed["trials"], packed["trial"]) == (3, 1)
+    assert packed["valid_loss"] == rounded([record["valid_loss"] for record in best])
+    told = [(one["at"], one["trial"], one["copied"]) for one in packed["copies"]]
+    assert told == [(2, 1, 0), (2, 2, 1), (5, 2, 1)]
+    for one in packed["copies"]:
+        assert one["settings"]["dropout"] == pytest.approx(0.1 * one["trial"])
+        (there,) = [
+            record
+            for record in run.decisions
+            if (record["trial"], record["decision"]) == (one["trial"], one["at"] + 1)
+        ]
+        rate = there["settings"]["learning_rate"]
+        assert one["settings"]["learning_rate"] == pytest.approx(rate, rel=1e-4)
+    assert "copies" not in timeline(shown_run(runs))
+    # The picture has an arrow for each copy, from the one that was copied.
+    summary = {"task": "t", "method": "pbt:3", "test_score": 0.9, "score_name": "r2"}
+    panel = draw(run.decisions, summary).axes[-1]
+    edges = [0.0, *(record["spent"] for record in best)]
+    arrows = {(one.xy, one.xyann) for one in panel.texts if isinstance(one, Annotation)}
+    assert arrows == {((edges[at], trial), (edges[at], copied)) for at, trial, copied in told}
 
 
 # ---- figures ------------------------------------------------------------------------------------

@@ -782,6 +782,20 @@ def test_a_run_is_shown_with_all_that_is_known() -> None:
         "4  128x2        0.25  learning rate x 2, wider",
     ):
         assert line.replace("  ", " ") in {one.replace("  ", " ") for one in lines} or line in lines
+    population = [
+        decision(1, trial=0),
+        decision(2, trial=0, copied=1, valid_loss=0.5),
+        decision(1, trial=1),
+        decision(2, trial=1),
+    ]
+    told = show_text(make(decisions=population)).splitlines()
+    place = next(at for at, line in enumerate(told) if line == "decisions")
+    assert [line.split(None, 4) for line in told[place + 1 :]] == [
+        ["trial", "decision", "rung", "valid", "loss  change"],
+        ["0", "1", "64x2", "inf"],
+        ["0", "2", "64x2", "0.5", "copies trial 1: learning rate 0.0005, dropout 0.1"],
+        ["1", "1-2", "64x2", "inf"],
+    ]
     bare = show_text(StoredRun("0" * 16, "t", "m", 0, 1, {}, {}))
     assert "None" not in bare
     assert "decisions" not in bare

@@ -78,6 +78,8 @@ def draw(history: Sequence[Record], summary: Record) -> Figure:
     grows = any(record["rung"] != history[0]["rung"] for record in history)
     heights = [3.0, *(1.5 if row[0] == "learning_rate" else 0.85 for row in moved)]
     heights += [0.75] if grows else []
+    copying = any(record.get("copied") is not None for record in whole)
+    heights += [0.3 + 0.17 * len(by_member(whole))] if copying else []
     engine = ConstrainedLayoutEngine(hspace=0.03, h_pad=0.06)
     figure = Figure(figsize=(WIDTH, 1.45 + sum(heights) * 1.12), layout=engine)
     grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
@@ -88,7 +90,10 @@ def draw(history: Sequence[Record], summary: Record) -> Figure:
         panels.setting(axes, history, edges, name, logarithmic, colour)
         axes.set_ylabel(title.replace(" ", "\n"))
     if grows:
-        panels.architecture(column[-1], history, edges)
+        panels.architecture(column[1 + len(moved)], history, edges)
+    if copying:
+        panels.copies(column[-1], whole, edges, history[0]["trial"])
+        column[-1].set_ylabel("copies,\nby trial")
     for axes in column:
         _events(axes, history, edges)
         _plain(axes)
@@ -105,9 +110,11 @@ def draw(history: Sequence[Record], summary: Record) -> Figure:
 
 
 def by_member(history: Sequence[Record]) -> list[list[Record]]:
-    """The decisions of each network of a run."""
-    numbers = dict.fromkeys(record.get("member") for record in history)
-    return [[one for one in history if one.get("member") == number] for number in numbers]
+    """The decisions of each network: of a member of a run, or of a trial of a population."""
+    networks: dict[int | None, list[Record]] = {}
+    for record in history:
+        networks.setdefault(record.get("member", record.get("trial")), []).append(record)
+    return list(networks.values())
 
 
 def of_the_best(history: Sequence[Record]) -> list[Record]:
@@ -209,6 +216,10 @@ def _restored(record: Record) -> bool:
     return bool(record["action"]["restore"] != "hold")
 
 
+def _copied(record: Record) -> bool:
+    return record.get("copied") is not None
+
+
 def _grew(record: Record) -> bool:
     return bool(record["action"]["growth"] != "hold")
 
@@ -223,4 +234,5 @@ EVENTS: tuple[tuple[Callable[[Record], bool], str, Any, str, str], ...] = (
     (_restored, PURPLE, (0, (1, 1.5)), "return to the best", "returns to the best"),
     (_grew, SKY, (0, (5, 2)), "growth", "growths"),
     (_shrank, ORANGE, (0, (3, 1, 1, 1)), "shrinking", "shrinkings"),
+    (_copied, GREEN, (0, (1, 1)), "copy of another trial", "copies of other trials"),
 )

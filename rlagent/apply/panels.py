@@ -155,6 +155,40 @@ def architecture(panel: Axes, history: Sequence[Record], edges: np.ndarray) -> N
     panel.set_yticks([0, 1], ["width", "layers"])
 
 
+def copies(panel: Axes, history: Sequence[Record], edges: np.ndarray, own: int) -> None:
+    """A line for each trial of a population, and an arrow from it to each that copied it.
+
+    Args:
+        panel: to draw on.
+        history: decisions of all trials.
+        edges: shares of the budget at which the decisions of the trial that is shown begin and end.
+        own: the trial that is shown.
+    """
+    trials = sorted({record["trial"] for record in history})
+    for trial in trials:
+        colour, width = (INK, 1.6) if trial == own else (FAINT, 0.9)
+        panel.plot([0.0, edges[-1]], [trial, trial], color=colour, lw=width)
+    for record in history:
+        if record.get("copied") is None:
+            continue
+        colour = INK if record["trial"] == own else BLUE
+        at = edges[record["decision"] - 1]
+        panel.annotate(
+            "",
+            (at, record["trial"]),
+            (at, record["copied"]),
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": colour,
+                "lw": 1.1,
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
+        )
+    panel.set_yticks(trials, [str(trial) for trial in trials])
+    panel.set_ylim(trials[-1] + 0.6, trials[0] - 0.6)  # the first on top
+
+
 def _positive(value: float | None, tiny: float) -> float:
     return np.nan if value is None else max(value, tiny)
 

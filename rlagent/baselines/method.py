@@ -131,6 +131,7 @@ class Outcome(NamedTuple):
 
     trained: list[Training]  # in the order in which they were begun
     curve: list[Point]
+    told: bool = False  # whether records say which network they are of: of populations they do
 
 
 # Yields the slices that it wants next, is sent what came of each, and returns at the end.

@@ -62,7 +62,12 @@ class Population:
             ray_population.check_installed(self.explorer)
 
     def steps(self, problem: Problem) -> Steps:
-        """Trains all members side by side, each with the budget of a single run."""
+        """Trains all members side by side, each with the budget of a single run.
+
+        Their records have the number of the member, as `trial`, and where it went on from the
+        weights of another one before the slice, the number of that one, as `copied`; the settings
+        are those that it went on with.
+        """
         generator = np.random.default_rng([problem.seed, 7])
         drawn = [draw(generator) for _ in range(self.members)]
         trainings = [
@@ -72,10 +77,13 @@ class Population:
         explorer = self._explorer(problem, generator, drawn)
         worst_loss = WORST * baseline_loss(problem.task)
         curve: list[Point] = []
-        made = 0
+        made, copied = 0, dict[int, int]()
         while left := [one for one in trainings if not one.ended]:
             yield from advance(left)
             made += 1
+            for member, source in copied.items():
+                trainings[member].records[-1]["copied"] = source
+            copied.clear()
             best = min(one.score for one in trainings)
             curve.append(Point(sum(one.flops for one in trainings), best))
             if any(one.ended for one in trainings):
@@ -85,7 +93,11 @@ class Population:
             scores = np.log(capped / baseline_loss(problem.task) + FLOOR)
             for copy in explorer.copies(made, scores.tolist()):
                 _exploit(trainings[copy.worst], trainings[copy.source], copy.chosen)
-        return Outcome(trainings, curve)
+                copied[copy.worst] = copy.source
+        for number, one in enumerate(trainings):
+            for record in one.records:
+                record["trial"] = number
+        return Outcome(trainings, curve, told=True)
 
     def _explorer(
         self, problem: Problem, generator: np.random.Generator, drawn: list[Chosen]

@@ -29,7 +29,7 @@ from rlagent.baselines.method import (
 from rlagent.baselines.runs import judge_on_test
 from rlagent.experiments.experiment import Job
 from rlagent.experiments.sources import Source
-from rlagent.experiments.stored_run import Curve, StoredRun, Trial
+from rlagent.experiments.stored_run import Curve, Record, StoredRun, Trial
 from rlagent_envs import batch
 from rlagent_envs.batch import Stepped
 from rlagent_envs.settings import named
@@ -180,8 +180,15 @@ def _finished(lane: Lane, loaded: Loaded, begun: float) -> StoredRun:
             flops=[float(f"{point.flops:.6g}") for point in outcome.curve],
             valid_score=[float(f"{point.score:.6g}") for point in outcome.curve],
         ),
-        decisions=selected.records if len(outcome.trained) == 1 else [],
+        decisions=_decisions(outcome),
     )
+
+
+def _decisions(outcome: Outcome) -> list[Record]:
+    """Those of the only network, or of all that say which one they are of."""
+    if len(outcome.trained) > 1 and not outcome.told:
+        return []
+    return [record for one in outcome.trained for record in one.records]
 
 
 def _usual_metric(task: Task, selected: Training, known: float) -> tuple[str, float | None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rlagent.apply.wording import actions_in_words, number
-from rlagent.experiments.stored_run import StoredRun, Trial
+from rlagent.experiments.stored_run import Record, StoredRun, Trial
 
 IDENTITY = ("key", "task", "method", "seed", "updates")  # of a run, in each row of each table
 DETAILS = ("trials", "curve", "decisions")
@@ -254,12 +254,13 @@ def _trials_text(trials: Sequence[Trial]) -> str:
         "rung": [trial.rung for trial in trials],
         "schedule": [trial.schedule for trial in trials],
         "end": ["stopped" if trial.stopped else "whole" for trial in trials],
-        "settings": [
-            ", ".join(f"{name.replace('_', ' ')} {one:.3g}" for name, one in trial.settings.items())
-            for trial in trials
-        ],
+        "settings": [_settings_text(trial.settings) for trial in trials],
     }
     return _aligned(columns, {"trial", "valid score", "test score", "updates"})
+
+
+def _settings_text(settings: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {one:.3g}" for name, one in settings.items())
 
 
 def _curve_text(run: StoredRun) -> str:
@@ -277,17 +278,32 @@ def _curve_text(run: StoredRun) -> str:
 
 def _decisions_text(run: StoredRun) -> str:
     """What each decision changed; neighbours that changed nothing share a line."""
-    lines: list[tuple[str, str, str, str]] = []
-    for held, group in groupby(run.decisions, key=lambda record: not actions_in_words(record)):
+    lines: list[tuple[str, str, str, str, str]] = []
+    for (trial, held), group in groupby(run.decisions, key=_trial_and_hold):
         records = list(group)
         for part in [records] if held else [[record] for record in records]:
             first, last = part[0], part[-1]
             name = str(first["decision"]) + (f"-{last['decision']}" if len(part) > 1 else "")
-            words = actions_in_words(last)
-            lines.append((name, str(last["rung"]), number(last["valid_loss"]), words))
-    names = ("decision", "rung", "valid loss", "change")
+            words = ", ".join(filter(None, [_copy_in_words(last), actions_in_words(last)]))
+            loss = number(last["valid_loss"])
+            lines.append((str(trial), name, str(last["rung"]), loss, words))
+    names = ("trial", "decision", "rung", "valid loss", "change")
     columns = {name: [line[place] for line in lines] for place, name in enumerate(names)}
-    return _aligned(columns, {"decision", "valid loss"})
+    if run.decisions[0].get("trial") is None:
+        del columns["trial"]
+    return _aligned(columns, {"trial", "decision", "valid loss"})
+
+
+def _trial_and_hold(record: Record) -> tuple[int | None, bool]:
+    """Which network of a population decided, and whether nothing was changed."""
+    return record.get("trial"), not (_copy_in_words(record) or actions_in_words(record))
+
+
+def _copy_in_words(record: Record) -> str:
+    """Whose weights a member of a population went on from, and what with; nothing if its own."""
+    if record.get("copied") is None:
+        return ""
+    return f"copies trial {record['copied']}: {_settings_text(record['settings'])}"
 
 
 def _aligned(columns: Mapping[str, Sequence[str]], right: set[str]) -> str:

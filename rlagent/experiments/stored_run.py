@@ -60,7 +60,9 @@ class StoredRun:
     test_metric: float | None = None
     trials: list[Trial] = field(default_factory=list)
     curve: Curve | None = None
-    decisions: list[Record] = field(default_factory=list)  # of methods that train one network
+    # Of methods that train one network, and of populations: there a decision has the number of its
+    # network, as `trial`, and as `copied` that of another one from whose weights it went on before.
+    decisions: list[Record] = field(default_factory=list)
 
 
 class Packed(NamedTuple):

@@ -117,7 +117,14 @@ def _pack(decisions: Sequence[Record]) -> dict[str, Any]:
 
 
 def timeline(run: StoredRun) -> dict[str, Any]:
-    """A run of a store, with its decisions, as the page draws it."""
+    """A run of a store, with its decisions, as the page draws it: of a population its best trial.
+
+    Raises:
+        ValueError: if a decision lacks something, naming it.
+    """
+    from rlagent.apply.curves import of_the_best
+
+    shown = of_the_best(run.decisions)
     return {
         "task": run.task,
         "method": run.method,
@@ -127,7 +134,41 @@ def timeline(run: StoredRun) -> dict[str, Any]:
         "metric": rounded(run.test_metric),
         "where": "test",
         "score": rounded(run.test_score),
-        **pack(run.decisions),
+        **pack(shown),
+        **_population(run.decisions, shown),
+    }
+
+
+def _population(decisions: Sequence[Record], shown: Sequence[Record]) -> dict[str, Any]:
+    """Who copied whom; nothing for a network that was alone.
+
+    Args:
+        decisions: of all trials.
+        shown: those of the trial whose timeline it is.
+
+    Returns:
+        The number of trials, the one that is shown, and the copies: before which decision (its
+        place in the columns), by which trial, of which one, and the settings it went on with that
+        are not the same in all of the population.
+    """
+    if "trial" not in shown[0]:
+        return {}
+    places = {record["decision"]: place for place, record in enumerate(shown)}
+    settings = [record["settings"] for record in decisions]
+    varied = [name for name in settings[0] if len({one[name] for one in settings}) > 1]
+    return {
+        "trials": 1 + max(record["trial"] for record in decisions),
+        "trial": shown[0]["trial"],
+        "copies": [
+            {
+                "at": places[record["decision"]],
+                "trial": record["trial"],
+                "copied": record["copied"],
+                "settings": rounded({name: record["settings"][name] for name in varied}),
+            }
+            for record in decisions
+            if record.get("copied") is not None
+        ],
     }
 
 
