@@ -234,6 +234,7 @@ def _add_report(add: argparse.ArgumentParser) -> None:
     add.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE.html")
     add.add_argument("--figures", type=Path, metavar="DIR", help="each figure as PNG and SVG too")
     add.add_argument("--markdown", type=Path, metavar="FILE.md", help="the tables, as Markdown")
+    add.add_argument("--against", metavar="METHOD", help="compare with this one, not the reference")
     add.set_defaults(run=report)
 
 
@@ -372,11 +373,11 @@ def report(args: argparse.Namespace) -> None:
     """Writes the page of a store or of a run."""
     from rlagent.experiments.report import write_report
 
-    write_report(args.source, args.out, args.figures)
+    write_report(args.source, args.out, args.figures, against=args.against)
     if args.markdown is not None:
         from rlagent.experiments.browse import write_tables
 
-        write_tables(args.source, args.markdown)
+        write_tables(args.source, args.markdown, against=args.against)
     print(args.out)
 
 

@@ -156,6 +156,34 @@ def test_page_compares_with_the_method_asked_for(folder: Path, store: Path) -> N
         write_report(store, out, against="nosuch")
 
 
+def test_the_command_compares_with_the_method_asked_for(
+    folder: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, tables = folder / "asked.html", folder / "asked.md"
+    asked = ["report", str(store), "--out", str(out), "--markdown", str(tables)]
+    assert main([*asked, "--against", "cosine"]) == 0
+    assert contents(out)["board"]["against"] == "cosine"
+    assert "Differences are from `cosine`, run by run." in " ".join(tables.read_text().split())
+    capsys.readouterr()
+    out.unlink()
+    assert main([*asked, "--against", "sine"]) == 2
+    named = ", ".join(dict.fromkeys(run.method for run in in_order(experiment())))
+    assert capsys.readouterr().err == f"rlagent: no finished run of 'sine'; there are: {named}\n"
+    assert not out.exists()
+
+
+def test_nothing_can_be_compared_where_all_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run,) = [one for one in experiment() if one.status == "failed"]
+    path = tmp_path / "runs.sqlite"
+    invented.write_store(path, [run])
+    asked = ["report", str(path), "--out", str(tmp_path / "x.html"), "--against", "cosine"]
+    assert main(asked) == 2
+    said = "rlagent: there is no finished run to judge, of 1 in the store\n"
+    assert capsys.readouterr().err == said
+
+
 def test_names_cannot_break_out_of_the_page(page: Path) -> None:
     text = page.read_text("utf-8")
     assert EVIL not in text

@@ -89,11 +89,11 @@ def delete(
     print(f"deleted {len(keys)} runs")
 
 
-def write_tables(path: Path, out: Path) -> None:
-    """Writes the tables of a store as Markdown."""
+def write_tables(path: Path, out: Path, *, against: str | None = None) -> None:
+    """Writes the tables of a store as Markdown; `against` as of `write_report`."""
     from rlagent.experiments.scoreboard import scoreboard
     from rlagent.experiments.tables import markdown
 
     with Store.open(path, write=False) as store:
-        board = scoreboard(store.runs(details=("trials", "curve")))
+        board = scoreboard(store.runs(details=("trials", "curve")), against=against)
     write_atomically(out, markdown(board).encode())

@@ -86,7 +86,8 @@ def _of_store(path: Path, against: str | None) -> _Material:
             [replace(run, trials=[], curve=None) for run in runs], lambda run: store.get(run.key)
         )
     judged = any(run.status == "finished" and run.test_score is not None for run in runs)
-    board = scoreboard(runs, against=against) if judged else None
+    # Where nothing can be compared, it says so to who asked for a comparison.
+    board = scoreboard(runs, against=against) if judged or against is not None else None
     first: dict[str, StoredRun] = {}
     for run, _ in shown:
         first.setdefault(run.task, run)
