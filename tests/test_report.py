@@ -6,14 +6,17 @@ import importlib.util
 import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -372,13 +375,13 @@ def test_figures_are_written_in_both_forms_and_equal_twice(
     # Two names that become one when they are made fit for a file, and one that is no formula.
     pictures = [(run.decisions, summary | {"task": task}) for task in ("a/b", "a b", r"cost $\x$")]
     written = figures.write_figures(tmp_path / "one" / "two", board, pictures)
-    parts = ("scoreboard-300", "profiles-300", "trials-300", "anytime-300")
+    parts = ("scoreboard-300", "profiles-300", "trials-300", "anytime-300", "by-task-300")
     names = [*parts, "timeline-a_b", "timeline-a_b2", "timeline-cost_x"]
     assert [path.name for path in written] == [
         f"{name}.{form}" for name in names for form in ("png", "svg")
     ]
     figures.write_figures(tmp_path / "again", board, pictures[:1])
-    for path in written[:10]:
+    for path in written[: 2 * len(parts) + 2]:
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
     assert (tmp_path / "one" / "two" / "trials-300.png").read_bytes().startswith(b"\x89PNG")
     assert "controller" in (tmp_path / "one" / "two" / "trials-300.svg").read_text("utf-8")
@@ -399,6 +402,36 @@ def test_scoreboard_figure_shows_the_intervals(runs: list[StoredRun]) -> None:
         difference = rows[name]["difference"]
         np.testing.assert_allclose(ends, [difference["low"], difference["high"]])
     assert set(drawn) == set(names)
+
+
+def test_figure_of_tasks_shows_each_difference(runs: list[StoredRun]) -> None:
+    board = scoreboard(runs, draws=200)
+    panel = figures.by_task(board, 300).axes[0]
+    methods = [label.get_text() for label in panel.get_yticklabels()]
+    tasks = [label.get_text() for label in panel.get_xticklabels()]
+    cells = [cell for cell in board["by_task"] if cell["updates"] == 300 and cell["difference"]]
+    assert set(tasks) == set(TASKS)
+    assert board["against"] not in methods
+    shown = {
+        (methods[round(text.get_position()[1])], tasks[round(text.get_position()[0])]): (
+            text.get_text(),
+            text.get_fontweight() == "bold",
+        )
+        for text in panel.texts
+    }
+    assert shown == {
+        (cell["method"], cell["task"]): (
+            f"{cell['difference']['value']:+.2f}",
+            cell["verdict"] in ("better", "worse"),
+        )
+        for cell in cells
+    }
+    for bar in panel.patches:
+        assert isinstance(bar, Rectangle)
+        x, y = bar.get_center()
+        better = shown[methods[round(y)], tasks[round(x)]][0].startswith("-")
+        red, _, blue, _ = to_rgba(bar.get_facecolor())
+        assert (blue > red) == better
 
 
 def test_a_task_whose_name_looks_like_a_formula_is_drawn(
@@ -518,9 +551,13 @@ class Browser:
         self.driver.get_log("browser")
         self.driver.get(page.as_uri())
 
-    def scheme(self, *, dark: bool) -> None:
-        feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    def scheme(self, *, dark: bool, still: bool = False) -> None:
+        asked = {
+            "prefers-color-scheme": "dark" if dark else "light",
+            "prefers-reduced-motion": "reduce" if still else "no-preference",
+        }
+        features = [{"name": name, "value": value} for name, value in asked.items()]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def size(self, width: int) -> None:
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -574,9 +611,22 @@ class Browser:
     def press(self, selector: str, key: str) -> None:
         script = "document.querySelector(arguments[0]).focus({preventScroll: true})"
         self.run(script, selector)
+        self.strike(key)
+
+    def strike(self, key: str) -> None:
+        """A key where the focus is."""
         for kind in ("keyDown", "keyUp"):
             event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": KEYS[key]}
             self.driver.execute_cdp_cmd("Input.dispatchKeyEvent", event)
+
+    def named(self) -> list[tuple[str, str]]:
+        """Role and name of what a screen reader finds on the page."""
+        nodes = self.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        return [
+            (node["role"]["value"], node.get("name", {}).get("value", ""))
+            for node in nodes
+            if not node["ignored"]
+        ]
 
     def requests(self) -> list[str]:
         """Addresses that were asked for since the page was opened, it among them."""
@@ -592,7 +642,16 @@ class Browser:
         return lines
 
 
-KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "End": 35, "Home": 36, "Escape": 27}
+KEYS = {
+    "ArrowRight": 39,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowDown": 40,
+    "End": 35,
+    "Home": 36,
+    "Escape": 27,
+    "Tab": 9,
+}
 
 
 @pytest.fixture(scope="module")
@@ -978,3 +1037,263 @@ def test_a_store_where_all_failed_still_opens(browser: Browser, tmp_path: Path) 
     assert browser.texts("h1") == ["No run has finished"]
     assert browser.count("[data-failed]") == 1
     assert browser.log("browser") == []
+
+
+# ---- for everybody ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def everything(folder: Path, runs: list[StoredRun]) -> Path:
+    """A page that has all there can be: a population, a failure, a controller."""
+    path = folder / "everything.sqlite"
+    invented.write_store(path, [*runs, population(shown_run(runs))])
+    write_report(path, folder / "everything.html")
+    return folder / "everything.html"
+
+
+def choose_population(browser: Browser) -> None:
+    """Chooses the timeline of the population."""
+    browser.run("""const select = document.querySelector("#run");
+        select.value = [...select.options].find((one) => one.textContent.startsWith("pbt")).value;
+        select.dispatchEvent(new Event("change"));""")
+
+
+@in_browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_screen_reader_finds_names_states_and_tables(
+    browser: Browser, everything: Path, width: int
+) -> None:
+    board = contents(everything)["board"]
+    browser.open(everything, width=width)
+    found = browser.named()
+    controls = {"button", "searchbox", "combobox", "checkbox", "image", "img", "link", "region"}
+    assert [role for role, name in found if role in controls and not name.strip()] == []
+    names = [name for role, name in found if role in ("image", "img")]
+    (profile,) = [name for name in names if name.startswith("Performance profiles")]
+    overall = next(one for one in board["profiles"] if one["updates"] is None)
+    for method, line in overall["methods"].items():
+        assert f"{method} {100 * line['share'][-1]:.1f} %" in profile
+    (tasks,) = [name for name in names if name.startswith("Differences to reference on")]
+    cells = [
+        cell
+        for cell in board["by_task"]
+        if (cell["updates"], cell["method"]) == (300, "controller") and cell["difference"]
+    ]
+    better, worse = (sum(c["verdict"] == verdict for c in cells) for verdict in ("better", "worse"))
+    assert f"controller is better on {better} and worse on {worse}" in tasks
+    assert any(name.startswith("Timeline of controller on ") for name in names)
+    assert ("searchbox", "Filter methods") in found
+    assert ("button", "all tasks") in found
+    # A table stays one where the style makes blocks of its rows.
+    rows = [name for role, name in found if role == "rowheader"]
+    assert len(rows) == len(board["methods"]) + 1  # and what failed
+    assert sum(role == "row" for role, _ in found) == len(rows) + (2 if width > 1150 else 0)
+    pressed = browser.run("""return [...document.querySelectorAll(".chip, .tabs button")]
+        .map((one) => one.getAttribute("aria-pressed"))""")
+    assert set(pressed) == {"true", "false"}
+    browser.click(".chip[data-name=cosine]")
+    chip = "return document.querySelector('.chip[data-name=cosine]').getAttribute('aria-pressed')"
+    assert browser.run(chip) == "false"
+
+
+@in_browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_direction_of_sorting_is_said_and_seen(
+    browser: Browser, page: Path, width: int
+) -> None:
+    rows = {row["method"]: row for row in contents(page)["board"]["rows"] if row["updates"] is None}
+    by_regret = sorted(rows, key=lambda name: rows[name]["regret"]["value"])
+    browser.open(page, width=width)
+    browser.run("""const select = document.querySelector("#sorter");
+        select.value = "regret";
+        select.dispatchEvent(new Event("change"));""")
+    sorted_by = "return document.querySelector('th[aria-sort]').textContent"
+    state = "return document.querySelector('th[aria-sort]').getAttribute('aria-sort')"
+    seen = "return document.querySelector('.way').offsetWidth > 0"
+    assert row_names(browser) == by_regret
+    assert browser.run(state) == "ascending"
+    assert browser.run(sorted_by) == "regret \u2191"
+    assert browser.run(seen) == (width < 1150)
+    assert browser.texts(".way") == ["\u2191 lowest first"]
+    browser.click(".way")
+    assert row_names(browser) == by_regret[::-1]
+    assert browser.run(state) == "descending"
+    assert browser.texts(".way") == ["\u2193 highest first"]
+
+
+@in_browser
+def test_the_keyboard_reaches_all_and_the_focus_is_seen(browser: Browser, everything: Path) -> None:
+    browser.open(everything)
+    state = """const one = document.activeElement, style = getComputedStyle(one);
+        return [one === document.body ? "" : one.outerHTML.slice(0, 200),
+            style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2];"""
+    wanted = """const all = "a[href], button, input, select, [tabindex='0']";
+        return [...document.querySelectorAll(all)]
+        .filter((one) => one.getClientRects().length || one.matches(".skip"))
+        .map((one) => one.outerHTML.slice(0, 200))"""
+    expected = browser.run(wanted)
+    reached = {}
+    for _ in range(len(expected) + 5):  # and the summary, the end of the page
+        browser.strike("Tab")
+        text, seen = browser.run(state)
+        reached[text] = seen
+    assert set(expected) <= set(reached)
+    assert [text for text, seen in reached.items() if text and not seen] == []
+    # Cells are walked through in both directions.
+    board = contents(everything)["board"]
+    across = len(board["tasks"])
+    for key in ("Home", "ArrowRight", "ArrowDown"):
+        browser.press("#by-task svg", key)
+    names = browser.run(
+        "return [...document.querySelectorAll('#by-task .cell')].map((one) => one.dataset.cell)"
+    )
+    assert browser.texts("#tip .head") == [names[across + 1].replace(" ", ", ", 1)]
+    browser.run("document.activeElement.blur()")
+    browser.point("#profiles svg", 0.5, 0.5)
+    browser.strike("Escape")
+    assert browser.run("return document.getElementById('tip').hidden")
+
+
+@in_browser
+def test_intervals_can_be_read_without_a_pointer(browser: Browser, page: Path) -> None:
+    rows = {row["method"]: row for row in contents(page)["board"]["rows"] if row["updates"] is None}
+    browser.open(page, width=390)
+    browser.press("#timeline .chart svg", "End")
+    (decision,) = browser.texts(".detail h3")
+    assert browser.count("#scoreboard .side") == 0
+    browser.click("#details")
+    score = rows["controller"]["score"]
+    told = browser.texts("[data-row=controller] [data-column=score] .side")[0]
+    assert told.replace("\u2212", "-") == f"{score['low']:.3f} to {score['high']:.3f}"
+    assert browser.texts(".detail h3") == [decision]  # what else was chosen stays
+
+
+@in_browser
+@pytest.mark.parametrize("dark", [False, True])
+def test_all_text_can_be_told_from_what_is_behind_it(
+    browser: Browser, everything: Path, run_folder: Path, folder: Path, dark: bool
+) -> None:
+    write_report(run_folder, folder / "run.html")
+    script = """const found = [], page = document.getElementById("page");
+        const walker = document.createTreeWalker(page, NodeFilter.SHOW_TEXT);
+        for (let node; (node = walker.nextNode());) {
+            const one = node.parentElement, style = getComputedStyle(one);
+            const seen = node.textContent.trim() && one.getClientRects().length;
+            if (!seen || one.closest("#by-task svg")) continue; // its cells are checked below
+            let behind = one, colour = "rgba(0, 0, 0, 0)";
+            while (behind && colour === "rgba(0, 0, 0, 0)") {
+                colour = getComputedStyle(behind).backgroundColor;
+                behind = behind.parentElement;
+            }
+            const ink = one instanceof SVGElement ? style.fill : style.color;
+            found.push([ink, colour, node.textContent]);
+        }
+        return found;"""
+    for path in (everything, folder / "run.html"):
+        browser.open(path, dark=dark)
+        if path == everything:
+            choose_population(browser)
+            browser.click("#details")
+        found = {(ink, paper): text for ink, paper, text in browser.run(script)}
+        assert len(found) >= 3
+        for (ink, paper), text in found.items():
+            assert contrast(hexed(ink), hexed(paper)) >= 4.5, (ink, paper, text)
+
+
+def hexed(colour: str) -> str:
+    """`rgb(1, 2, 3)` as `#010203`."""
+    return "#" + "".join(f"{int(part):02x}" for part in re.findall(r"\d+", colour)[:3])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_lines_edges_and_cells_have_contrast(scheme: str) -> None:
+    style = (PACKAGE / "report.css").read_text("utf-8")
+    part = style.split("prefers-color-scheme: dark", 1)[scheme == "dark"]
+    found = dict(re.findall(r"--([\w-]+): (#\w{6})", part)[::-1])
+    kept = (
+        *("edge", "better", "worse", "accent", "train", "valid", "best", "size"),
+        *("diverged", "restored", "grew", "shrank", "copied"),
+    )
+    for name in kept:  # WCAG 2.2, 1.4.11
+        assert contrast(found[name], found["paper"]) >= 3.0, name
+    assert contrast(found["edge"], found["panel"]) >= 3.0
+    for name in ("good", "bad"):  # of a full cell, 0.6 of its colour lies over the paper
+        shares = [
+            [int(found[one][place : place + 2], 16) for place in (1, 3, 5)]
+            for one in (name, "paper")
+        ]
+        cell = [round(0.6 * over + 0.4 * under) for over, under in zip(*shares, strict=True)]
+        blended = "#" + "".join(f"{value:02x}" for value in cell)
+        assert contrast(found["ink"], blended) >= 4.5, name
+
+
+@in_browser
+def test_nothing_moves_for_who_asked_for_that(browser: Browser, page: Path) -> None:
+    script = """return getComputedStyle(document.querySelector("#profiles path.line"))
+        .transitionDuration"""
+    browser.open(page)
+    assert browser.run(script) == "0.12s"
+    browser.scheme(dark=False, still=True)
+    assert browser.run(script) == "0s"
+
+
+@in_browser
+def test_timeline_of_a_population_in_the_page(browser: Browser, everything: Path) -> None:
+    (run,) = [one for one in contents(everything)["timelines"] if one["method"] == "pbt:3"]
+    browser.open(everything)
+    choose_population(browser)
+    drawn = browser.run("""return [...document.querySelectorAll("#timeline [data-copy]")]
+        .map((one) => one.dataset.copy)""")
+    assert drawn == [f"{one['at']} {one['trial']} {one['copied']}" for one in run["copies"]]
+    browser.press("#timeline .chart svg", "ArrowRight")
+    browser.press("#timeline .chart svg", "ArrowRight")
+    assert "goes on from the weights of trial 0" in browser.texts(".detail .did")[0]
+    told = browser.texts(".detail .copies li")
+    assert [line.split(",")[0] for line in told] == [
+        "trial 1 (this one) copied trial 0",
+        "trial 2 copied trial 1",
+    ]
+    assert "dropout 0.2" in told[1]
+    assert "copy of another trial" in browser.texts("#timeline .legend")[0]
+
+
+FIGURES = ("#profiles", "#trials", "#anytime", "#by-task", "#timeline")
+
+
+@in_browser
+@pytest.mark.parametrize("figure", FIGURES)
+def test_each_figure_is_saved_as_it_is_seen(
+    browser: Browser, everything: Path, tmp_path: Path, figure: str
+) -> None:
+    browser.open(everything, dark=True)
+    where = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", where)
+    saved = {}
+    for form in ("svg", "png"):
+        browser.click(f"{figure} [data-save={form}]")
+        end = time.monotonic() + 60
+        while not (found := list(tmp_path.glob(f"*.{form}"))) and time.monotonic() < end:
+            time.sleep(0.05)
+        (saved[form],) = found
+    assert browser.log("browser") == []
+    text = saved["svg"].read_text("utf-8")
+    assert not re.search(r"var\(|class=|data-|tabindex", text)
+    picture = ElementTree.fromstring(text)
+    assert hexed(picture[0].get("fill", "")) == "#16181a"  # the paper of the dark
+    size = [float(picture.get(name, "nan")) for name in ("width", "height")]
+    content = saved["png"].read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert list(struct.unpack(">II", content[16:24])) == [2 * round(side) for side in size]
+    words = ["".join(one.itertext()) for one in picture.iter() if one.tag.endswith("}text")]
+    script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)"
+    shown = browser.run(script, f"{figure} .chart svg text")
+    assert shown
+    own = shown if figure != "#anytime" else shown[:3]
+    assert [one for one in own if one not in words] == []
+    # Lines have the colours that they have in the page.
+    line = browser.run(
+        """const one = document.querySelector(arguments[0] + " svg path.line");
+        return one && getComputedStyle(one).stroke""",
+        figure,
+    )
+    assert line is None or any(one.get("stroke") == line for one in picture.iter())

@@ -177,6 +177,51 @@ def anytime(board: Board, updates: int) -> Figure:
     return figure
 
 
+def by_task(board: Board, updates: int) -> Figure:
+    """The difference to the method compared with, a cell for each method and task.
+
+    The colour is full at the 95th percentile of all differences; bold is what is clear of zero.
+    """
+    cells = {
+        (cell["method"], cell["task"]): cell
+        for cell in board["by_task"]
+        if cell["updates"] == updates and cell["difference"]
+    }
+    methods = [name for name in board["methods"] if any(method == name for method, _ in cells)]
+    tasks = [name for name in board["tasks"] if any(task == name for _, task in cells)]
+    sizes = sorted(abs(cell["difference"]["value"]) for cell in cells.values())
+    strongest = (sizes[int(0.95 * (len(sizes) - 1))] if sizes else 0.0) or 1e-9
+    longest = max(map(len, tasks), default=0)
+    # Wide enough for what is said below, too.
+    width, height = max(6.0, 2.2 + 0.75 * len(tasks)), 1.1 + 0.06 * longest + 0.3 * len(methods)
+    figure = _figure(width, height)
+    panel = figure.subplots()
+    for (method, task), cell in cells.items():
+        value, place = cell["difference"]["value"], (tasks.index(task), methods.index(method))
+        shade = 0.04 + 0.56 * min(1.0, abs(value) / strongest)
+        colour = BLUE if value < 0 else VERMILION
+        panel.bar(place[0], 0.92, 0.96, place[1] - 0.46, color=colour, alpha=shade, lw=0)
+        bold = "bold" if cell["verdict"] in ("better", "worse") else "normal"
+        centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5, "color": INK}
+        panel.text(*place, f"{value:+.2f}", weight=bold, **centred)
+    names: dict[str, Any] = {
+        "rotation": 45,
+        "ha": "left",
+        "rotation_mode": "anchor",
+        "parse_math": False,
+    }
+    panel.set_xticks(range(len(tasks)), tasks, **names)
+    panel.xaxis.tick_top()
+    panel.set_yticks(range(len(methods)), methods, parse_math=False)
+    panel.set_xlim(-0.5, max(1, len(tasks)) - 0.5)
+    panel.set_ylim(max(1, len(methods)) - 0.5, -0.5)
+    panel.spines[:].set_visible(False)
+    panel.tick_params(length=0, colors="#333333", labelsize=8.5)
+    panel.set_xlabel(f"difference in score to {board['against']} (lower is better), {_at(updates)}")
+    panel.xaxis.set_label_position("bottom")
+    return figure
+
+
 def _all(
     board: Board | None, runs: Sequence[tuple[Sequence[Record], dict[str, Any]]]
 ) -> Iterator[tuple[str, Figure]]:
@@ -191,11 +236,12 @@ def _all(
         parts: tuple[tuple[str, Callable[[Board, int], Figure]], ...] = (
             ("trials", trials),
             ("anytime", anytime),
+            ("by_task", by_task),
         )
         for updates in board["budgets"]:
             for name, figure in parts:
                 if any(one["updates"] == updates for one in board[name]):
-                    yield f"{name}-{updates}", figure(board, updates)
+                    yield f"{name.replace('_', '-')}-{updates}", figure(board, updates)
     taken: set[str] = set()
     for history, summary in runs:
         # A task is named by its users, and two names may become the same file.

@@ -176,6 +176,8 @@
     }
   }
   const emphasis = (method) => ({ pointerenter: () => emphasize(method), pointerleave: () => emphasize(null) });
+  // For what the keyboard reaches; parts of pictures would be reached by it if they listened to the focus.
+  const emphasisByFocus = (method) => ({ focus: () => emphasize(method), blur: () => emphasize(null) });
 
   // ---- what is said beside the pointer --------------------------------------------------------
 
@@ -193,9 +195,10 @@
   }
   const hush = () => { TIP.hidden = true; };
   addEventListener("scroll", hush, { passive: true });
+  addEventListener("keydown", (event) => { if (event.key === "Escape") hush(); });
 
-  // Pointer, touch and arrow keys choose one of `count` places; `show` gets its number, or null.
-  function browse(node, count, nearest, show, anchor) {
+  // Pointer, touch and arrow keys choose one of `count` places, `across` of them beside each other where they are a table; `show` gets its number, or null.
+  function browse(node, count, nearest, show, anchor, across = null) {
     let chosen = null;
     const set = (number, x, y) => { chosen = number; show(number, x, y); };
     const follow = (event) => {
@@ -209,13 +212,88 @@
     node.addEventListener("keydown", (event) => {
       const last = count - 1;
       const moves = { ArrowLeft: (chosen ?? 0) - 1, ArrowRight: (chosen ?? -1) + 1, Home: 0, End: last, PageUp: (chosen ?? 0) - 10, PageDown: (chosen ?? 0) + 10 };
+      if (across) Object.assign(moves, { ArrowUp: (chosen ?? 0) - across, ArrowDown: chosen === null ? 0 : chosen + across });
       if (event.key === "Escape") { chosen = null; show(null); return; }
       if (!(event.key in moves)) return;
       event.preventDefault();
-      const number = Math.max(0, Math.min(last, moves[event.key]));
-      const box = node.getBoundingClientRect();
-      set(number, box.left + anchor(number), box.top + 40);
+      const vertical = event.key === "ArrowUp" || event.key === "ArrowDown";
+      const number = vertical && (moves[event.key] < 0 || moves[event.key] > last) ? chosen ?? 0 : Math.max(0, Math.min(last, moves[event.key]));
+      const box = node.getBoundingClientRect(), [x, y] = anchor(number);
+      set(number, box.left + x, box.top + y);
     });
+  }
+
+  // ---- figures as files -----------------------------------------------------------------------
+
+  // What the style gives to parts of a picture, and what they have without it.
+  const GIVEN = { fill: "rgb(0, 0, 0)", "fill-opacity": "1", stroke: "none", "stroke-width": "1px", "stroke-dasharray": "none", "stroke-linecap": "butt", "stroke-linejoin": "miter", opacity: "1", "font-weight": "400", "paint-order": "normal", "text-anchor": "start", visibility: "visible" };
+  const MARGIN = 12; // px around a picture in a file
+  // A copy that looks the same without the style of this page.
+  function unstyled(picture) {
+    const copy = picture.cloneNode(true);
+    const [nodes, copies] = [picture, copy].map((one) => [one, ...one.querySelectorAll("*")]);
+    nodes.forEach((node, number) => {
+      const own = copies[number], style = getComputedStyle(node);
+      for (const [name, usual] of Object.entries(GIVEN)) {
+        const value = style.getPropertyValue(name);
+        if (value !== usual || own.hasAttribute(name)) own.setAttribute(name, value);
+      }
+      if (node.localName === "text") own.setAttribute("font-size", style.fontSize);
+      for (const { name } of [...own.attributes]) if (name === "tabindex" || name.startsWith("data-")) own.removeAttribute(name);
+    });
+    for (const one of copy.querySelectorAll(".slice, .now")) one.remove(); // where the reader is now
+    for (const one of [copy, ...copy.querySelectorAll("[class]")]) one.removeAttribute("class");
+    return copy;
+  }
+  // The picture as the text of a file, on the colour of the page, and below it the legend, if it has one outside of itself.
+  function asFile(picture, legend) {
+    const width = Number(picture.getAttribute("width")), style = getComputedStyle(document.body);
+    let height = Number(picture.getAttribute("height"));
+    const inner = unstyled(picture), parts = [inner];
+    const label = picture.getAttribute("aria-label");
+    for (const name of ["role", "aria-label"]) inner.removeAttribute(name);
+    inner.setAttribute("overflow", "visible");
+    let [x, y] = [0, height + 20];
+    for (const item of legend ? legend.children : []) {
+      const mark = item.querySelector("svg"), text = item.textContent, room = Number(mark.getAttribute("width")) + 6;
+      const needed = room + textWidth(text) + 18;
+      if (x && x + needed > width) { x = 0; y += 20; }
+      const own = unstyled(mark);
+      own.setAttribute("x", x);
+      own.setAttribute("y", y - 4 - Number(mark.getAttribute("height")) / 2);
+      parts.push(own, draw("text", { x: x + room, y, "font-size": 12, fill: style.color, text }));
+      x += needed;
+      height = y + 6;
+    }
+    const [wide, tall] = [width + 2 * MARGIN, height + 2 * MARGIN];
+    const whole = draw("svg", { xmlns: "http://www.w3.org/2000/svg", width: wide, height: tall, viewBox: `${-MARGIN} ${-MARGIN} ${wide} ${tall}`, "font-family": style.fontFamily, role: "img", "aria-label": label },
+      draw("rect", { x: -MARGIN, y: -MARGIN, width: wide, height: tall, fill: style.backgroundColor }), ...parts);
+    return { text: new XMLSerializer().serializeToString(whole), width: wide, height: tall };
+  }
+  function download(blob, name) {
+    const address = URL.createObjectURL(blob);
+    tag("a", { href: address, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 10000);
+  }
+  function save(picture, legend, name, form) {
+    const { text, width, height } = asFile(picture, legend);
+    const file = `${`${DATA.title} ${name}`.replace(/[^\w.-]+/g, "_").slice(0, 100)}.${form}`;
+    if (form === "svg") { download(new Blob([text], { type: "image/svg+xml" }), file); return; }
+    const image = new Image();
+    image.addEventListener("load", () => {
+      const sheet = tag("canvas", { width: 2 * width, height: 2 * height });
+      sheet.getContext("2d").drawImage(image, 0, 0, 2 * width, 2 * height);
+      sheet.toBlob((blob) => download(blob, file), "image/png");
+    });
+    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
+  }
+  // Buttons that save the picture in `box` as it is now; `name` says what it is.
+  function savers(box, name, legend = null) {
+    return tag("div", { class: "savers" }, tag("span", { "aria-hidden": "true", text: "save as" }), ["svg", "png"].map((form) => {
+      const button = tag("button", { type: "button", "data-save": form, "aria-label": `save as ${form.toUpperCase()}: ${name()}`, text: form.toUpperCase(),
+        click: () => { const picture = box.querySelector("svg"); if (picture) save(picture, legend, name(), form); } });
+      return button;
+    }));
   }
 
   // ---- curves of methods over one axis --------------------------------------------------------
@@ -244,7 +322,12 @@
     const left = 10 + Math.max(...yTicks.map((tick) => textWidth(formatY(tick), size)));
     const right = labelled ? widest + room + 10 : 8;
     const x = scale(xs[0], xs[1] === xs[0] ? xs[0] + 1 : xs[1], left, width - right, options.logarithmic);
-    const picture = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "img", "aria-label": options.label });
+    // What the picture says to those who cannot see it: its axes, and where each line ends.
+    function inWordsOf() {
+      const tellY = options.tellY || formatY, ordered = [...named].sort((a, b) => (options.descending ? b.y - a.y : a.y - b.y));
+      return `${options.label}: ${options.yTitle}, against ${options.xTitle}, from ${(options.formatX || short)(xs[0])} to ${(options.formatX || short)(xs[1])}. At the end ${ordered.map((one) => `${one.label} ${tellY(one.y)}`).join(", ")}. Arrow keys tell the values along the way.`;
+    }
+    const picture = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "img", "aria-label": inWordsOf() });
     const end = width - right;
     for (const tick of yTicks) {
       picture.append(draw("line", { class: "grid", x1: left, x2: end, y1: y(tick), y2: y(tick) }),
@@ -324,12 +407,12 @@
         .filter((row) => known(row.size)).sort((a, b) => (options.descending ? b.size - a.size : a.size - b.size))
         .map((row) => ({ ...row, value: (options.tellY || formatY)(row.size) }));
       tell(px, py, (options.tellX || formatX)(place), rows);
-    }, (number) => x(grid[number]));
+    }, (number) => [x(grid[number]), 40]);
   }
 
   // ---- the page of a store --------------------------------------------------------------------
 
-  const state = { budget: null, off: { method: new Set(), task: new Set() }, words: { method: "", task: "" }, sort: { column: "difference", down: false }, logarithmic: null, run: 0 };
+  const state = { budget: null, off: { method: new Set(), task: new Set() }, words: { method: "", task: "" }, sort: { column: "difference", down: false }, details: false, logarithmic: null, run: 0 };
   const redraws = [];
   const redraw = () => { emphasize(null); hush(); for (const one of redraws) one(); };
 
@@ -346,7 +429,7 @@
   const atBudget = () => `${whole(budget())} updates`;
 
   function section(id, title, ...rest) {
-    const node = tag("section", { id }, tag("h2", { text: title }), ...rest);
+    const node = tag("section", { id, "aria-labelledby": `${id}-title` }, tag("h2", { id: `${id}-title`, tabindex: -1, text: title }), ...rest);
     document.getElementById("page").append(node);
     return node;
   }
@@ -359,6 +442,7 @@
   function headline() {
     const { facts } = DATA;
     const page = document.getElementById("page");
+    if (BOARD) document.body.prepend(tag("a", { class: "skip", href: "#scoreboard", text: "Skip to the scoreboard", click: (event) => { event.preventDefault(); document.getElementById("scoreboard-title").focus(); } }));
     page.append(tag("p", { class: "kicker", text: `rlagent scoreboard · ${DATA.title}` }));
     page.append(tag("h1", { text: finding() }));
     const more = dearer();
@@ -405,7 +489,7 @@
 
   function controls() {
     const page = document.getElementById("page");
-    const tabs = tag("div", { class: "tabs", role: "group", "aria-label": "budget" });
+    const tabs = tag("div", { class: "tabs", role: "group", "aria-label": "Budget, in updates" });
     const choices = BOARD.budgets.length > 1 ? [null, ...BOARD.budgets] : BOARD.budgets;
     state.budget = choices[0];
     for (const choice of choices) {
@@ -416,15 +500,15 @@
           redraw();
         } }));
     }
-    const box = tag("div", { class: "controls", role: "search" },
+    const box = tag("div", { class: "controls", role: "search", "aria-label": "What is shown" },
       tag("div", { class: "line" }, tag("span", { class: "name", text: "Budget" }), tabs, tag("span", { class: "note", text: "updates" })),
       chooser("method", "Methods", BOARD.methods), chooser("task", "Tasks", BOARD.tasks));
     page.append(box);
   }
   function chooser(kind, title, names) {
-    const chips = tag("div", { class: "chips" });
+    const chips = tag("div", { class: "chips", role: "group", "aria-label": title });
     for (const name of names) {
-      chips.append(tag("button", { type: "button", class: "chip", "aria-pressed": "true", "data-name": name, ...(kind === "method" ? emphasis(name) : {}),
+      chips.append(tag("button", { type: "button", class: "chip", "aria-pressed": "true", "data-name": name, ...(kind === "method" ? { ...emphasis(name), ...emphasisByFocus(name) } : {}),
         click: () => {
           if (!state.off[kind].delete(name)) state.off[kind].add(name);
           refresh();
@@ -432,12 +516,12 @@
     }
     const search = tag("input", { type: "search", placeholder: `Filter ${title.toLowerCase()}`, "aria-label": `Filter ${title.toLowerCase()}`, "data-filter": kind,
       input: () => { state.words[kind] = search.value; refresh(); } });
-    const every = tag("button", { type: "button", text: "all", "data-all": kind, click: () => {
+    const every = tag("button", { type: "button", text: "all", "aria-label": `all ${title.toLowerCase()}`, "data-all": kind, click: () => {
       search.value = state.words[kind] = "";
       state.off[kind].clear();
       refresh();
     } });
-    const none = tag("button", { type: "button", text: "none", click: () => { for (const name of names) state.off[kind].add(name); refresh(); } });
+    const none = tag("button", { type: "button", text: "none", "aria-label": `none of the ${title.toLowerCase()}`, click: () => { for (const name of names) state.off[kind].add(name); refresh(); } });
     function refresh() {
       for (const chip of chips.children) {
         chip.setAttribute("aria-pressed", String(!state.off[kind].has(chip.dataset.name)));
@@ -498,7 +582,7 @@
   }
   function interval(row, place, width) {
     const { hue } = look(row.method);
-    const picture = draw("svg", { width, height: 24, role: "img", "aria-label": row.difference ? `${signed(row.difference.value, 3)}, ${between(row.difference)}` : "compared with itself" });
+    const picture = draw("svg", { width, height: 24, role: "img", "aria-label": row.difference ? [`difference ${signed(row.difference.value, 3)}`, between(row.difference) && `95 % interval ${between(row.difference)}`].filter(Boolean).join(", ") : row.method === BOARD.against ? "the others are compared with this one" : "not compared" });
     for (const tick of place.shown) picture.append(draw("line", { class: tick === 0 ? "zero" : "grid", x1: place(tick), x2: place(tick), y1: 0, y2: 24 }));
     if (!row.difference || !known(row.difference.value)) {
       if (row.method === BOARD.against) picture.append(draw("rect", { class: `dye ${hue}`, x: place(0) - 4, y: 8, width: 8, height: 8, transform: `rotate(45 ${place(0)} 12)` }));
@@ -520,15 +604,20 @@
   function scoreboard() {
     const host = section("scoreboard", "Scoreboard");
     const note = tag("p", { class: "note" });
-    const sorter = tag("select", { class: "sortby", "aria-label": "Sort by", change: () => sortBy(sorter.value) });
-    const box = tag("div", { class: "scroll" });
-    host.append(note, sorter, box);
+    const sorter = tag("select", { id: "sorter", change: () => sortBy(sorter.value) });
+    // Where the head of the table has no room, so that its arrow cannot be seen.
+    const way = tag("button", { type: "button", class: "way", click: () => sortBy(state.sort.column) });
+    const details = tag("input", { type: "checkbox", id: "details", change: () => { state.details = details.checked; fillTable(); } });
+    const box = tag("div", { class: "scroll", role: "region", "aria-labelledby": "scoreboard-title" });
+    host.append(note, tag("div", { class: "bar" }, tag("span", { class: "sortby" }, tag("label", { for: "sorter", text: "Sort by" }), sorter, way),
+      tag("label", { class: "check", for: "details" }, details, "intervals and details in the table")), box);
     function sortBy(id) {
       const own = columns(rows()).find((one) => one.id === id);
       state.sort = { column: id, down: state.sort.column === id ? !state.sort.down : own.best === "high" };
-      redraw();
+      fillTable();
     }
-    redraws.push(() => {
+    const ordered = () => (state.sort.down ? "highest first" : "lowest first");
+    function fillTable() {
       const list = rows();
       const shownColumns = columns(list);
       const by = shownColumns.find((one) => one.id === state.sort.column) || shownColumns[1];
@@ -539,7 +628,9 @@
         if (!known(one) || !known(two)) return known(two) - known(one); // what is unknown goes last
         return sign * (one - two);
       });
-      sorter.replaceChildren(...shownColumns.map((one) => tag("option", { value: one.id, selected: one.id === by.id, text: `sort by ${one.title}` })));
+      sorter.replaceChildren(...shownColumns.map((one) => tag("option", { value: one.id, selected: one.id === by.id, text: one.title })));
+      way.replaceChildren(tag("span", { "aria-hidden": "true", text: state.sort.down ? "↓ " : "↑ " }), ordered());
+      way.setAttribute("aria-label", `${ordered()}; turn the order round`);
       const say = () => { note.textContent = (BOARD.budgets.length === 1 ? `At ${whole(BOARD.budgets[0])} updates` : state.budget === null ? "All budgets together" : `At ${whole(state.budget)} updates`)
         + (allTasks() ? ", all tasks." : tasks().length === 1 ? `, ${tasks()[0]} alone.` : `, means over ${tasks().length} of ${BOARD.tasks.length} tasks, without intervals.`)
         + ` Dots are differences to ${BOARD.against}, with 95 % intervals; a hollow one: the interval holds zero.${box.querySelector(".beyond") ? " An arrow: the interval goes on." : ""}`; };
@@ -557,28 +648,33 @@
         draw("text", { class: "soft", x: Math.max(0, place(0) - 8 - textWidth("← better")), y: 10, text: "← better" }));
       const top = {};
       for (const column of shownColumns) if (column.best && column.text) { const ends = extent(list.map(column.value)); if (ends) top[column.id] = ends[column.best === "low" ? 0 : 1]; }
-      const head = tag("tr", {}, shownColumns.map((column) => {
+      // Roles are named, because on narrow screens the style makes blocks of rows and cells.
+      const head = tag("tr", { role: "row" }, shownColumns.map((column) => {
         const sorted = column.id === by.id;
-        const button = tag("button", { type: "button", "data-sort": column.id, click: () => { sortBy(column.id); box.querySelector(`[data-sort="${column.id}"]`)?.focus(); } }, column.title, sorted ? (state.sort.down ? " ↓" : " ↑") : null);
-        return tag("th", { scope: "col", class: column.plot ? "plot" : column.words ? "words" : "", "aria-sort": sorted ? (state.sort.down ? "descending" : "ascending") : null }, button, column.plot ? tag("div", { class: "row" }, ruler(), tag("span", { class: "pad" })) : null);
+        const button = tag("button", { type: "button", "data-sort": column.id, click: () => { sortBy(column.id); box.querySelector(`[data-sort="${column.id}"]`)?.focus(); } }, column.title, sorted ? tag("span", { "aria-hidden": "true", text: state.sort.down ? " ↓" : " ↑" }) : null);
+        return tag("th", { scope: "col", role: "columnheader", class: column.plot ? "plot" : column.words ? "words" : "", "aria-sort": sorted ? (state.sort.down ? "descending" : "ascending") : null }, button, column.plot ? tag("div", { class: "row" }, ruler(), tag("span", { class: "pad" })) : null);
       }));
-      const body = order.map((row) => tag("tr", { class: row.method === BOARD.methods[0] ? "best" : "", "data-row": row.method, ...emphasisOfRow(row.method) }, shownColumns.map((column) => {
-        if (column.id === "method") return tag("td", { class: "name" }, tag("span", { class: "label" }, key(row.method), tag("span", { text: row.method })));
-        if (column.plot) return tag("td", { class: "plot", title: row.difference ? between(row.difference) : null }, tag("div", { class: "row" }, interval(row, place, width), tag("span", { class: "figure", text: row.difference ? signed(row.difference.value, 3) : row.method === BOARD.against ? "0" : "–" })));
+      const body = order.map((row) => tag("tr", { role: "row", class: row.method === BOARD.methods[0] ? "best" : "", "data-row": row.method, ...emphasisOfRow(row.method) }, shownColumns.map((column) => {
+        if (column.id === "method") return tag("td", { class: "name", role: "rowheader" }, tag("span", { class: "label" }, key(row.method), tag("span", { text: row.method })));
+        if (column.plot) return tag("td", { class: "plot", role: "cell", title: row.difference ? between(row.difference) : null }, tag("div", { class: "row" }, interval(row, place, width), tag("span", { class: "figure", text: row.difference ? signed(row.difference.value, 3) : row.method === BOARD.against ? "0" : "–" })), state.details && row.difference && between(row.difference) ? tag("div", { class: "side", text: between(row.difference) }) : null);
         if (column.id === "verdict") {
           const text = row.counts ? `better ${row.counts[0]}, worse ${row.counts[1]} of ${row.counts[2]}` : row.method === BOARD.against ? "baseline" : row.verdict === "equal" ? "unclear" : row.verdict || "–";
-          return tag("td", { class: `words wide ${row.verdict || "equal"}`, "data-label": "verdict" }, tag("span", { text }));
+          return tag("td", { class: `words wide ${row.verdict || "equal"}`, role: "cell", "data-label": "verdict" }, tag("span", { text }));
         }
         const value = column.value(row);
         const best = column.id in top && known(value) && value === top[column.id];
-        return tag("td", { class: `${best ? "top" : ""} ${column.wide ? "wide" : ""}`, "data-label": column.title, "data-column": column.id, title: column.hint ? column.hint(row) || null : null }, tag("span", { text: column.text(row) }));
+        const hint = column.hint ? column.hint(row) || null : null;
+        return tag("td", { class: `${best ? "top" : ""} ${column.wide ? "wide" : ""}`, role: "cell", "data-label": column.title, "data-column": column.id, title: hint }, tag("span", {}, column.text(row), state.details && hint ? tag("span", { class: "side", text: hint }) : null));
       })));
-      box.replaceChildren(narrow ? tag("div", { class: "row ruler" }, ruler(), tag("span", { class: "pad" })) : "", tag("table", { class: "board" }, tag("thead", {}, head), tag("tbody", {}, body)));
+      box.replaceChildren(narrow ? tag("div", { class: "row ruler" }, ruler(), tag("span", { class: "pad" })) : "", tag("table", { class: "board", role: "table", "aria-labelledby": "scoreboard-title" }, tag("thead", { role: "rowgroup" }, head), tag("tbody", { role: "rowgroup" }, body)));
       // The axis stands above the plots, whatever the width of the numbers beside them.
       const figure = Math.max(...[...box.querySelectorAll(".figure")].map((one) => one.offsetWidth));
       for (const one of box.querySelectorAll(".figure, .pad")) one.style.width = `${Math.ceil(figure)}px`;
+      if (box.scrollWidth > box.clientWidth) box.setAttribute("tabindex", 0); // for the arrow keys to move it
+      else box.removeAttribute("tabindex");
       say();
-    });
+    }
+    redraws.push(fillTable);
   }
   // Rows of the table are not faded themselves: reading along a row should not make the others vanish.
   const emphasisOfRow = (method) => emphasis(method);
@@ -587,6 +683,7 @@
     const host = section("profiles", "How often close to the best known");
     host.append(tag("p", { class: "note", text: "Share of runs, over all tasks, whose regret is at most the value below. Higher is better; a line further left reaches the best known sooner." }));
     const box = chart(host);
+    host.append(savers(box, () => "profiles"));
     redraws.push(() => {
       const own = BOARD.profiles.find((one) => one.updates === state.budget) || BOARD.profiles.find((one) => one.updates === budget()) || BOARD.profiles[0];
       const visible = own ? methods().filter((one) => own.methods[one]) : [];
@@ -609,7 +706,7 @@
     if (!BOARD.trials.length) return;
     const host = section("trials", "How many trials a search needs");
     const note = tag("p", { class: "note" }), box = chart(host), list = tag("p", { class: "note" });
-    host.append(note, box, list);
+    host.append(note, box, list, savers(box, () => "trials"));
     redraws.push(() => {
       const own = BOARD.trials.filter((one) => one.updates === budget());
       if (!own.length) { note.textContent = ""; list.textContent = ""; box.replaceChildren(tag("p", { class: "empty", text: `No search has a pool of trials at ${atBudget()}.` })); return; }
@@ -654,14 +751,15 @@
       for (const task of tasks()) {
         const own = BOARD.anytime.filter((one) => one.task === task && one.updates === budget() && visible.includes(one.method));
         if (!own.length) continue;
-        const cell = tag("div", {}, tag("h3", { text: task }));
+        const picture = tag("div", { class: "chart" });
+        const cell = tag("div", {}, tag("div", { class: "title" }, tag("h3", { text: task }), savers(picture, () => `progress on ${task}`, visible.length > 6 ? keys : null)), picture);
         grid.append(cell);
         const series = BOARD.methods.map((method) => own.find((one) => one.method === method)).filter(Boolean).map((one) => {
           const from = state.logarithmic ? one.spent.findIndex((value) => value > 0) : 0;
           const cut = (values) => (values && values.length ? values.slice(from) : null);
           return { method: one.method, x: cut(one.spent), y: cut(one.score), low: cut(one.low), high: cut(one.high), step: true };
         });
-        curves(chart(cell), {
+        curves(picture, {
           series, logarithmic: state.logarithmic, labels: visible.length <= 6, xTitle: "budgets of a single run", yTitle: "validation score", height: 240,
           formatX: (value) => short(value, 2), tellX: (value) => `${task}, ${short(value, 3)} budgets`, tellY: (value) => fixed(value, 3), label: `Progress on ${task}`,
         });
@@ -675,7 +773,7 @@
     const note = tag("p", { class: "note" }), box = chart(host);
     host.insertBefore(note, box);
     const bar = tag("div", { class: "scale" });
-    host.append(bar);
+    host.append(bar, savers(box, () => "task by task"));
     redraws.push(() => {
       note.textContent = `Difference in score to ${BOARD.against}, at ${atBudget()}. Bold, or a dot: the 95 % interval excludes zero.`;
       const visible = methods().filter((one) => one !== BOARD.against), kept = tasks();
@@ -695,7 +793,9 @@
       const over = slanted ? Math.max(0, left + (across.length - 0.5) * step + longest * 0.71 + 6 - width) : 0;
       const wide = Math.max(6, step - over / across.length);
       const height = top + down.length * tall;
-      const picture = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Differences to ${BOARD.against}, task by task`, tabindex: 0 });
+      const clearly = (method, verdict) => kept.filter((task) => cells.get(`${method}\n${task}`)?.verdict === verdict).length;
+      const told = visible.map((method) => `${method} is better on ${clearly(method, "better")} and worse on ${clearly(method, "worse")}`).join(", ");
+      const picture = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Differences to ${BOARD.against} on ${plural(kept.length, "task")}: ${told}. Arrow keys tell the cells.`, tabindex: 0 });
       const sizes = [...cells.values()].filter((cell) => cell.difference).map((cell) => Math.abs(cell.difference.value)).sort((a, b) => a - b);
       const strongest = sizes.length ? sizes[Math.floor(0.95 * (sizes.length - 1))] || 1e-9 : 1;
       across.forEach((name, column) => {
@@ -722,7 +822,7 @@
         picture.append(draw("rect", { class: `cell ${known(value) ? (value < 0 ? "good" : "bad") : "none"}`, "fill-opacity": known(value) ? (0.04 + 0.56 * strength).toFixed(3) : 1, x, y, width: wide, height: tall, rx: 4, "data-cell": `${method} ${task}` }));
         const text = known(value) ? signed(value, 2) : "";
         if (textWidth(text, small, 650) < wide - 2) picture.append(draw("text", { class: clear ? "strong" : "", "font-size": small, x: x + wide / 2, y: y + tall / 2 + 4, "text-anchor": "middle", "pointer-events": "none", text }));
-        else if (clear) picture.append(draw("circle", { cx: x + wide / 2, cy: y + tall / 2, r: 2.5, fill: "currentColor", "pointer-events": "none" }));
+        else if (clear) picture.append(draw("circle", { cx: x + wide / 2, cy: y + tall / 2, r: 2.5, class: "mark", "pointer-events": "none" }));
         spots.push({ method, task, cell, x: x + wide / 2, y: y + tall / 2 });
       }));
       const ring = draw("rect", { class: "ring", width: wide - 2, height: tall - 2, rx: 4, visibility: "hidden", "pointer-events": "none" });
@@ -744,7 +844,7 @@
           cell.metric_name && { name: cell.metric_name, value: fixed(cell.metric, 3) },
           { name: "regret", value: fixed(cell.regret, 3) }, { name: "runs", value: whole(cell.runs) }].filter(Boolean) : [];
         tell(px, py, `${method}, ${task}`, facts, cell ? inWords[cell.verdict] : "no run");
-      }, (number) => spots[number].x);
+      }, (number) => [spots[number].x + wide / 2, spots[number].y], across.length);
       const steps = [-1, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1];
       bar.append(`better ${signed(-strongest, 2)}`, tag("span", { class: "ramp", "aria-hidden": "true" }, steps.map((one) => {
         const block = tag("i", { class: one < 0 ? "i-better" : "i-worse" });
@@ -763,23 +863,27 @@
       // A task or method all of whose runs failed has no chip; then the words alone decide.
       const own = DATA.failed.filter((run) => shown("method", run.method) && shown("task", run.task) && (state.budget === null || run.updates === state.budget));
       note.textContent = `${plural(own.length, "run")} failed and ${own.length === 1 ? "counts" : "count"} in no figure above.`;
-      box.replaceChildren(own.length ? tag("table", { class: "board" },
-        tag("thead", {}, tag("tr", {}, ["run", "task", "seed", "updates", "reason"].map((name, place) => tag("th", { scope: "col", class: place === 2 || place === 3 ? "" : "words", text: name })))),
-        tag("tbody", {}, own.slice(0, 500).map((run) => tag("tr", { "data-failed": run.key },
-          tag("td", { class: "name", text: run.method }), tag("td", { class: "words", "data-label": "task" }, tag("span", { text: run.task })), tag("td", { "data-label": "seed" }, tag("span", { text: String(run.seed) })),
-          tag("td", { "data-label": "updates" }, tag("span", { text: whole(run.updates) })), tag("td", { class: "words wide reason", text: run.reason || "no reason is known" }))))) : "");
+      box.replaceChildren(own.length ? tag("table", { class: "board", role: "table", "aria-labelledby": "failed-title" },
+        tag("thead", { role: "rowgroup" }, tag("tr", { role: "row" }, ["run", "task", "seed", "updates", "reason"].map((name, place) => tag("th", { scope: "col", role: "columnheader", class: place === 2 || place === 3 ? "" : "words", text: name })))),
+        tag("tbody", { role: "rowgroup" }, own.slice(0, 500).map((run) => tag("tr", { role: "row", "data-failed": run.key },
+          tag("td", { class: "name", role: "rowheader", text: run.method }), tag("td", { class: "words", role: "cell", "data-label": "task" }, tag("span", { text: run.task })), tag("td", { role: "cell", "data-label": "seed" }, tag("span", { text: String(run.seed) })),
+          tag("td", { role: "cell", "data-label": "updates" }, tag("span", { text: whole(run.updates) })), tag("td", { class: "words wide reason", role: "cell", text: run.reason || "no reason is known" }))))) : "");
       if (own.length > 500) box.append(tag("p", { class: "note", text: `and ${whole(own.length - 500)} more` }));
     });
   }
 
   // ---- one run --------------------------------------------------------------------------------
 
-  const KINDS = [["diverged", "divergence", "divergences"], ["restored", "return to the best", "returns to the best"], ["grew", "growth", "growths"]];
+  const KINDS = [["diverged", "divergence", "divergences"], ["restored", "return to the best", "returns to the best"], ["grew", "growth", "growths"], ["shrank", "shrinking", "shrinkings"], ["copied", "copy of another trial", "copies of other trials"]];
+  const KNOB_OF = { restored: "restore", grew: "growth", shrank: "shrink" };
   function happened(run, kind, number) {
     if (kind === "diverged") return Boolean(run.diverged[number]);
-    const knob = kind === "restored" ? "restore" : "growth";
+    if (kind === "copied") return copiesBefore(run, number).some((one) => one.trial === run.trial);
+    const knob = KNOB_OF[kind];
     return run.actions[knob] !== undefined && run.actions[knob][number] !== "hold";
   }
+  // In a population: what was copied right before a decision.
+  const copiesBefore = (run, number) => (run.copies || []).filter((one) => one.at === number);
   const same = (a, b) => (typeof a === "number" && typeof b === "number" ? Math.abs(a - b) < 1e-6 : a === b);
   function chosenLevel(run, knob, number) {
     const table = DATA.knobs[knob], value = run.actions[knob]?.[number];
@@ -790,10 +894,11 @@
     const parts = inOrder(run.actions).map((knob) => {
       const level = chosenLevel(run, knob, number), table = DATA.knobs[knob];
       if (!table || level < 0 || level === table.hold) return null;
-      if (knob === "growth") return table.labels[level];
+      if (knob === "growth" || knob === "shrink") return table.labels[level];
       if (knob === "restore") return "back to the best weights";
       return `${table.title} ${table.labels[level]}`;
     }).filter(Boolean);
+    for (const one of copiesBefore(run, number)) if (one.trial === run.trial) parts.unshift(`goes on from the weights of trial ${one.copied}`);
     if (run.diverged[number]) parts.push("diverged, so back to the best");
     return parts.length ? parts.join(", ") : "nothing changed";
   }
@@ -810,6 +915,13 @@
     return { moved, still: DATA.settings.filter((one) => run.settings[one.name] && !moved.includes(one)), grows: run.rungs.length > 1 };
   }
 
+  function pictureInWords(run, best) {
+    const events = KINDS.map(([kind, one, many]) => [run.spent.filter((_, number) => happened(run, kind, number)).length, one, many]).filter(([count]) => count).map((all) => plural(...all));
+    const rates = run.settings.learning_rate;
+    return `Timeline of ${run.method} on ${run.task}, ${plural(run.spent.length, "decision")}: validation loss from ${short(run.valid_loss[0])} to ${short(run.valid_loss.findLast(known))}, at best ${short(best[best.length - 1])}; `
+      + `learning rate from ${short(rates[0])} to ${short(rates[rates.length - 1])}${events.length ? `; ${events.join(", ")}` : ""}. Arrow keys step through the decisions.`;
+  }
+
   function timeline(host, detail, run) {
     const width = Math.max(220, Math.floor(host.clientWidth));
     const size = width < 420 ? 11 : 12;
@@ -817,10 +929,10 @@
     const count = run.spent.length, edges = [0, ...run.spent];
     const best = bestSoFar(run);
     const left = 52, right = width < 480 ? 58 : 88, gap = 30;
-    const heights = [width < 480 ? 190 : 240, ...moved.map((one) => (one.name === "learning_rate" ? 110 : 66)), ...(grows ? [58] : [])];
+    const heights = [width < 480 ? 190 : 240, ...moved.map((one) => (one.name === "learning_rate" ? 110 : 66)), ...(grows ? [58] : []), ...(run.copies?.length ? [18 * run.trials] : [])];
     const height = heights.reduce((sum, one) => sum + one + gap, 0) + 30;
     const x = scale(0, Math.max(1, edges[count]), left, width - right, false), end = width - right;
-    const picture = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "img", "aria-label": `Timeline of ${run.method} on ${run.task}; arrow keys step through the decisions` });
+    const picture = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "img", "aria-label": pictureInWords(run, best) });
     const slice = draw("rect", { class: "slice", y: 14, height: height - 44 });
     picture.append(slice);
     let top = 20;
@@ -895,7 +1007,7 @@
       top += tall + gap;
     });
     if (grows) {
-      const tall = heights[heights.length - 1];
+      const tall = heights[1 + moved.length];
       picture.append(draw("text", { class: "soft", x: 0, y: top - 7, text: "network" }));
       events(tall);
       ["layers", "width"].forEach((name, row) => {
@@ -913,17 +1025,33 @@
       });
       top += tall + gap;
     }
+    if (run.copies?.length) {
+      const tall = heights[heights.length - 1], line = (trial) => top + 18 * trial + 9;
+      picture.append(draw("text", { class: "soft", x: 0, y: top - 7, text: "who copied whom: trials of the population" }));
+      for (let trial = 0; trial < run.trials; trial++) {
+        picture.append(draw("text", { class: trial === run.trial ? "strong" : "soft", x: left - 7, y: line(trial) + 4, "text-anchor": "end", text: String(trial) }),
+          draw("line", { class: trial === run.trial ? "lane own" : "lane", x1: left, x2: x(edges[count]), y1: line(trial), y2: line(trial) }));
+      }
+      for (const one of run.copies) {
+        const place = x(edges[one.at]), from = line(one.copied), to = line(one.trial), way = Math.sign(to - from);
+        picture.append(draw("path", { class: `copy ${one.trial === run.trial ? "own" : ""}`, "data-copy": `${one.at} ${one.trial} ${one.copied}`, d: `M${place} ${from}V${to - 6 * way}m-3.5 0h7l-3.5 ${6 * way}Z` }));
+      }
+      top += tall + gap;
+    }
     const bottom = top - gap;
     for (const share of width < 480 ? [0, 0.5, 1] : [0, 0.2, 0.4, 0.6, 0.8, 1]) picture.append(draw("text", { class: "soft", x: x(share), y: bottom + 18, "text-anchor": "middle", text: `${Math.round(share * 100)} %` }));
     picture.append(draw("text", { class: "soft", x: (left + end) / 2, y: bottom + 38, "text-anchor": "middle", text: "share of the budget spent" }));
     slice.setAttribute("height", bottom - 14);
-    const dots = markers.map((marker) => { const dot = draw("circle", { r: 4.2, fill: `var(--${marker.colour})`, stroke: "var(--paper)", "stroke-width": 1.5 }); picture.append(dot); return dot; });
+    const dots = markers.map((marker) => { const dot = draw("circle", { class: "now", r: 4.2, fill: `var(--${marker.colour})`, stroke: "var(--paper)", "stroke-width": 1.5 }); picture.append(dot); return dot; });
     host.replaceChildren(picture);
 
     let current = 0;
-    // The same buttons for all decisions, so that the focus stays on them.
+    // The same buttons for all decisions: the focus stays on them.
     const step = (label, text, by) => tag("button", { type: "button", "aria-label": label, text, click: () => show(Math.max(0, Math.min(count - 1, current + by))) });
     const steps = tag("div", { class: "steps" }, step("previous decision", "←", -1), step("next decision", "→", 1));
+    // What is short is said to those who cannot see it, at each step; what is long can be read.
+    const parts = [tag("div", { role: "status" }), tag("div", {})];
+    detail.replaceChildren(steps, ...parts);
     function show(number) {
       current = number;
       slice.setAttribute("x", x(edges[number]));
@@ -933,7 +1061,7 @@
         dots[place].setAttribute("visibility", point ? "visible" : "hidden");
         if (point) { dots[place].setAttribute("cx", point[0]); dots[place].setAttribute("cy", point[1]); }
       });
-      describe(detail, run, best, number, steps);
+      describe(parts, run, best, number);
     }
     const find = (event) => {
       const share = x.inverse(event.clientX - picture.getBoundingClientRect().left);
@@ -953,7 +1081,7 @@
     show(0);
   }
 
-  function describe(detail, run, best, number, steps) {
+  function describe(parts, run, best, number) {
     const count = run.spent.length;
     const pair = (rows) => tag("table", {}, tag("tbody", {}, rows.map(([name, value]) => tag("tr", {}, tag("td", { class: "words soft", text: name }), tag("td", { "data-value": name, text: value })))));
     const results = [["train loss", short(run.train_loss[number])], ["valid loss", short(run.valid_loss[number])], ["best so far", short(best[number])]];
@@ -961,32 +1089,43 @@
     results.push(["reward", signed(run.reward[number], 3)]);
     const settings = DATA.settings.filter(({ name }) => run.settings[name]).map(({ name, title }) => [title, short(run.settings[name][number])]);
     settings.push(["network", run.rungs[run.rung[number]]]);
-    const focused = document.activeElement;
-    detail.replaceChildren(
-      steps,
+    const [brief, rest] = parts;
+    brief.replaceChildren(
       tag("h3", { text: `Decision ${number + 1} of ${count}` }),
       tag("div", { class: "note", text: `${percent(Number(run.spent[number].toFixed(3)))} of the budget, ${plural(run.updates[number], "update")}` }),
-      tag("div", { class: "did", text: deeds(run, number) }),
-      tag("div", { class: "pair" }, pair(results), pair(settings)));
-    if (steps.contains(focused)) focused.focus({ preventScroll: true });
-    if (run.probabilities) detail.append(tag("div", { class: "note", text: "What the policy gave each level; the chosen one is coloured" }), chances(run, number, detail.clientWidth - 36));
+      tag("div", { class: "did", text: deeds(run, number) }));
+    rest.replaceChildren(tag("div", { class: "pair" }, pair(results), pair(settings)), ...copying(run, number));
+    if (run.probabilities) rest.append(tag("div", { class: "note", text: "What the policy gave each level; the chosen one is coloured" }), chances(run, number, rest.clientWidth));
+  }
+  // What went on between the trials of a population, right before a decision.
+  function copying(run, number) {
+    const list = copiesBefore(run, number);
+    if (!list.length) return [];
+    const title = (name) => DATA.settings.find((one) => one.name === name)?.title || name.replace(/_/g, " ");
+    return [tag("div", { class: "note", text: "Right before it, in the population" }), tag("ul", { class: "copies" }, list.map((one) =>
+      tag("li", { text: `trial ${one.trial}${one.trial === run.trial ? " (this one)" : ""} copied trial ${one.copied}, and went on with ${Object.entries(one.settings).map(([name, value]) => `${title(name)} ${short(value)}`).join(", ")}` })))];
   }
   function chances(run, number, width) {
     const knobs = inOrder(run.probabilities);
-    const tall = 20, step = 48;
-    const picture = draw("svg", { width, height: knobs.length * step + 4, class: "chances", role: "img", "aria-label": "Probabilities of the levels" });
+    const tall = 20, step = 48, title = (knob) => (knob === "momentum" ? "1 − momentum" : knob.replace(/_/g, " "));
+    const left = Math.min(width / 2, 10 + Math.max(...knobs.map((knob) => textWidth(title(knob), 12))));
+    const inWords = (knob) => {
+      const level = chosenLevel(run, knob, number);
+      return `${title(knob)} ${level < 0 ? "not told" : `${DATA.knobs[knob].labels[level]} ${percent(run.probabilities[knob][number][level] / 1000)}`}`;
+    };
+    const picture = draw("svg", { width, height: knobs.length * step + 4, class: "chances", role: "img", "aria-label": `Probabilities of the levels that were chosen: ${knobs.map(inWords).join(", ")}` });
     knobs.forEach((knob, line) => {
       const shares = run.probabilities[knob][number], table = DATA.knobs[knob];
       const labels = table && table.labels.length === shares.length ? table.labels : shares.map((_, level) => String(level + 1));
       const chosen = table && table.labels.length === shares.length ? chosenLevel(run, knob, number) : -1;
-      const top = line * step + 6, left = 104, each = (width - left) / Math.max(5, shares.length);
-      picture.append(draw("text", { class: "soft", x: 0, y: top + tall, text: table ? (knob === "momentum" ? "1 − momentum" : knob.replace(/_/g, " ")) : knob }));
+      const top = line * step + 6, each = (width - left) / Math.max(5, shares.length);
+      picture.append(draw("text", { class: "soft", x: 0, y: top + tall, text: title(knob) }));
       picture.append(draw("line", { class: "axis", x1: left, x2: left + each * shares.length, y1: top + tall, y2: top + tall }));
       shares.forEach((share, level) => {
         const high = Math.max(share > 0 ? 1 : 0, (share / 1000) * tall);
         picture.append(draw("rect", { class: `chance ${level === chosen ? "chosen" : ""}`, "data-knob": knob, "data-share": share, x: left + level * each + 1, y: top + tall - high, width: Math.max(1, each - 2), height: high },
           draw("title", { text: `${labels[level]}: ${percent(share / 1000)}` })));
-        if (level === chosen || shares.length <= 5) picture.append(draw("text", { class: level === chosen ? "strong" : "soft", x: left + (level + 0.5) * each, y: top + tall + 14, "text-anchor": "middle", "font-size": 10.5, text: labels[level] }));
+        if (level === chosen || shares.length <= 5 && textWidth(labels[level], 10.5, 650) < each + 4) picture.append(draw("text", { class: level === chosen ? "strong" : "soft", x: left + (level + 0.5) * each, y: top + tall + 14, "text-anchor": "middle", "font-size": 10.5, text: labels[level] }));
       });
       if (chosen >= 0 && shares.length > 5) {
         // Many levels: name the ends where the chosen one leaves room.
@@ -997,9 +1136,9 @@
     return picture;
   }
   function marks(run) {
-    const line = (attributes) => draw("svg", { class: "key", width: 18, height: 12 }, draw("line", { x1: 9, x2: 9, y1: 0, y2: 12, ...attributes }));
-    const dash = (colour, dashed) => draw("svg", { class: "key", width: 18, height: 8 }, draw("line", { class: `line ${dashed ? "d2" : ""}`, stroke: `var(--${colour})`, x1: 1, x2: 17, y1: 4, y2: 4 }));
-    const items = [["training loss", dash("train")], ["validation loss", dash("valid")], ["best so far", dash("best", true)], ["decision", line({ class: "tick" })], ["selected model", draw("svg", { class: "key", width: 14, height: 14 }, draw("circle", { class: "ring", cx: 7, cy: 7, r: 5 }))]];
+    const line = (attributes) => draw("svg", { class: "key", width: 18, height: 12, "aria-hidden": "true" }, draw("line", { x1: 9, x2: 9, y1: 0, y2: 12, ...attributes }));
+    const dash = (colour, dashed) => draw("svg", { class: "key", width: 18, height: 8, "aria-hidden": "true" }, draw("line", { class: `line ${dashed ? "d2" : ""}`, stroke: `var(--${colour})`, x1: 1, x2: 17, y1: 4, y2: 4 }));
+    const items = [["training loss", dash("train")], ["validation loss", dash("valid")], ["best so far", dash("best", true)], ["decision", line({ class: "tick" })], ["selected model", draw("svg", { class: "key", width: 14, height: 14, "aria-hidden": "true" }, draw("circle", { class: "ring", cx: 7, cy: 7, r: 5 }))]];
     for (const [kind, one, many] of KINDS) {
       const count = run.spent.filter((_, number) => happened(run, kind, number)).length;
       if (count) items.push([count === 1 ? one : `${count} ${many}`, line({ class: `event ${kind}` })]);
@@ -1015,16 +1154,16 @@
   function timelines() {
     if (!DATA.timelines.length) return;
     const single = DATA.kind === "run";
+    const named = (run) => `${run.method} on ${run.task}, ${whole(run.budget)} updates, seed ${run.seed}`;
     const host = section("timeline", single ? "Timeline" : "Timelines of runs");
-    const selector = tag("select", { "aria-label": "Run", change: () => { state.run = Number(selector.value); shows(); } });
+    const selector = tag("select", { id: "run", change: () => { state.run = Number(selector.value); shows(); } });
     const title = tag("p", { class: "note" }), legend = tag("div", { class: "legend" });
-    const picture = tag("div", { class: "chart" }), detail = tag("div", { class: "detail", "aria-live": "polite" });
+    const picture = tag("div", { class: "chart" }), detail = tag("div", { class: "detail", role: "region", "aria-label": "Decision", tabindex: 0 });
     const rest = tag("p", { class: "note" });
     host.append(title);
-    if (!single) host.append(tag("div", { class: "bar" }, selector));
-    const frame = tag("div", { class: "run" }, tag("div", {}, legend, picture, rest), detail);
+    if (!single) host.append(tag("div", { class: "bar" }, tag("label", { for: "run", class: "note", text: "Run" }), selector));
+    const frame = tag("div", { class: "run" }, tag("div", {}, legend, picture, rest, savers(picture, () => `timeline ${named(DATA.timelines[state.run])}`, legend)), detail);
     host.append(frame);
-    const named = (run) => `${run.method} on ${run.task}, ${whole(run.budget)} updates, seed ${run.seed}`;
     function shows() {
       const run = DATA.timelines[state.run];
       title.textContent = single ? "Point at the picture, or use the arrow keys, to see what was decided." :
