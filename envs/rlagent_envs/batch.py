@@ -42,6 +42,8 @@ def step_many(
     return jax.vmap(partial(dynamics.step, shape, bank))(runs, actions)
 
 
+SLICES_LEFT = 1.5  # of the budget: below, the next slice is taken for the last one
+
 # Linux lets a process have 65,530 memory maps if it is not told otherwise, XLA makes about a
 # thousand for a program, and a process that finds no more dies without a word.
 MAPS_SHARE = 0.8  # of those that the system allows
@@ -151,7 +153,10 @@ def _filled(bank: Bank | Feed, one: Episode, action: np.ndarray) -> Bank:
         return bank
     books = one.run.books
     first, updates = map(int, updates_one(books, action))
-    return bank.bank(np.asarray(books.entries().key), Span(first, updates))
+    entries = books.entries()
+    # With more than a slice left there may be another one, and with a bit more it is a short one.
+    last = bool(entries.budget - entries.spent < SLICES_LEFT * entries.slice)
+    return bank.bank(np.asarray(entries.key), Span(first, updates), last=last)
 
 
 def _grouped(

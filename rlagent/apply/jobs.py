@@ -39,6 +39,8 @@ def new_job(
     started: float,
 ) -> Job:
     """Checks everything, then makes the folder of the run."""
+    from rlagent_envs.training.feed import check_room
+
     run_folder.check_free(out)
     use_device(request.device)
     if controller is not None:  # what is wrong with it is said before data is read
@@ -47,10 +49,12 @@ def new_job(
     policy = _controller(request, controller, chosen_optimizer(request, task))
     schedule = None if policy is None else policy.schedule
     plan = make_plan(request, task, () if policy is None else tuple(policy.knobs), schedule)
+    check_room(task, plan.updates, plan.decisions)
     if request.minutes is not None:
         from rlagent.apply.calibration import affordable_updates
 
         plan = with_budget(plan, request, affordable_updates(plan, task, started))
+        check_room(task, plan.updates, plan.decisions)
     contents = {
         "request": asdict(request) | lasting_paths(request, source) | {"source": source},
         "plan": plan.to_json(),

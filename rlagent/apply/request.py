@@ -45,7 +45,6 @@ class Request(Options):
     updates: int | None = None  # of the base rung
     minutes: float | None = None  # in the place of updates
     decisions: int | None = None
-    streamed: bool | None = None  # an array on disk stays there
     score: str | None = None
     device: str | None = None
     ensemble: str | None = None  # of kinds.KINDS

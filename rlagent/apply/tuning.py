@@ -151,9 +151,9 @@ def tune(
         decisions: how often settings may change and the model is validated; where None, about 1.25
             times the square root of the updates, at most 100.
         batch_size: examples per update; by the number of rows where None.
-        streamed: `x` is an array on disk, `np.load("x.npy", mmap_mode="r")`, and its rows to train
-            on stay there and are read in time; where None, if they would take more than 2 GiB. So
-            do the examples of a `grain.MapDataset`.
+        streamed: the rows to train on stay on disk and are read in time: of a folder a class, of a
+            .npy file, of an array `np.load("x.npy", mmap_mode="r")` or of a `grain.MapDataset`.
+            Where None, those do that would take more than 2 GiB.
         mirrored: images keep their target when they are mirrored left to right: photographs do,
             digits and letters do not. Then half of the images that are learned from are mirrored,
             and a prediction is the mean of what is said of an image and of its mirror image.

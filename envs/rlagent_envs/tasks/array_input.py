@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import Field
 
 from rlagent_envs.tasks.columns import Stored, is_table, mean_and_scale, standardised
-from rlagent_envs.tasks.streamed import OnDisk
+from rlagent_envs.tasks.streamed import Flat, OnDisk
 from rlagent_envs.tasks.targets import read_array
 
 ArrayForm = Literal["image", "sequence"]
@@ -88,19 +89,24 @@ class ArrayInput(Stored):
     def fit(cls, given: Any, form: ArrayForm | None = None) -> ArrayInput:
         """Learns from the training rows `[rows, ...]`; of very many, from some, evenly spaced."""
         x = given if isinstance(given, OnDisk) else read_inputs(given, "x")
-        if isinstance(x, OnDisk) or len(x) > MOST_FITTED:
-            places = np.linspace(0, len(x) - 1, min(len(x), MOST_FITTED)).round()
-            x = read_inputs(x[places.astype(int)], "x")
-        input_shape = shape_of_examples(x.shape[1:], form)
-        if len(input_shape) == 2:
-            flat = x.reshape(-1, input_shape[1])
+        places = np.linspace(0, len(x) - 1, min(len(x), MOST_FITTED)).round().astype(int)
+        if isinstance(x, OnDisk):
+            read_inputs(x[places[:1]], "x")
+            x = x.only(places)
+        elif len(x) > MOST_FITTED:
+            x = x[places]
+        shape = x.shape[1:]
+        input_shape = shape_of_examples(shape, form)
+        # Of a sequence those of each channel, of a table of each feature, of images of all pixels.
+        columns = input_shape[1] if len(input_shape) == 2 else 1 if len(shape) > 1 else shape[0]
+        if isinstance(x, OnDisk):
+            mean, scale = mean_and_scale(Flat(x, columns, partial(read_inputs, name="x")))
         else:
-            flat = x.reshape(-1, 1) if x.ndim > 2 else x
-        mean, scale = mean_and_scale(flat)
+            mean, scale = mean_and_scale(x.reshape(-1, columns))
         if not (np.isfinite(mean) & np.isfinite(scale)).all():
             raise ValueError("x has values too large to standardise")
         return cls(
-            shape=x.shape[1:],
+            shape=shape,
             form=form,
             mean=tuple(np.asarray(mean, float).tolist()),
             scale=tuple(np.asarray(scale, float).tolist()),
@@ -132,14 +138,19 @@ class ArrayInput(Stored):
         if len(self.mean) not in sizes or len(self.mean) != len(self.scale):
             raise ValueError("its mean and scale do not fit its shape")
 
+    def lookup(self, dtype: np.dtype[Any]) -> np.ndarray | None:
+        """What `transform` makes of 0 to 255, `[256]`; None if it does not look bytes up."""
+        if dtype != np.uint8 or len(self.mean) > 1:
+            return None
+        return standardised(np.arange(256), self.mean[0], self.scale[0])  # several times faster
+
     def transform(self, given: Any) -> np.ndarray:
         """`[rows, ...]` to float32 `[rows, features]`."""
         x = read_inputs(given, "the input")
         if x.shape[1:] not in (self.shape, self.input_shape):
             raise ValueError(f"the input has rows of shape {x.shape[1:]}, expected {self.shape}")
         flat = x.reshape(len(x), -1)
-        if flat.dtype == np.uint8 and len(self.mean) == 1:  # to look up is several times faster
-            of_each = standardised(np.arange(256), self.mean[0], self.scale[0])
+        if (of_each := self.lookup(flat.dtype)) is not None:
             return np.take(of_each, flat, mode="clip")  # which none has to be
         # Channels are the last axis of a sequence: their statistics come again at each step.
         again = self.features // len(self.mean) if len(self.mean) > 1 else 1

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.audio_input import AudioInput, spectra
+from rlagent_envs.tasks.file_rows import are_streamed, digest_of, streamed_parts
 from rlagent_envs.tasks.loading import rows_to_train, task_of_parts
 from rlagent_envs.tasks.options import Options
-from rlagent_envs.tasks.spectra import steps_of
+from rlagent_envs.tasks.spectra import BANDS, steps_of
 from rlagent_envs.tasks.wav import SUFFIX, Recording, read_wav
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ LONGEST = 95  # percentile of the lengths: few recordings are cut
 FILES_AT_ONCE = 256  # read at a time: what is kept of them is much smaller
 
 
+class Facts(NamedTuple):
+    """What is known of a recording that is not kept."""
+
+    rate: int  # samples per second
+    samples: int
+    digest: bytes  # of its samples
+
+
 def load_audio_folder(folder: Path, options: Options) -> Task:
     """Makes a task of a folder: the class of a recording is the folder that it is in.
 
@@ -35,12 +44,12 @@ def load_audio_folder(folder: Path, options: Options) -> Task:
 
     Args:
         folder: see `folders.class_files`.
-        options: `skip_bad`, `valid`, batch size and seed are looked at.
+        options: `skip_bad`, `streamed`, `valid`, batch size and seed are looked at.
 
     Raises:
         ValueError: naming the file or folder that cannot be used.
     """
-    options.allow(f"{folder} is a folder of sound", "skip_bad", "valid")
+    options.allow(f"{folder} is a folder of sound", "skip_bad", "valid", "streamed")
     class_files = partial(folders.class_files, suffixes=(SUFFIX,))
     parts = folders.with_second(class_files(folder), folder, options.valid, class_files)
     every = [path for part in parts.values() for path in part.files]
@@ -52,11 +61,17 @@ def load_audio_folder(folder: Path, options: Options) -> Task:
     labels = {name: np.array(part.labels) for name, part in parts.items()}
     train = [parts["train"].files[row] for row in rows_to_train(labels, options)]
     rate, steps = _format([facts[path] for path in train])
-    given = {
-        name: (_read_spectra(part.files, rate, steps), labels[name]) for name, part in parts.items()
-    }
+    given: dict[str, tuple[Any, np.ndarray]]
+    if are_streamed(options, len(facts) * steps * BANDS):
+        read, digests = partial(_read_spectrum, rate=rate, steps=steps), _digests(facts)
+        given = {**streamed_parts(parts, read, (steps, BANDS), np.float32, digests)}
+    else:
+        given = {
+            name: (_read_spectra(part.files, rate, steps), labels[name])
+            for name, part in parts.items()
+        }
     notes = folders.skipped(every, facts)
-    others = sum(own != rate for own, _ in facts.values())
+    others = sum(one.rate != rate for one in facts.values())
     if others:
         notes += (f"recordings resampled to {rate} Hz: {others} of {len(facts)}",)
     task = task_of_parts(given, folder.resolve().name, options, notes=notes)
@@ -83,19 +98,23 @@ def readable_audio(files: Sequence[Path]) -> list[Path]:
     return list(folders.read_each(files, _facts, skip_bad=True))
 
 
-def _facts(path: Path) -> tuple[int, int]:
-    """Rate and samples of a file, all of which is read to see that it can be."""
+def _facts(path: Path) -> Facts:
+    """Of a file, all of which is read to see that it can be."""
     recording = read_wav(path)
-    return recording.rate, len(recording.samples)
+    return Facts(recording.rate, len(recording.samples), digest_of(recording.samples))
 
 
-def _format(facts: Collection[tuple[int, int]]) -> tuple[int, int]:
+def _digests(facts: Mapping[Path, Facts]) -> dict[Path, bytes]:
+    return {path: one.rate.to_bytes(4, "big") + one.digest for path, one in facts.items()}
+
+
+def _format(facts: Collection[Facts]) -> tuple[int, int]:
     """The rate and the steps that all recordings are brought to."""
-    counts = Counter(rate for rate, _ in facts)
+    counts = Counter(one.rate for one in facts)
     # The higher one of two that are as frequent, so that the order of the files does not matter.
     frequent = max(counts, key=lambda rate: (counts[rate], rate))
     rate = min(frequent, HIGHEST_RATE)
-    lengths = [samples * rate // own for own, samples in facts]
+    lengths = [one.samples * rate // one.rate for one in facts]
     longest = int(np.percentile(lengths, LONGEST))
     return rate, min(steps_of(longest, rate), MOST_STEPS)
 
@@ -107,3 +126,7 @@ def _read_spectra(files: list[Path], rate: int, steps: int) -> np.ndarray:
         recordings: list[Recording] = [read_wav(path) for path in files[first:][:FILES_AT_ONCE]]
         pieces.append(spectra(recordings, rate, steps))
     return np.concatenate(pieces)
+
+
+def _read_spectrum(path: Path, rate: int, steps: int) -> np.ndarray:
+    return spectra([read_wav(path)], rate, steps)[0]

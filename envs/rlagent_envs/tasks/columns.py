@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeGuard
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+
+from rlagent_envs.tasks.streamed import Flat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -274,21 +276,29 @@ def features_of(columns: Sequence[Column], given: Any) -> np.ndarray:
     return made
 
 
-def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_scale(values: np.ndarray | Flat) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column of `[rows, features]`, 1 where it is constant.
 
     In float64, in pieces of rows, because a float64 copy of many images would be gigabytes.
     Infinite where the values are too large for their squares.
     """
-    pieces = np.array_split(values, -(-values.size // VALUES_AT_ONCE))
+    count = -(-values.size // VALUES_AT_ONCE)
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = sum(np.sum(piece, axis=0, dtype=np.float64) for piece in pieces) / len(values)
-        squares = sum(np.sum((piece - mean) ** 2, axis=0) for piece in pieces)
+        mean = sum(np.sum(piece, axis=0, dtype=np.float64) for piece in _split(values, count))
+        mean = mean / len(values)
+        squares, first, constant = 0.0, None, True
+        for piece in _split(values, count):
+            squares = squares + np.sum((piece - mean) ** 2, axis=0)
+            first = piece[0] if first is None else first
+            # By the values: the mean of equal numbers need not be exactly that number.
+            constant = constant & np.all(piece == first, axis=0)
         scale = np.sqrt(squares / len(values))
-    # By the values: the mean of equal numbers need not be exactly that number.
-    constant = np.all(values == values[:1], axis=0)
-    mean = np.where(constant, values[0], mean)
+    mean = np.where(constant, first, mean)
     return mean, np.where(constant | (scale == 0), 1.0, scale)
+
+
+def _split(values: np.ndarray | Flat, count: int) -> Iterable[np.ndarray]:
+    return values.split(count) if isinstance(values, Flat) else np.array_split(values, count)
 
 
 def standardised(

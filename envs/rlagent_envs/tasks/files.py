@@ -228,7 +228,7 @@ def _refuse_torn_groups(parts: dict[str, TablePart]) -> None:
 
 
 def _load_arrays(path: Path, options: Options) -> Task:
-    named = ["target"] if path.suffix.lower() == ".npy" else []
+    named = ["target", "streamed"] if path.suffix.lower() == ".npy" else []
     options.allow(f"{path} is a {path.suffix} file", *named, "form", "valid", "kind")
     parts = _array_parts(path, options.target)
     if options.valid is not None:
@@ -262,8 +262,11 @@ def _load_archive(path: Path, options: Options) -> Task:
     """The task of what is in an archive: CIFAR-10, a folder, or a single file."""
     if holds_cifar(path, member_names(path)):
         return load_cifar(path, options)
+    if options.streamed:
+        raise ValueError(f"streamed needs files that stay, but {path} is unpacked to be read")
     with unpacked(path) as inside:
-        return load_path(inside, options)
+        # Files of a folder would be gone when they are needed; an array that is mapped is not.
+        return load_path(inside, replace(options, streamed=False) if inside.is_dir() else options)
 
 
 def _refuse_single_file(path: Path, options: Options) -> Task:

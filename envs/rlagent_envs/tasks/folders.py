@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from rlagent_envs.tasks.splits import SPLIT_NAMES
+from rlagent_envs.tasks.streamed import in_threads
 from rlagent_envs.tasks.targets import shortened
 
 Read = TypeVar("Read")
@@ -89,7 +90,11 @@ def check_counts(train: Labelled, folder: Path) -> None:
 
 
 def read_each(
-    files: Sequence[Path], read: Callable[[Path], Read], *, skip_bad: bool
+    files: Sequence[Path],
+    read: Callable[[Path], Read],
+    *,
+    skip_bad: bool,
+    threads: bool = False,
 ) -> dict[Path, Read]:
     """What was read of each file, without those that cannot be read if they may be skipped.
 
@@ -97,18 +102,27 @@ def read_each(
         files: which.
         read: raises ValueError, naming the file, if it cannot be read.
         skip_bad: leave out such files; see `skipped`.
+        threads: call `read` of several files at the same time.
 
     Raises:
         ValueError: for the first file that cannot be read and may not be skipped, and if none is
             left.
     """
-    found: dict[Path, Read] = {}
-    for path in files:
+
+    def tried(path: Path) -> Read | ValueError:
         try:
-            found[path] = read(path)
+            return read(path)
         except ValueError as error:
-            if not skip_bad:
-                raise ValueError(f"{error}; leave such files out by --skip-bad") from None
+            return error
+
+    found: dict[Path, Read] = {}
+    for path, one in zip(
+        files, in_threads(tried, files) if threads else map(tried, files), strict=True
+    ):
+        if not isinstance(one, ValueError):
+            found[path] = one
+        elif not skip_bad:
+            raise ValueError(f"{one}; leave such files out by --skip-bad")
     bad = [str(path) for path in files if path not in found]
     if not found:
         raise ValueError(f"none of {len(files)} files can be read, {shortened(bad)}")

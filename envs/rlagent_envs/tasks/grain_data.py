@@ -6,15 +6,19 @@ They are known by the module of their class, so that grain need not be there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from rlagent_envs.tasks.streamed import PIECE, STREAMED_BYTES, OnDisk
+from rlagent_envs.tasks.streamed import (
+    STREAMED_BYTES,
+    OnDisk,
+    beyond_memory,
+    gathered,
+    in_threads,
+)
 
-READERS = 8  # threads that ask a data set for examples; what they wait for is mostly not Python
 MOST_EXAMPLES = 2**40  # more is what grain says of a data set that repeats without end
 # What the entries of an example may be called.
 TARGETS = ("y", "label", "labels", "target", "targets", "mask")
@@ -48,23 +52,17 @@ class Examples:
 
     def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
         """The inputs of some examples, in memory."""
-        made = np.empty((len(numbers), *self.shape[1:]), self.dtype)
-        shares = np.array_split(np.arange(len(numbers)), READERS)
-        with ThreadPoolExecutor(READERS, thread_name_prefix="grain") as readers:
-            list(readers.map(lambda places: self._read(numbers, places, made), shares))
-        return made
+        return gathered(self._read, numbers, self.shape[1:], self.dtype)
 
-    def _read(self, numbers: np.ndarray, places: np.ndarray, made: np.ndarray) -> None:
-        """Puts the inputs of some of the examples into their places."""
-        for place in places.tolist():
-            number = int(numbers[place])
-            x = np.asarray(_pair(self._data[number])[0])
-            if x.shape != self.shape[1:]:
-                raise ValueError(
-                    f"example {number} has the shape {x.shape}, the first one {self.shape[1:]}; "
-                    "all must be the same"
-                )
-            made[place] = x
+    def _read(self, number: int) -> np.ndarray:
+        """The inputs of an example."""
+        x = np.asarray(_pair(self._data[number])[0])
+        if x.shape != self.shape[1:]:
+            raise ValueError(
+                f"example {number} has the shape {x.shape}, the first one {self.shape[1:]}; "
+                "all must be the same"
+            )
+        return x
 
 
 def read_grain(data: Any, name: str, *, streamed: bool | None = None) -> tuple[Any, np.ndarray]:
@@ -100,7 +98,7 @@ def read_grain(data: Any, name: str, *, streamed: bool | None = None) -> tuple[A
     if len(data) == 0:
         raise ValueError(f"{name} has no examples")
     size = len(data) * np.size(_pair(data[0])[0])
-    if streamed or (streamed is None and 4 * size > STREAMED_BYTES):
+    if streamed or (streamed is None and beyond_memory(size)):
         examples = OnDisk(Examples(data))
         return examples, _targets([y for _, y in _every(data)], name)
     pairs = list(_every(data))
@@ -121,10 +119,7 @@ def _targets(each: list[Any], name: str) -> np.ndarray:
 
 def _every(data: Any) -> Iterator[tuple[Any, Any]]:
     """The inputs and the target of each example, read some at a time."""
-    with ThreadPoolExecutor(READERS, thread_name_prefix="grain") as readers:
-        for first in range(0, len(data), PIECE):
-            numbers = range(first, min(first + PIECE, len(data)))
-            yield from readers.map(lambda number: _pair(data[number]), numbers)
+    return in_threads(lambda number: _pair(data[number]), range(len(data)))
 
 
 def _in_order(data: Iterable[Any], name: str) -> tuple[Any, np.ndarray]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rlagent_envs.tasks.cache import download_folder
-from rlagent_envs.tasks.image_folders import as_pixels, image_task, parse_size, size_for_all
+from rlagent_envs.tasks.image_folders import as_pixels, asked_size, image_task, size_for_all
 from rlagent_envs.tasks.loading import rows_to_train, task_of_parts
 from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.pictures import picture_of
@@ -134,7 +134,7 @@ def _image_task(title: str, parts: Mapping[str, _Part], column: str, options: Op
     }
     sizes = {part: [(one.height, one.width) for one in images] for part, images in pictures.items()}
     rows = rows_to_train({part: one.y for part, one in parts.items()}, options)
-    asked = None if options.image_size is None else parse_size(options.image_size)
+    asked = asked_size(options)
     size, notes = size_for_all(
         [sizes["train"][row] for row in rows], list(chain(*sizes.values())), asked
     )

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.array_input import LEAST_SIDE
+from rlagent_envs.tasks.file_rows import are_streamed, digest_of, judged_files, streamed_parts
+from rlagent_envs.tasks.folders import Labelled
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.loading import rows_to_train, task_of_parts
-from rlagent_envs.tasks.notes import on_pixels
+from rlagent_envs.tasks.notes import on_brightness
 from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.pictures import (
     SUFFIXES,
@@ -23,6 +26,7 @@ from rlagent_envs.tasks.pictures import (
     has_colours,
     picture_of,
     pixels,
+    read_in_thread,
     read_picture,
     size_of,
 )
@@ -45,6 +49,14 @@ class Pixels(NamedTuple):
     source: Path | Image
 
 
+class Facts(NamedTuple):
+    """What is known of an image that is not kept."""
+
+    coloured: bool
+    brightest: int  # of its pixels, to 255
+    digest: bytes
+
+
 class AtOneSize(NamedTuple, Generic[Read]):
     """What was read of images, all of which get one size."""
 
@@ -58,35 +70,87 @@ def load_image_folder(folder: Path, options: Options) -> Task:
     """Makes a task of a folder: the class of an image is the folder that it is in.
 
     All images get one size: that which is asked for, else that of those to train on if they have
-    the same, else 32 x 32 pixels. They are grey if none of those to train on has colours.
+    the same, else 32 x 32 pixels. They are grey if none of those to train on has colours. Where
+    they are streamed, all are decoded once for what has to be known of them, and again whenever an
+    update needs them.
 
     Args:
         folder: see `folders.class_files`.
-        options: `image_size`, `skip_bad`, `valid`, batch size and seed are looked at.
+        options: `image_size`, `skip_bad`, `streamed`, `valid`, batch size and seed are looked at.
 
     Raises:
         ValueError: naming the file or folder that cannot be used.
     """
-    options.allow(f"{folder} is a folder of images", "image_size", "skip_bad", "valid")
+    options.allow(f"{folder} is a folder of images", "image_size", "skip_bad", "valid", "streamed")
     class_files = partial(folders.class_files, suffixes=SUFFIXES)
     parts = folders.with_second(class_files(folder), folder, options.valid, class_files)
     if "valid" not in parts:
         folders.check_counts(parts["train"], folder)
-    options = replace(options, kind="classification")
-    read, _, _, notes = read_at_one_size(
-        {name: part.files for name, part in parts.items()},
-        options,
-        read_pixels,
-        labels={path: label for part in parts.values() for path, label in zip(*part, strict=True)},
-    )
-    parts = {name: folders.kept(part, read) for name, part in parts.items()}
-    if "valid" not in parts:
-        folders.check_counts(parts["train"], folder)
+    name, options = folder.resolve().name, replace(options, kind="classification")
+    files = {part: one.files for part, one in parts.items()}
+    labels = {path: label for part in parts.values() for path, label in zip(*part, strict=True)}
+    sizes = sizes_of(files, options)
+    if are_streamed(options, 3 * _pixels_of(files, sizes, labels, options)):
+        facts = read_at_one_size(
+            files, options, read_facts, labels=labels, sizes=sizes, resident=False
+        )
+        kept = _kept(parts, facts.read, folder)
+        channels = 3 if any(facts.read[path].coloured for path in _training(kept, options)) else 1
+        if are_streamed(options, channels * len(facts.read) * math.prod(facts.size)):
+            return _streamed_task(kept, facts, channels, name, options)
+    read, _, _, notes = read_at_one_size(files, options, read_pixels, labels=labels, sizes=sizes)
+    parts = _kept(parts, read, folder)
     images = {
         name: ([read[path] for path in part.files], np.array(part.labels))
         for name, part in parts.items()
     }
-    return image_task(images, folder.resolve().name, options, notes)
+    return image_task(images, name, options, notes)
+
+
+def _pixels_of(
+    files: Mapping[str, Sequence[Path]],
+    sizes: Mapping[Path, Size],
+    labels: Mapping[Path, str],
+    options: Options,
+) -> int:
+    """Of all images together, as far as the heads of their files tell."""
+    of_training = [sizes[path] for path in _trained_on(files, sizes, labels, options)]
+    size, _ = size_for_all(of_training, sizes.values(), asked_size(options))
+    return len(sizes) * math.prod(size)
+
+
+def _kept(
+    parts: Mapping[str, Labelled], read: Mapping[Path, object], folder: Path
+) -> dict[str, Labelled]:
+    """The parts without the files that were not read."""
+    left = {name: folders.kept(part, read) for name, part in parts.items()}
+    if "valid" not in left:
+        folders.check_counts(left["train"], folder)
+    return left
+
+
+def _training(parts: Mapping[str, Labelled], options: Options) -> list[Path]:
+    """The files to train on, as they are drawn where none are told."""
+    labels = {name: np.array(part.labels) for name, part in parts.items()}
+    return [parts["train"].files[row] for row in rows_to_train(labels, options)]
+
+
+def _streamed_task(
+    parts: Mapping[str, Labelled],
+    found: AtOneSize[Facts],
+    channels: int,
+    name: str,
+    options: Options,
+) -> Task:
+    """The task of images that are decoded when they are needed."""
+    facts, shape = found.read, (*found.size, channels)
+    if options.image_size is None:
+        _refuse_many_pixels(judged_files(parts), found.size, "to validate and test on ")
+    digests = {path: one.digest for path, one in facts.items()}
+    given = streamed_parts(parts, partial(_read_channels, shape=shape), shape, np.uint8, digests)
+    said = on_brightness(max(facts[path].brightest for path in _training(parts, options)))
+    coloured = 0 if channels == 3 else sum(one.coloured for one in facts.values())
+    return _made_of_images(given, name, options, (*found.notes, *said, *_on_colours(coloured)))
 
 
 def image_task(
@@ -100,14 +164,22 @@ def image_task(
     rows = rows_to_train(targets, options, train[0].values.shape[:2])
     channels = max(train[row].values.shape[2] for row in rows)
     given = {part: (_stacked(images, channels), y) for part, (images, y) in parts.items()}
-    said = (*notes, *on_pixels(given["train"][0]))
     every = [one.values for images, _ in parts.values() for one in images]
-    if coloured := sum(image.shape[2] > channels for image in every):
-        said += (
-            f"{coloured} images to validate or test on have colours and become grey, as those to "
-            "train on are",
-        )
-    task = task_of_parts(given, name, options, notes=said)
+    coloured = sum(image.shape[2] > channels for image in every)
+    said = (*on_brightness(int(given["train"][0].max())), *_on_colours(coloured))
+    return _made_of_images(given, name, options, (*notes, *said))
+
+
+def _on_colours(images: int) -> tuple[str, ...]:
+    """Of images that lose their colours."""
+    told = "images to validate or test on have colours and become grey, as those to train on are"
+    return (f"{images} {told}",) * (images > 0)
+
+
+def _made_of_images(
+    given: Mapping[str, tuple[Any, Any]], name: str, options: Options, notes: tuple[str, ...]
+) -> Task:
+    task = task_of_parts(given, name, options, notes=notes)
     assert task.preprocessing is not None
     return replace(task, preprocessing=task.preprocessing.made_by(ImageInput))
 
@@ -118,6 +190,9 @@ def read_at_one_size(
     example: Callable[[Path, Size], Read],
     measure: Callable[[Path], Size] = size_of,
     labels: Mapping[Path, str] | None = None,
+    *,
+    sizes: dict[Path, Size] | None = None,
+    resident: bool = True,
 ) -> AtOneSize[Read]:
     """Reads images that all get one size, without those that cannot be read if that is asked for.
 
@@ -129,14 +204,15 @@ def read_at_one_size(
         example: reads an image, and what belongs to it, for the size that it gets.
         measure: the size that an image has.
         labels: the class of each file; None where an image has many targets.
+        sizes: as `sizes_of` has them, where they are known.
+        resident: whether what is read of an image holds its pixels, of which memory has a limit; if
+            it does not, threads read.
 
     Raises:
         ValueError: naming the first file that cannot be read and may not be left out.
     """
-    asked = None if options.image_size is None else parse_size(options.image_size)
-    skip_bad = bool(options.skip_bad)
-    files = list(dict.fromkeys(path for part in parts.values() for path in part))
-    sizes = folders.read_each(files, measure, skip_bad=skip_bad)
+    asked, files = asked_size(options), _each_once(parts)
+    sizes = sizes_of(parts, options, measure) if sizes is None else sizes
     read: dict[Path, Read] = {}
     size: Size | None = None
     while True:
@@ -145,18 +221,39 @@ def read_at_one_size(
         if found == size:
             return AtOneSize(read, size, sizes, (*folders.skipped(files, read), *notes))
         size = found
-        if asked is None and len(set(of_training)) == 1:
+        if resident and asked is None:
             _refuse_many_pixels(len(sizes), size)
-        read = _read_for(size, list(sizes), example, skip_bad=skip_bad)
+        read = folders.read_each(
+            list(sizes),
+            partial(_read_for, example, size),
+            skip_bad=bool(options.skip_bad),
+            threads=not resident,
+        )
         # Where some are left out, others are drawn to train on.
         sizes = {path: sizes[path] for path in read}
 
 
-def _read_for(
-    size: Size, files: Sequence[Path], example: Callable[[Path, Size], Read], *, skip_bad: bool
-) -> dict[Path, Read]:
-    """What is read of files, where their images get this size."""
-    return folders.read_each(files, lambda path: example(path, size), skip_bad=skip_bad)
+def _read_for(example: Callable[[Path, Size], Read], size: Size, path: Path) -> Read:
+    return example(path, size)
+
+
+def sizes_of(
+    parts: Mapping[str, Sequence[Path]],
+    options: Options,
+    measure: Callable[[Path], Size] = size_of,
+) -> dict[Path, Size]:
+    """The sizes of images, without those whose heads cannot be read if that is asked for."""
+    return folders.read_each(_each_once(parts), measure, skip_bad=bool(options.skip_bad))
+
+
+def _each_once(parts: Mapping[str, Sequence[Path]]) -> list[Path]:
+    """The files of all parts."""
+    return list(dict.fromkeys(path for part in parts.values() for path in part))
+
+
+def asked_size(options: Options) -> Size | None:
+    """The size that was asked for, if one was."""
+    return None if options.image_size is None else parse_size(options.image_size)
 
 
 def _trained_on(
@@ -181,20 +278,31 @@ def _trained_on(
     return [kept["train"][row] for row in rows_to_train(targets, options)]
 
 
-def _refuse_many_pixels(images: int, size: Size) -> None:
-    """Raises ValueError if images of their own size would take too much memory."""
+def _refuse_many_pixels(images: int, size: Size, which: str = "") -> None:
+    """Raises ValueError if images of a size that nobody asked for would take too much memory."""
     height, width = size
     needed = 3 * 4 * images * height * width  # float32, in colours
     if needed > MOST_BYTES:
         raise ValueError(
-            f"{images} images of {height}x{width} pixels would take up to {needed / 2**30:.0f} "
-            f"GiB; name a smaller image_size, or {height}x{width} to keep it"
+            f"{images} images {which}of {height}x{width} pixels would take up to "
+            f"{needed / 2**30:.0f} GiB; name a smaller image_size, or {height}x{width} to keep it"
         )
 
 
 def read_pixels(path: Path, size: Size) -> Pixels:
     """The image of a file, as `as_pixels` gives it."""
     return as_pixels(read_picture(path), size, path)
+
+
+def read_facts(path: Path, size: Size) -> Facts:
+    """What has to be known of an image before it is streamed; for threads."""
+    image = as_pixels(read_in_thread(path), size).values
+    return Facts(image.shape[2] > 1, int(image.max()), digest_of(image))
+
+
+def _read_channels(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """The image of a file with as many channels as all have; for threads."""
+    return _stacked([as_pixels(read_in_thread(path), shape[:2])], shape[2])[0]
 
 
 def image_files(path: Path) -> list[Path]:

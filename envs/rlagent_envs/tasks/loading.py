@@ -53,7 +53,7 @@ def task_of_parts(
     Args:
         parts: inputs and targets of train and, where they are known, of valid and test.
         name: of the task.
-        options: kind, form, batch size, seed, family and vocabulary are looked at.
+        options: kind, form, batch size, streamed, seed, family and vocabulary are looked at.
         groups: of the rows of train, see `from_arrays`.
         notes: what there is to say of the data; see `Task`.
         times: of the rows of train, see `from_arrays`.
@@ -74,6 +74,7 @@ def task_of_parts(
         kind=check_kind(options.kind),
         form=options.form,
         batch_size=options.batch_size,
+        streamed=options.streamed,
         seed=options.seed,
         embed=options.embeds,
         vocabulary=options.vocabulary,

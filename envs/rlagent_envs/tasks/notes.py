@@ -65,9 +65,12 @@ def on_boxes(given: Mapping[str, np.ndarray], encoded: Mapping[str, np.ndarray])
     return [f"{lost} objects share a cell of 4 x 4 pixels with a smaller one"] if lost else []
 
 
-def on_pixels(pixels: np.ndarray) -> list[str]:
-    """Of images with hardly any light in them, uint8: those of 12 bits in files of 16 bits."""
-    brightest = int(pixels.max())
+def on_brightness(brightest: int) -> list[str]:
+    """Of images with hardly any light in them: those of 12 bits in files of 16 bits.
+
+    Args:
+        brightest: the largest of all pixels to train on, of 255.
+    """
     if brightest >= DARK:
         return []
     return [

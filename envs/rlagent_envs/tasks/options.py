@@ -20,6 +20,7 @@ PURPOSES = {
     "valid": "files",
     "image_size": "images",
     "skip_bad": "folders",
+    "streamed": "arrays on disk and folders with a folder for each class",
     "kind": "data whose targets may be of several kinds",
     "vocabulary": "texts in tables",
     "user": "ratings in tables",
@@ -46,6 +47,7 @@ class Options:
     horizon: int | None = None
     window: int | None = None
     vocabulary: int | None = None
+    streamed: bool | None = None
     batch_size: int | None = None
     family: str | None = None
     mirrored: bool = False
@@ -70,7 +72,8 @@ class Options:
     def allow(self, what: str, *names: str) -> None:
         """Raises ValueError if another option than these is given, which `what` has no use for."""
         for name, purpose in PURPOSES.items():
-            if name not in names and getattr(self, name) is not None:
+            given = getattr(self, name)
+            if name not in names and given is not None and given is not False:
                 raise ValueError(f"{name} is for {purpose}, but {what}")
 
     def applied(self, task: Task) -> Task:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 GREY = ("1", "L", "LA", "La")  # Pillow's modes without colours; I;16 has 16 bits
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L")
+# As an entry of `warnings.filters`.
+PILLOWS_WARNINGS: tuple[Literal["ignore"], None, type[Warning], re.Pattern[str], int] = (
+    "ignore",
+    None,
+    Warning,
+    re.compile(r"PIL\."),
+    0,
+)
 # What Pillow raises for files that are damaged in one way or another.
 DAMAGES = (
     OSError,
@@ -39,14 +48,30 @@ def read_picture(path: Path) -> Image:
     Raises:
         ValueError: naming the file, if it is damaged, no image, or has numbers beyond 16 bits.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata, and of sizes that are refused below
+        return _decoded(path)
+
+
+def read_in_thread(path: Path) -> Image:
+    """As `read_picture`, while other threads may do the same.
+
+    What Pillow warns of is silenced for good: to do it for a while is not safe in threads, because
+    the filters are those of the whole process.
+    """
+    if PILLOWS_WARNINGS not in warnings.filters:
+        action, _, category, module, _ = PILLOWS_WARNINGS
+        warnings.filterwarnings(action, category=category, module=module.pattern)
+    return _decoded(path)
+
+
+def _decoded(path: Path) -> Image:
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, and of sizes that are refused below
-            with Image.open(path) as file:
-                file.load()
-                picture = ImageOps.exif_transpose(file)
+        with Image.open(path) as file:
+            file.load()
+            picture = ImageOps.exif_transpose(file)
     except Image.DecompressionBombError:
         raise ValueError(f"{path} has too many pixels") from None
     except DAMAGES:

@@ -45,6 +45,7 @@ def load_task(
     horizon: int | None = None,
     window: int | None = None,
     vocabulary: int | None = None,
+    streamed: bool | None = None,
     batch_size: int | None = None,
     family: str | None = None,
     mirrored: bool = False,
@@ -82,6 +83,8 @@ def load_task(
         horizon: with `time`, how many rows ahead the target is; 1 where None.
         window: with `time`, how many past rows are looked at; at most 32 where None.
         vocabulary: of texts in a table, how many tokens there are at most, see `from_arrays`.
+        streamed: the rows to train on of a .npy file or of a folder a class stay on disk, and are
+            read in time. Where None, those do that would take more than 2 GiB.
         batch_size: examples per update; chosen by the number of rows where None.
         family: of networks; where None, the first that docs/tasks.md names for the data.
         mirrored: images keep their target when they are mirrored left to right.
@@ -106,6 +109,7 @@ def load_task(
         horizon=horizon,
         window=window,
         vocabulary=vocabulary,
+        streamed=streamed,
         batch_size=batch_size,
         family=family,
         mirrored=mirrored,

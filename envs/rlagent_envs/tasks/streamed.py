@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 PIECE = 4096  # rows that are read at once where all are
-STREAMED_BYTES = 2**31  # an array on disk is streamed if it would take more as float32
+STREAMED_BYTES = 2**31  # what is on disk is streamed if it would take more as float32
+READERS = min(max(8, os.cpu_count() or 1), 32)  # threads: they wait, or decode without Python
+ROWS_EACH = 32  # that a thread reads before another look whether the process is to end
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+
+
+def beyond_memory(values: int) -> bool:
+    """Whether so many values are better streamed, where nobody has asked for anything."""
+    return 4 * values > STREAMED_BYTES
 
 
 class Transform(Protocol):
@@ -18,6 +32,9 @@ class Transform(Protocol):
     @property
     def features(self) -> int:
         """Of a row."""
+
+    def lookup(self, dtype: np.dtype[Any], /) -> np.ndarray | None:
+        """What `transform` makes of 0 to 255, `[256]`; None if it does not look bytes up."""
 
     def transform(self, given: Any, /) -> np.ndarray:
         """`[rows, ...]` to float32 `[rows, features]`."""
@@ -29,6 +46,8 @@ class OnDisk:
 
     rows: Any  # [stored rows, ...], with a shape, a dtype and rows[numbers], as np.memmap
     numbers: np.ndarray | None = None  # of the rows that there are, in their order; None: all
+    # Of each stored row, where they are known: reading all rows again would take long.
+    digests: Sequence[bytes] | None = None
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -71,9 +90,18 @@ class Streamed:
         """Some of the rows, float32 `[len(numbers), features]`; a row may be there many times."""
         return self.inputs.transform(self.rows[numbers])
 
+    @property
+    def lookup(self) -> np.ndarray | None:
+        """What becomes of bytes, see `Transform.lookup`."""
+        return self.inputs.lookup(self.rows.dtype)
+
     def digest(self) -> bytes:
-        """Of all rows, as they are preprocessed."""
+        """Of all rows, as they are preprocessed, or by what is known of each."""
         digest = hashlib.sha256()
+        if self.rows.digests is not None:
+            every = np.arange(len(self)) if self.rows.numbers is None else self.rows.numbers
+            digest.update(b"".join(self.rows.digests[number] for number in every.tolist()))
+            return digest.digest()
         for first in range(0, len(self), PIECE):
             digest.update(self.take(np.arange(first, min(first + PIECE, len(self)))).tobytes())
         return digest.digest()
@@ -100,5 +128,75 @@ def on_disk(x: Any, *, streamed: bool | None) -> OnDisk | None:
             )
         return None
     if streamed is None:
-        streamed = 4 * x.size > STREAMED_BYTES
+        streamed = beyond_memory(x.size)
     return OnDisk(x) if streamed else None
+
+
+def gathered(
+    read: Callable[[int], np.ndarray], numbers: np.ndarray, shape: tuple[int, ...], dtype: Any
+) -> np.ndarray:
+    """Rows that are read one by one, by several threads.
+
+    Args:
+        read: gives the row of a number, of `shape`; it may be called by threads at the same time.
+        numbers: of the rows, `[rows]`.
+        shape: of each row.
+        dtype: of the array.
+
+    Returns:
+        `[rows, *shape]`.
+    """
+    made = np.empty((len(numbers), *shape), dtype)
+
+    def put(places: np.ndarray) -> None:
+        for place in places.tolist():
+            made[place] = read(int(numbers[place]))
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="rows") as readers:
+        for first in range(0, len(numbers), READERS * ROWS_EACH):
+            # Handed out bit by bit, because a process that ends waits for all that was handed out.
+            some = np.arange(first, min(first + READERS * ROWS_EACH, len(numbers)))
+            list(readers.map(put, np.array_split(some, READERS)))
+    return made
+
+
+def in_threads(read: Callable[[Item], Read], items: Sequence[Item]) -> Iterator[Read]:
+    """As `map`, but that several items are read at the same time, in pieces."""
+    with ThreadPoolExecutor(READERS, thread_name_prefix="rows") as readers:
+        for first in range(0, len(items), PIECE):
+            yield from readers.map(read, items[first : first + PIECE])
+
+
+@dataclass(frozen=True, eq=False)
+class Flat:
+    """The values of rows on disk as an array `[values, columns]`, read piece by piece."""
+
+    rows: OnDisk
+    columns: int
+    read: Callable[[np.ndarray], np.ndarray]  # checks rows that were taken
+
+    @property
+    def size(self) -> int:
+        """Values there are."""
+        return math.prod(self.rows.shape)
+
+    def __len__(self) -> int:
+        """Of the array."""
+        return self.size // self.columns
+
+    def split(self, count: int) -> Iterator[np.ndarray]:
+        """The pieces that `np.array_split` makes of the array."""
+        least, longer = divmod(len(self), count)
+        waiting = np.empty((0, self.columns), self.rows.dtype)
+        source = self._read(max(1, self.size // count * len(self.rows) // self.size))
+        for piece in range(count):
+            length = least + (piece < longer)
+            while len(waiting) < length:
+                waiting = np.concatenate([waiting, next(source)])
+            yield waiting[:length]
+            waiting = waiting[length:]
+
+    def _read(self, at_once: int) -> Iterator[np.ndarray]:
+        for first in range(0, len(self.rows), at_once):
+            rows = np.arange(first, min(first + at_once, len(self.rows)))
+            yield self.read(self.rows[rows]).reshape(-1, self.columns)

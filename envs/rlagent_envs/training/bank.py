@@ -38,6 +38,7 @@ class Bank(struct.PyTreeNode):
     # What only streamed data have: `train_x` is a block of batches, one after another, from that of
     # this update on; all rows have their targets.
     block: Any = None  # [slots], int32: number of the first update
+    lookup: Any = None  # [slots, 256], float32: what a byte stands for, where the block has bytes
     # Added to the network's outputs: what the stages before have to say of a row.
     train_offset: Any = None  # [slots, rows, *targets, outputs], float32
     valid_offset: Any = None  # the same of the validation rows

@@ -15,6 +15,7 @@ from rlagent_envs.training.bank import Bank, make_bank, streaming_bank
 from rlagent_envs.training.loop import BATCH
 
 LEAST_BLOCK = 8  # updates; longer blocks have a power of two, so that few programs serve all
+MOST_BYTES = 2**33  # of the batches of two slices: of the one that trains, and of the next one
 SPARE = 2  # updates that are read ahead beyond those of the last slice: the next may be longer
 
 
@@ -45,7 +46,11 @@ class Feed:
             raise ValueError(f"the rows of {task.name} are in memory, so they need no feed")
         self._rows: Streamed = task.streamed
         self._batch_size = task.batch_size
-        self._rest: Bank = jax.device_put(streaming_bank(task))
+        lookup = task.streamed.lookup
+        # Bytes are looked up on the device: in memory and on the way there they take a fourth.
+        self._raw = lookup is not None
+        rest = streaming_bank(task).replace(lookup=None if lookup is None else lookup[None])
+        self._rest: Bank = jax.device_put(rest)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._coming: tuple[bytes, Span, Future[np.ndarray]] | None = None
 
@@ -54,17 +59,20 @@ class Feed:
         """The bank without a block: targets, validation rows, and what is known of the task."""
         return self._rest
 
-    def bank(self, key: np.ndarray, span: Span) -> Bank:
+    def bank(self, key: np.ndarray, span: Span, *, last: bool = False) -> Bank:
         """The bank for some updates of a run.
 
         Args:
             key: of the run, `[2]`, uint32.
             span: the updates.
+            last: the run ends behind them, so that nothing is read ahead.
         """
         block = self._block(key, span)
-        following = Span(span.first + span.updates, span.updates + SPARE)
-        read = self._reader.submit(self._read, key, following)
-        self._coming = key.tobytes(), following, read
+        self._coming = None
+        if not last:
+            following = Span(span.first + span.updates, span.updates + SPARE)
+            read = self._reader.submit(self._read, key, following)
+            self._coming = key.tobytes(), following, read
         return self._rest.replace(
             train_x=jax.device_put(block[None]), block=np.array([span.first], np.int32)
         )
@@ -75,20 +83,51 @@ class Feed:
             of, there, read = self._coming
             if of == key.tobytes() and there.first == span.first and there.updates >= span.updates:
                 block = read.result()[: self._length(span)]
-                block[span.updates * self._batch_size :] = 0.0
+                block[span.updates * self._batch_size :] = 0
                 return block
         return self._read(key, span)
 
     def _length(self, span: Span) -> int:
         """Rows of the block of some updates."""
-        return max(LEAST_BLOCK, 1 << (span.updates - 1).bit_length()) * self._batch_size
+        return _batches(span.updates) * self._batch_size
 
     def _read(self, key: np.ndarray, span: Span) -> np.ndarray:
-        """Their inputs `[length of the block, features]`, float32; zeros behind them."""
+        """Their inputs `[length of the block, features]`, zeros behind them.
+
+        Float32, or uint8 where the device looks them up.
+        """
         numbers = batch_rows(key, span, self._batch_size, len(self._rows))
-        block = np.zeros((self._length(span), self._rows.inputs.features), np.float32)
-        block[: len(numbers)] = self._rows.take(numbers)
+        kind = np.uint8 if self._raw else np.float32
+        block = np.zeros((self._length(span), self._rows.inputs.features), kind)
+        given = self._rows.rows[numbers] if self._raw else self._rows.take(numbers)
+        block[: len(numbers)] = given.reshape(len(numbers), -1)
         return block
+
+
+def _batches(updates: int) -> int:
+    """How many batches the block of so many updates has room for."""
+    return max(LEAST_BLOCK, 1 << (updates - 1).bit_length())
+
+
+def check_room(task: Task, updates: int, decisions: int) -> None:
+    """Raises ValueError if the batches of a slice of streamed rows would take too much memory.
+
+    Args:
+        task: any; one that is in memory has no such batches.
+        updates: of a whole run.
+        decisions: the same.
+    """
+    if task.streamed is None:
+        return
+    of_value = 4 if task.streamed.lookup is None else 1
+    each = -(-updates // decisions)
+    needed = 2 * _batches(each) * task.batch_size * task.features * of_value
+    if needed > MOST_BYTES:
+        raise ValueError(
+            f"the batches of two decisions, of {each} updates of {task.batch_size} examples each, "
+            f"would take {needed / 2**30:.0f} GiB; give more decisions, a smaller batch_size or "
+            "smaller examples"
+        )
 
 
 def data_of(task: Task) -> Bank | Feed:

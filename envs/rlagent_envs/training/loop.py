@@ -174,6 +174,8 @@ def batch(
         return bank.train_x[slot, rows], bank.train_y[slot, rows]
     first = (update.astype(jnp.int32) - bank.block[at]) * shape.batch_size
     x = jax.lax.dynamic_slice_in_dim(bank.train_x[at], first, shape.batch_size)
+    if bank.lookup is not None:
+        x = bank.lookup[at].at[x].get(mode="promise_in_bounds")
     return x, bank.train_y[slot, rows]
 
 
