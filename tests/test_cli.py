@@ -440,5 +440,4 @@ def test_every_interface_has_the_options_that_there_are() -> None:
     assert defaults(rlagent.tune).items() >= run.items()
     assert defaults(rlagent.tune).keys() == run.keys() | of_python | of_both
     given = vars(cli.parser().parse_args(["tune", "iris"])).keys() - {"run", "json", "quiet", "x"}
-    # An array on disk is given in Python alone.
-    assert given == (run.keys() - {"streamed", "settings"} | of_both | {"set"})
+    assert given == (run.keys() - {"settings"} | of_both | {"set"})

@@ -17,6 +17,7 @@ from PIL import Image
 
 import rlagent
 from rlagent.apply.source import fingerprint
+from rlagent.apply.tuning import Interrupted
 from rlagent.cli import main
 from rlagent_envs.tasks import Task, load_task
 from rlagent_envs.tasks.file_rows import FileRows
@@ -357,7 +358,7 @@ def test_a_streamed_run_that_was_interrupted_ends_as_if_it_had_not_been(
 
     monkeypatch.setattr("rlagent.apply.driver.CHECKPOINT_SECONDS", 0.0)
     options: dict[str, Any] = {"updates": 24, "decisions": 3, "rung": "32x1", "family": "mlp"}
-    with pytest.raises(rlagent.Interrupted):
+    with pytest.raises(Interrupted):
         rlagent.tune("images", method="cosine", streamed=True, out="run", callback=stop, **options)
     image = Path("images/above/004.png").read_bytes()
     Path("images/above/004.png").write_bytes(Path("images/below/005.png").read_bytes())
