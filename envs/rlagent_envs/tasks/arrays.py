@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import numpy as np
 
 from rlagent_envs.forms import form_of
-from rlagent_envs.tasks.array_input import check_form, read_inputs
+from rlagent_envs.tasks.array_input import ArrayInput, check_form, read_inputs
 from rlagent_envs.tasks.box_target import BoxTarget, are_boxes, read_boxes
 from rlagent_envs.tasks.columns import is_table
 from rlagent_envs.tasks.mask_target import read_masks
@@ -318,6 +318,7 @@ def _make_task(
     for part, (x, y) in parts.items():
         target = preprocessing.encode_target(y, part)
         if part == "train" and isinstance(x, OnDisk):
+            assert isinstance(inputs, ArrayInput)
             rows = Streamed(x, inputs)
             splits[part] = Split(stand_in(len(x), inputs.features), target)
             continue

@@ -284,15 +284,18 @@ def mean_and_scale(values: np.ndarray | Flat) -> tuple[np.ndarray, np.ndarray]:
     """
     count = -(-values.size // VALUES_AT_ONCE)
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = sum(np.sum(piece, axis=0, dtype=np.float64) for piece in _split(values, count))
-        mean = mean / len(values)
-        squares, first, constant = 0.0, None, True
+        sums = [np.sum(piece, axis=0, dtype=np.float64) for piece in _split(values, count)]
+        mean = sum(sums) / len(values)
+        first = np.empty(0)
+        squares: list[np.ndarray] = []
+        same: list[np.ndarray] = []
         for piece in _split(values, count):
-            squares = squares + np.sum((piece - mean) ** 2, axis=0)
-            first = piece[0] if first is None else first
-            # By the values: the mean of equal numbers need not be exactly that number.
-            constant = constant & np.all(piece == first, axis=0)
-        scale = np.sqrt(squares / len(values))
+            first = piece[0] if not same else first
+            squares.append(np.sum((piece - mean) ** 2, axis=0))
+            same.append(np.all(piece == first, axis=0))
+        scale = np.sqrt(sum(squares) / len(values))
+    # By the values: the mean of equal numbers need not be exactly that number.
+    constant = np.all(same, axis=0)
     mean = np.where(constant, first, mean)
     return mean, np.where(constant | (scale == 0), 1.0, scale)
 
