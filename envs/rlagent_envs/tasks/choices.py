@@ -84,10 +84,7 @@ class ChoiceInput(Stored):
 def draw_choices(
     inputs: ChoiceInput, parts: dict[str, pd.DataFrame], seed: int
 ) -> dict[str, Split]:
-    """The choices of each part: for each item taken four that were not, in random order.
-
-    What was not taken is drawn evenly among the items that training knows, without those that the
-    user took: in training for rows to train on, at any time for the others.
+    """The choices of each part of a table; see `choices_of`.
 
     Args:
         inputs: fitted on the part `train`.
@@ -96,30 +93,48 @@ def draw_choices(
 
     Raises:
         ValueError: if training knows fewer than two items.
-
-    Source: Rendle et al. 2009, "BPR: Bayesian Personalized Ranking from Implicit Feedback"
-    (arXiv:1205.2618), section 4; four negatives: He et al. 2017 (arXiv:1708.05031), section 4.1.
     """
     import pandas as pd
 
     items = inputs.item.vocabulary
     if items < 3:
         raise ValueError("a ranking needs at least two items that are taken more than once")
-    generator = np.random.default_rng(seed)
     users = pd.concat([x.iloc[:, 0] for x in parts.values()])
     codes, _ = numbered_ids(inputs.user.name, users)
     of_part = np.split(codes, np.cumsum([len(x) for x in parts.values()])[:-1])
     pairs = {part: features_of(inputs.columns, x) for part, x in parts.items()}
-    taken = {
-        part: code * items + x[:, 1].astype(np.int64)
-        for (part, x), code in zip(pairs.items(), of_part, strict=True)
-    }
+    return choices_of(
+        np.random.default_rng(seed), pairs, dict(zip(parts, of_part, strict=True)), items
+    )
+
+
+def choices_of(
+    generator: np.random.Generator,
+    pairs: dict[str, np.ndarray],
+    users: dict[str, np.ndarray],
+    items: int,
+) -> dict[str, Split]:
+    """The choices of each part: for each item taken four that were not, in random order.
+
+    What was not taken is drawn evenly among the items that training knows, without those that the
+    user took: in training for rows to train on, at any time for the others.
+
+    Args:
+        generator: draws all of it.
+        pairs: of each part the numbers of users and items, what was taken, `[rows, 2]`.
+        users: of each part who took it, `[rows]`, also of those who share number 0.
+        items: that have a number, 0 among them; at least 3.
+
+    Source: Rendle et al. 2009, "BPR: Bayesian Personalized Ranking from Implicit Feedback"
+    (arXiv:1205.2618), section 4; four negatives: He et al. 2017 (arXiv:1708.05031), section 4.1.
+    """
+    taken = {part: users[part] * items + x[:, 1].astype(np.int64) for part, x in pairs.items()}
     made = {}
-    for (part, x), code in zip(pairs.items(), of_part, strict=True):
+    for part, x in pairs.items():
         rows = generator.permutation(np.repeat(np.arange(len(x)), NEGATIVES))
         # Of a part only what came before it and it itself are known: what tests decides nothing.
         known = np.concatenate([taken[earlier] for earlier in _UNTIL[part] if earlier in taken])
-        others = _not_taken(generator, code[rows], items, known)
+        others = _not_taken(generator, users[part][rows], items, known)
         y = generator.integers(CANDIDATES, size=len(rows), dtype=np.int32)
         first, second = np.where(y == 0, [x[rows, 1], others], [others, x[rows, 1]])
         made[part] = Split(np.stack([x[rows, 0], first, second], axis=1).astype(np.float32), y)

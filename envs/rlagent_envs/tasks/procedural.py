@@ -57,13 +57,9 @@ def sample_task(
     sizes = part_sizes(recipe.train_rows, test_rows)
     x, y = SOURCES[recipe.source](recipe, generator, sum(sizes))
     if recipe.source != "images":
-        x = _disguise(generator, x)
-    x = x / (x.std(axis=0) + 1e-9) + recipe.input_noise * _normal(generator, *x.shape)
-    train_x = x[: recipe.train_rows]
-    mean, deviation = train_x.mean(axis=0), train_x.std(axis=0) + 1e-6
-    x = np.clip((x - mean) / deviation, -10.0, 10.0) * recipe.scale
+        x = disguised(generator, x)
+    x = noisy_inputs(generator, x, recipe.train_rows, recipe.input_noise, recipe.scale)
     y, classes = noisy_target(generator, recipe, y)
-    x = x.astype(np.float32, copy=False)
     input_shape: tuple[int, ...] = ()
     if canvases and recipe.source == "images":
         x, input_shape = _on_canvas(x)
@@ -123,11 +119,11 @@ def mixture(
     """Each class is a few clusters in the latent space, seen through a random projection."""
     clusters = recipe.classes * int(generator.integers(1, 6))
     spread = log_uniform(generator, 0.1, 1.2)
-    centres = _normal(generator, clusters, recipe.latent) * math.sqrt(3.0)
+    centres = normal(generator, clusters, recipe.latent) * math.sqrt(3.0)
     which = generator.integers(clusters, size=rows)
-    noise = _normal(generator, rows, recipe.latent)
+    noise = normal(generator, rows, recipe.latent)
     z = centres[which] + (0.7 * spread * math.sqrt(recipe.latent)) * noise
-    projection = _normal(generator, recipe.latent, recipe.features)
+    projection = normal(generator, recipe.latent, recipe.features)
     shares = class_shares(generator, recipe.classes)
     class_of = generator.permutation(
         np.concatenate(
@@ -141,17 +137,8 @@ def teacher(
     recipe: Recipe, generator: np.random.Generator, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """A random network on a few directions of correlated inputs says what the target is."""
-    spectrum = np.arange(1, recipe.features + 1) ** -generator.uniform(0.0, 1.0)
-    spectrum = spectrum.astype(np.float32)
-    x = _normal(generator, rows, recipe.features) * spectrum
-    rotation = _normal(generator, recipe.features, recipe.latent)
-    z = x @ rotation / np.linalg.norm(spectrum)
-    outputs = _random_network(generator, z, recipe.classes, int(generator.integers(0, 4)))
-    outputs = (outputs - outputs.mean(axis=0)) / (outputs.std(axis=0) + 1e-9)
-    if recipe.kind == "regression":
-        return x, outputs[:, 0]
-    shares = class_shares(generator, recipe.classes)
-    return x, np.argmax(outputs + np.log(shares).astype(np.float32), axis=1)
+    x, z = correlated(generator, rows, recipe.features, recipe.latent)
+    return x, decided(recipe, generator, taught(generator, z, recipe.classes))
 
 
 def manifold(
@@ -160,9 +147,9 @@ def manifold(
     """Each class is a curved surface: a code of the class and a few factors of style, decoded."""
     shares = class_shares(generator, recipe.classes)
     y = generator.choice(recipe.classes, rows, p=shares)
-    code = _normal(generator, recipe.classes, recipe.latent)
-    style = _normal(generator, rows, recipe.latent)
-    mixing = _normal(generator, recipe.latent, recipe.latent) / math.sqrt(recipe.latent)
+    code = normal(generator, recipe.classes, recipe.latent)
+    style = normal(generator, rows, recipe.latent)
+    mixing = normal(generator, recipe.latent, recipe.latent) / math.sqrt(recipe.latent)
     strength = log_uniform(generator, 0.3, 2.0)
     z = code[y] + strength * style @ mixing
     return _random_network(generator, z, recipe.features, int(generator.integers(1, 3))), y
@@ -175,10 +162,10 @@ def images(
     side = math.isqrt(recipe.features)
     grid = int(generator.integers(3, 7))
     patterns = recipe.classes * int(generator.integers(1, 4))
-    drawn = _normal(generator, patterns, grid, grid)
+    drawn = normal(generator, patterns, grid, grid)
     which = generator.integers(patterns, size=rows)
     strength = log_uniform(generator, 0.2, 1.5)
-    bent = drawn[which] + strength * _normal(generator, rows, grid, grid)
+    bent = drawn[which] + strength * normal(generator, rows, grid, grid)
     # Pixel i of a picture lies at (i + shift) of a grid that is larger by the largest shift.
     shifts = generator.uniform(0.0, 0.2 * generator.random(), (2, rows, 1)).astype(np.float32)
     places = (np.arange(side, dtype=np.float32) / side * 0.8 + shifts) * (grid - 1)
@@ -197,6 +184,36 @@ SOURCES: dict[str, Sampler] = {
 }
 
 
+def correlated(
+    generator: np.random.Generator, rows: int, features: int, directions: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Correlated inputs `[rows, features]`, and a few directions of them `[rows, directions]`."""
+    spectrum = np.arange(1, features + 1) ** -generator.uniform(0.0, 1.0)
+    spectrum = spectrum.astype(np.float32)
+    x = normal(generator, rows, features) * spectrum
+    rotation = normal(generator, features, directions)
+    return x, x @ rotation / np.linalg.norm(spectrum)
+
+
+def taught(generator: np.random.Generator, z: np.ndarray, outputs: int) -> np.ndarray:
+    """What a random network says of inputs, `[rows, outputs]`, each output standardised."""
+    said = _random_network(generator, z, outputs, int(generator.integers(0, 4)))
+    return standardised(said)
+
+
+def standardised(columns: np.ndarray) -> np.ndarray:
+    """Columns of mean 0 and deviation 1."""
+    return (columns - columns.mean(axis=0)) / (columns.std(axis=0) + 1e-9)
+
+
+def decided(recipe: Recipe, generator: np.random.Generator, outputs: np.ndarray) -> np.ndarray:
+    """The target that outputs `[rows, classes]` stand for: the largest one, or the only one."""
+    if recipe.kind == "regression":
+        return outputs[:, 0]
+    shares = class_shares(generator, recipe.classes)
+    return np.argmax(outputs + np.log(shares).astype(np.float32), axis=1)
+
+
 def _random_network(
     generator: np.random.Generator, x: np.ndarray, outputs: int, depth: int
 ) -> np.ndarray:
@@ -205,9 +222,9 @@ def _random_network(
     gain = log_uniform(generator, 0.7, 2.5)
     for _ in range(depth):
         width = int(generator.integers(8, 49))
-        weights = _normal(generator, x.shape[1], width) * (gain / math.sqrt(x.shape[1]))
-        x = activation(x @ weights + 0.5 * _normal(generator, width))
-    return x @ _normal(generator, x.shape[1], outputs) / math.sqrt(x.shape[1])
+        weights = normal(generator, x.shape[1], width) * (gain / math.sqrt(x.shape[1]))
+        x = activation(x @ weights + 0.5 * normal(generator, width))
+    return x @ normal(generator, x.shape[1], outputs) / math.sqrt(x.shape[1])
 
 
 def log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
@@ -215,7 +232,8 @@ def log_uniform(generator: np.random.Generator, low: float, high: float) -> floa
     return math.exp(generator.uniform(math.log(low), math.log(high)))
 
 
-def _normal(generator: np.random.Generator, *size: int) -> np.ndarray:
+def normal(generator: np.random.Generator, *size: int) -> np.ndarray:
+    """Numbers of mean 0 and deviation 1, float32."""
     return generator.standard_normal(size, np.float32)
 
 
@@ -231,16 +249,49 @@ def class_shares(generator: np.random.Generator, classes: int) -> np.ndarray:
     return shares / shares.sum()
 
 
-def _disguise(generator: np.random.Generator, x: np.ndarray) -> np.ndarray:
+def disguised(generator: np.random.Generator, x: np.ndarray) -> np.ndarray:
     """Makes some columns look as tables do: heavy tails, steps, categories, no use at all."""
     x = x / (x.std(axis=0) + 1e-9)
     if generator.random() < 0.5:
         return x
     form = generator.choice(4, x.shape[1], p=generator.dirichlet(np.ones(4)))
     x = np.where(form == 1, np.sinh(x), x)
-    x = np.where(form == 2, (x > _normal(generator, x.shape[1])), x)
+    x = np.where(form == 2, (x > normal(generator, x.shape[1])), x)
     useless = (form == 3) & (generator.random(x.shape[1]) < 0.5)
-    return np.where(useless, _normal(generator, *x.shape), x)
+    return np.where(useless, normal(generator, *x.shape), x)
+
+
+def noisy_inputs(
+    generator: np.random.Generator, x: np.ndarray, train_rows: int, noise: float, scale: float
+) -> np.ndarray:
+    """Inputs with noise, standardised on the rows to train on, float32 `[rows, features]`.
+
+    Args:
+        generator: draws the noise.
+        x: without it.
+        train_rows: how many of the first rows train.
+        noise: in standard deviations.
+        scale: of what is told, where 1 is standardised.
+    """
+    x = x / (x.std(axis=0) + 1e-9) + noise * normal(generator, *x.shape)
+    train_x = x[:train_rows]
+    mean, deviation = train_x.mean(axis=0), train_x.std(axis=0) + 1e-6
+    x = np.clip((x - mean) / deviation, -10.0, 10.0) * scale
+    return x.astype(np.float32, copy=False)
+
+
+def some_replaced(generator: np.random.Generator, values: np.ndarray, share: float) -> np.ndarray:
+    """Values, a share of them replaced by those of other rows and places."""
+    replaced = generator.random(values.shape) < share
+    return np.where(
+        replaced, generator.permutation(values.reshape(-1)).reshape(values.shape), values
+    )
+
+
+def numbered(ids: np.ndarray, train_rows: int) -> np.ndarray:
+    """Numbers from 1, and 0 for the ids that training has once or not at all."""
+    counts = np.bincount(ids[:train_rows], minlength=int(ids.max()) + 1)
+    return np.where(counts[ids] > 1, ids + 1, 0)
 
 
 def _on_canvas(x: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -305,7 +356,7 @@ def _noisy_classes(
 
 def _noisy_values(generator: np.random.Generator, recipe: Recipe, y: np.ndarray) -> np.ndarray:
     """The target, standardised on the rows to train on, with noise."""
-    noise = _normal(generator, len(y))
+    noise = normal(generator, len(y))
     y = math.sqrt(1.0 - recipe.noise) * y + math.sqrt(recipe.noise) * noise
     train = y[: recipe.train_rows]
     return ((y - train.mean()) / (train.std() + 1e-9)).astype(np.float32)

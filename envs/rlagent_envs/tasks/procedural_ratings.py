@@ -12,6 +12,7 @@ from rlagent_envs.tasks.procedural import (
     MAX_TRAIN_ROWS,
     divided,
     log_uniform,
+    numbered,
     part_sizes,
 )
 from rlagent_envs.tasks.task import Task, default_batch_size
@@ -40,7 +41,7 @@ class Recipe:
     train_rows: int
 
 
-class _Pairs(NamedTuple):
+class Pairs(NamedTuple):
     """All pairs of a user and an item that there could be, each `[users, items]`."""
 
     liking: np.ndarray  # what is rated, without the noise
@@ -68,15 +69,15 @@ def sample_ratings_task(seed: int, test_rows: int = 0, difficulty: float | None 
         left = [share * (1.0 - noise) / told for share in recipe.shares[:3]]
         recipe = replace(recipe, shares=(*left, noise))
     sizes = part_sizes(recipe.train_rows, test_rows)
-    pairs = _all_pairs(recipe, generator)
-    users, items = _rated(generator, pairs, sum(sizes))
+    pairs = all_pairs(recipe, generator)
+    users, items = drawn_pairs(generator, pairs.log_chance, sum(sizes))
     noise = np.sqrt(recipe.shares[3]) * generator.standard_normal(len(users))
     y = pairs.liking[users, items] + noise
     if recipe.stars:
         y = np.clip(np.round(3.5 + 1.1 * y), 1, STARS)
     train_y = y[: recipe.train_rows]
     y = ((y - train_y.mean()) / train_y.std()).astype(np.float32)
-    numbers = [_numbered(ids, recipe.train_rows) for ids in (users, items)]
+    numbers = [numbered(ids, recipe.train_rows) for ids in (users, items)]
     x = np.stack(numbers, axis=1).astype(np.float32)
     train, valid, test = divided(x, y, sizes)
     return Task(
@@ -93,14 +94,24 @@ def sample_ratings_task(seed: int, test_rows: int = 0, difficulty: float | None 
     )
 
 
-def draw_recipe(generator: np.random.Generator) -> Recipe:
-    """What kind of task it will be, how large and how hard."""
-    vocabularies = VOCABULARIES[int(generator.integers(len(VOCABULARIES)))]
+def draw_recipe(
+    generator: np.random.Generator,
+    sizes: tuple[tuple[int, int], ...] = VOCABULARIES,
+    most: int = MAX_TRAIN_ROWS,
+) -> Recipe:
+    """What kind of task it will be, how large and how hard.
+
+    Args:
+        generator: draws all of it.
+        sizes: the vocabularies to choose from.
+        most: pairs that train.
+    """
+    vocabularies = sizes[int(generator.integers(len(sizes)))]
     users, items = (
         round(log_uniform(generator, least, most - 1))
         for least, most in zip(LEAST, vocabularies, strict=True)
     )
-    most_rows = min(MAX_TRAIN_ROWS, MOST_RATED * users * items)
+    most_rows = min(most, MOST_RATED * users * items)
     return Recipe(
         vocabularies=vocabularies,
         users=users,
@@ -116,7 +127,7 @@ def draw_recipe(generator: np.random.Generator) -> Recipe:
     )
 
 
-def _all_pairs(recipe: Recipe, generator: np.random.Generator) -> _Pairs:
+def all_pairs(recipe: Recipe, generator: np.random.Generator) -> Pairs:
     """What all users would rate all items, and how likely they do."""
     users, items = recipe.users, recipe.items
     user, item = generator.standard_normal((users, 1)), generator.standard_normal((1, items))
@@ -134,14 +145,20 @@ def _all_pairs(recipe: Recipe, generator: np.random.Generator) -> _Pairs:
     popular = _ranks(parts[1][0] + generator.standard_normal(items))
     busy = _ranks(generator.standard_normal(users))
     log_chance = -recipe.skew * (np.log(busy)[:, None] + np.log(popular)[None, :])
-    return _Pairs(liking, log_chance + recipe.taste * liking)
+    return Pairs(liking, log_chance + recipe.taste * liking)
 
 
-def _rated(
-    generator: np.random.Generator, pairs: _Pairs, rows: int
+def drawn_pairs(
+    generator: np.random.Generator, log_chance: np.ndarray, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Users and items of different pairs, drawn by their chances one after another, `[rows]`."""
-    keys = pairs.log_chance + generator.gumbel(size=pairs.log_chance.shape)
+    """Users and items of different pairs, drawn by their chances one after another, `[rows]`.
+
+    Args:
+        generator: draws them.
+        log_chance: of each pair, `[users, items]`.
+        rows: how many pairs.
+    """
+    keys = log_chance + generator.gumbel(size=log_chance.shape)
     drawn = np.argsort(-keys, axis=None, kind="stable")[:rows]
     users, items = np.unravel_index(generator.permutation(drawn), keys.shape)
     return users, items
@@ -150,12 +167,6 @@ def _rated(
 def _ranks(values: np.ndarray) -> np.ndarray:
     """1 for the largest, 2 for the next, and so on."""
     return np.argsort(np.argsort(-values)) + 1.0
-
-
-def _numbered(ids: np.ndarray, train_rows: int) -> np.ndarray:
-    """Numbers from 1, and 0 for the ids that training has once or not at all."""
-    counts = np.bincount(ids[:train_rows], minlength=int(ids.max()) + 1)
-    return np.where(counts[ids] > 1, ids + 1, 0)
 
 
 def _context(recipe: Recipe) -> tuple[float, ...]:

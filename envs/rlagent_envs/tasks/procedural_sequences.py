@@ -18,6 +18,7 @@ from rlagent_envs.tasks.procedural import (
     draw_targets,
     log_uniform,
     noisy_target,
+    normal,
     part_sizes,
 )
 from rlagent_envs.tasks.task import Task, default_batch_size
@@ -144,7 +145,7 @@ def processes(
     if recipe.kind == "regression":
         angle = np.clip(angle + 0.15 * target[:, None], 0.02, np.pi - 0.02)
     mixing = generator.standard_normal((recipe.latent, recipe.channels))
-    shocks = _normal(generator, WARM_UP + recipe.steps, rows, recipe.latent)
+    shocks = normal(generator, WARM_UP + recipe.steps, rows, recipe.latent)
     before, last = np.zeros((2, rows, recipe.latent))
     made = []
     for shock in shocks:
@@ -173,7 +174,7 @@ def machines(
         made.append(levels[state])
         state = np.minimum((drawn > ends[every, state]).sum(axis=1), recipe.latent - 1)
     x = np.stack(made, axis=1)
-    return x + log_uniform(generator, 0.05, 0.7) * _normal(generator, *x.shape)
+    return x + log_uniform(generator, 0.05, 0.7) * normal(generator, *x.shape)
 
 
 SOURCES: dict[str, Source] = {
@@ -192,7 +193,7 @@ def _factors(recipe: SequenceRecipe, target: np.ndarray) -> np.ndarray:
 def _finished(recipe: SequenceRecipe, generator: np.random.Generator, x: np.ndarray) -> np.ndarray:
     """The sequences with noise, standardised by the rows to train on, `[rows, features]`."""
     x = x / (x.std(axis=(0, 1)) + 1e-9)
-    x = x + recipe.input_noise * _normal(generator, *x.shape)
+    x = x + recipe.input_noise * normal(generator, *x.shape)
     train = x[: recipe.train_rows]
     x = (x - train.mean(axis=(0, 1))) / (train.std(axis=(0, 1)) + 1e-6)
     return (np.clip(x, -10.0, 10.0) * recipe.scale).astype(np.float32).reshape(len(x), -1)
@@ -200,7 +201,7 @@ def _finished(recipe: SequenceRecipe, generator: np.random.Generator, x: np.ndar
 
 def _smooth(generator: np.random.Generator, size: tuple[int, int, int]) -> np.ndarray:
     """Random curves `[curves, steps, channels]`, of mean square 1."""
-    curves = _normal(generator, *size)
+    curves = normal(generator, *size)
     if size[1] > 3 and generator.random() < 0.5:
         curves = (curves + np.roll(curves, 1, axis=1) + np.roll(curves, -1, axis=1)) / 3.0
     return curves / np.sqrt(np.mean(curves**2, axis=(1, 2), keepdims=True))
@@ -209,14 +210,10 @@ def _smooth(generator: np.random.Generator, size: tuple[int, int, int]) -> np.nd
 def _coloured(generator: np.random.Generator, size: tuple[int, int, int]) -> np.ndarray:
     """Noise of variance 1 `[rows, steps, channels]`, that may remember what it was."""
     memory = float(generator.choice([0.0, generator.uniform(0.3, 0.95)]))
-    x = _normal(generator, *size)
+    x = normal(generator, *size)
     for step in range(1, size[1]):
         x[:, step] = memory * x[:, step - 1] + math.sqrt(1.0 - memory**2) * x[:, step]
     return x
-
-
-def _normal(generator: np.random.Generator, *size: int) -> np.ndarray:
-    return generator.standard_normal(size, np.float32)
 
 
 def _context(recipe: SequenceRecipe) -> tuple[float, ...]:

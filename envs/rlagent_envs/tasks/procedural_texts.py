@@ -20,6 +20,7 @@ from rlagent_envs.tasks.procedural import (
     log_uniform,
     noisy_target,
     part_sizes,
+    some_replaced,
 )
 from rlagent_envs.tasks.task import Task, default_batch_size
 from rlagent_envs.tasks.texts import MANY_ROWS
@@ -68,8 +69,8 @@ def sample_text_task(seed: int, test_rows: int = 0, difficulty: float | None = N
     recipe = as_difficult(draw_text_recipe(generator), difficulty, MOST_REPLACED)
     sizes = part_sizes(recipe.train_rows, test_rows)
     texts, target = SOURCES[recipe.source](recipe, generator, sum(sizes))
-    words = _disturbed(recipe, generator, texts.words)
-    x = _numbered(words, texts.lengths, recipe)
+    words = some_replaced(generator, texts.words, recipe.input_noise)
+    x = numbered_words(words, texts.lengths, recipe)
     y, classes = noisy_target(generator, recipe, target)
     train, valid, test = divided(x, y, sizes)
     return Task(
@@ -243,13 +244,7 @@ def _put(texts: Texts, words: np.ndarray, place: np.ndarray) -> None:
         texts.words[np.arange(len(place)), place + number] = words[:, number]
 
 
-def _disturbed(recipe: TextRecipe, generator: np.random.Generator, words: np.ndarray) -> np.ndarray:
-    """Some words replaced by those of other texts and places."""
-    replaced = generator.random(words.shape) < recipe.input_noise
-    return np.where(replaced, generator.permutation(words.reshape(-1)).reshape(words.shape), words)
-
-
-def _numbered(words: np.ndarray, lengths: np.ndarray, recipe: TextRecipe) -> np.ndarray:
+def numbered_words(words: np.ndarray, lengths: np.ndarray, recipe: TextRecipe) -> np.ndarray:
     """The tokens, float32 `[rows, length]`; the most frequent words have the first numbers."""
     real = np.arange(recipe.features) < lengths[:, None]
     train = words[: recipe.train_rows][real[: recipe.train_rows]]
