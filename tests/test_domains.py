@@ -1,11 +1,16 @@
 """Episodes on random tasks of every domain: one observation and one set of knobs for all."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+import rlagent
+from rlagent.apply.report import report
+from rlagent.apply.request import Request, make_plan
 from rlagent_envs import episode as episodes
 from rlagent_envs import knobs
 from rlagent_envs.config import DOMAINS, EnvConfig
@@ -14,8 +19,11 @@ from rlagent_envs.pool import Pool
 from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks.domains import SAMPLERS, sample
 from rlagent_envs.tasks.procedural import CONTEXT, sample_task
+from rlagent_envs.tasks.registry import load_task
 
 EVEN = tuple((name, 1.0) for name in DOMAINS)
+PAGE = Path(__file__).parents[1] / "docs" / "tasks_procedural.md"
+APART = ("ratings", "rankings")  # whose rows are others at each difficulty
 
 
 def test_a_config_names_the_domains_that_there_are() -> None:
@@ -29,7 +37,7 @@ def test_a_config_names_the_domains_that_there_are() -> None:
             EnvConfig(domains=wrong)
 
 
-@pytest.mark.parametrize("domain", [name for name in DOMAINS if name != "ratings"])
+@pytest.mark.parametrize("domain", [name for name in DOMAINS if name not in APART])
 def test_a_difficulty_is_how_much_is_wrong(domain: str) -> None:
     """The same task with more of its targets and, but for languages, its inputs disturbed."""
     wrong, moved = np.zeros(2), np.zeros(2)
@@ -69,7 +77,9 @@ def test_a_config_may_say_how_difficult_tasks_are() -> None:
         EnvConfig(difficulty=(0.5, 2.0))
     with pytest.raises(ValueError, match=r"^difficulty must be a range \[low, high\], or none"):
         EnvConfig(difficulty=(0.5,))
-    with pytest.raises(ValueError, match=r"^difficulty is of random tasks, which 'iris' is not$"):
+    with pytest.raises(
+        ValueError, match=r"^difficulty is of tasks drawn for each episode, not of 'iris'$"
+    ):
         EnvConfig(task="iris", difficulty=(0.2, 0.5))
 
 
@@ -131,3 +141,76 @@ def test_what_has_no_meaning_for_a_task_is_left_out_of_its_start() -> None:
     assert family.widths.index(start.rung.width) == mlp.widths.index(drawn.rung.width)
     table = sample_task(0)
     assert episodes.suited(drawn, table) == replace(drawn, settings=drawn.settings)
+
+
+def test_the_page_has_each_domain_with_its_family() -> None:
+    told = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert told == [(domain, SAMPLERS[domain](0, 0, None).family) for domain in DOMAINS]
+
+
+def test_a_name_is_a_task_with_rows_to_test_on() -> None:
+    task, expected = load_task("procedural:records:3", seed=9), SAMPLERS["records"](3, 1000, None)
+    assert task.test is not None
+    assert expected.test is not None
+    np.testing.assert_array_equal(task.test.x, expected.test.x)
+    np.testing.assert_array_equal(task.train.y, expected.train.y)
+    table = load_task("procedural:3", batch_size=16)
+    assert table.test is not None
+    assert (table.batch_size, len(table.test.y)) == (16, 4000)
+    with pytest.raises(ValueError, match=r"^target is for tables, but procedural:3 is drawn as it"):
+        load_task("procedural:3", target="a")
+    with pytest.raises(ValueError, match=r"^unknown domain 'clouds'; there are: tables, images, "):
+        load_task("procedural:clouds:3")
+
+
+@pytest.mark.parametrize("domain", ["rankings", "language"])
+def test_folds_of_random_tasks_would_know_the_answers_as_those_of_real_ones(domain: str) -> None:
+    task = SAMPLERS[domain](3, 0, None)
+    with pytest.raises(ValueError, match=f"^folds has no meaning for procedural {domain}:3: "):
+        make_plan(Request(folds=3), task, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "score"),
+    [
+        ("procedural:categories:12", 0.4, "r2"),
+        ("procedural:records:11", 0.6, "r2"),
+        ("procedural:rankings:13", 0.9, "auc"),
+    ],
+)
+def test_a_random_task_is_tuned_by_its_name(
+    name: str, share: float, score: str, tmp_path: Path
+) -> None:
+    """The loss is at most this share of that of the best constant."""
+    result = rlagent.tune(name, method="cosine", updates=200, decisions=4, out=tmp_path / "run")
+    assert result.summary["score_name"] == score
+    assert result.summary["valid_loss"] < share * result.summary["baseline_loss"]
+    assert result.summary["test_loss"] < share * result.summary["baseline_loss"]
+    assert "rlagent predict" not in report(result)  # no file is of its form
+
+
+def test_episodes_of_several_domains_are_alone_what_they_are_in_one_batch() -> None:
+    config = EnvConfig(
+        task="procedural",
+        domains=tuple((name, 1.0) for name in ("categories", "records", "rankings")),
+        decisions=(2, 2),
+        updates_per_decision=(8.0, 8.0),
+        learning_rate=(1e-3, 1e-3),
+        depths=(1,),
+        widths=(32,),
+        knobs=("learning_rate",),
+    )
+    pool = Pool(config, 3, "vmap", test_rows=50)
+    families: dict[str, int] = {}
+    for seed in range(20):
+        families.setdefault(sample(config.domains, seed).family, seed)
+    assert len(families) == 3
+    for place, seed in enumerate(families.values()):
+        pool.begin(place, seed)
+    together = pool.step(np.array([knobs.HOLD] * 3))
+    for stepped, seed in zip(together, families.values(), strict=True):
+        alone = Pool(config, 1, "vmap", test_rows=50)  # the programs are compiled already
+        alone.begin(0, seed)
+        (expected,) = alone.step(np.array([knobs.HOLD]))
+        assert stepped.report.valid_loss == pytest.approx(expected.report.valid_loss, rel=1e-4)
+        np.testing.assert_allclose(stepped.observation, expected.observation, atol=1e-3)

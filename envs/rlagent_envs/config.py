@@ -30,6 +30,9 @@ DOMAINS = (
     "language",
     "segmentation",
     "detection",
+    "categories",
+    "records",
+    "rankings",
 )
 
 TUNABLE = ("adamw", "sgd", "lion", "muon")  # optimizers whose settings can be moved
@@ -138,7 +141,7 @@ def _check_difficulty(given: tuple[float, ...], task: str) -> None:
     if given:
         _check_range("difficulty", (given[0], given[1]), (0.0, 1.0))
         if task != "procedural":
-            raise ValueError(f"difficulty is of random tasks, which {task!r} is not")
+            raise ValueError(f"difficulty is of tasks drawn for each episode, not of {task!r}")
 
 
 def _check_domains(domains: tuple[tuple[str, float], ...]) -> None:

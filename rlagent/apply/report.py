@@ -44,8 +44,9 @@ def report(result: Result) -> str:
     if summary["status"] == "deadline":
         lines.append("ended early, because the time was over")
     lines.append(f"model, history and curves: {result.run_dir}")
-    new = what_to_predict_for(result.model.preprocessing)
-    lines.append(f"next: rlagent predict {result.run_dir} {new}")
+    stored = result.model.preprocessing
+    if stored is not None:  # a random task has no files of its form
+        lines.append(f"next: rlagent predict {result.run_dir} {what_to_predict_for(stored)}")
     return "\n".join([f"{summary['task']}, {summary['method']}", *(f"  {one}" for one in lines)])
 
 

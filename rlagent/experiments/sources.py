@@ -11,18 +11,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlagent_envs.tasks.domains import PREFIX, drawn_by
 from rlagent_envs.tasks.options import Options
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.task import Task
 
 SUITES_FILE = Path(__file__).with_name("suites.toml")
-PROCEDURAL = "procedural:"
-TABLES = "tables"  # the domain of a procedural task that names none
 # A training draws its seeds evenly below 2^31: that it has seen one of these is all but excluded.
 PROCEDURAL_SEEDS = 2_000_000_000
-PROCEDURAL_TEST_ROWS = {TABLES: 4000}
-OTHER_TEST_ROWS = 1000  # of procedural tasks of other domains
 USUAL_TARGETS = ("target", "label", "class", "y", "income")
 # Of a task in an experiment: how its data is read. The seed is that of a run.
 OPTIONS = tuple(option.name for option in fields(Options) if option.name != "seed")
@@ -40,7 +37,7 @@ class Source:
     @property
     def procedural(self) -> bool:
         """Whether it is drawn, not read."""
-        return self.place.startswith(PROCEDURAL)
+        return self.place.startswith(PREFIX)
 
     def load(self) -> Task:
         """The task.
@@ -48,13 +45,8 @@ class Source:
         Raises:
             ValueError: in one sentence, if it cannot be loaded.
         """
-        from rlagent_envs.tasks.domains import SAMPLERS
         from rlagent_envs.tasks.registry import load_with
 
-        if self.procedural:
-            domain, seed = drawn_by(self.place)
-            rows = PROCEDURAL_TEST_ROWS.get(domain, OTHER_TEST_ROWS)
-            return SAMPLERS[domain](seed, rows, None)
         return load_with(self.place, Options(target=self.target, **dict(self.options)))
 
     def fingerprint(self) -> dict[str, Any]:
@@ -76,7 +68,7 @@ class Source:
         from rlagent_envs.tasks.registry import is_name
         from rlagent_envs.tasks.series_files import test_file
 
-        if self.procedural or is_name(self.place):
+        if is_name(self.place):
             return []
         files: list[tuple[str, Path]] = []
         for path in map(Path, filter(None, (self.place, dict(self.options).get("valid")))):
@@ -123,10 +115,8 @@ def _named(text: str, target: str | None, options: Mapping[str, Any]) -> Source 
     """The source of what has a name; None where it can only be a path."""
     from rlagent_envs.tasks.registry import is_name
 
-    if is_name(text):
-        return Source(text, text, target)
-    if not text.startswith(PROCEDURAL):
-        return None
+    if not text.startswith(PREFIX):
+        return Source(text, text, target) if is_name(text) else None
     drawn_by(text)
     for name in [*options, *(["target"] if target else [])]:
         raise ValueError(f"{text} is drawn as it is: it takes no {name}")
@@ -169,22 +159,6 @@ def _has_target(path: Path, options: Mapping[str, Any]) -> bool:
     if options.get("user") is None:
         return find_columns(path, Options()) != OF_RATINGS_CSV
     return options.get("kind") != "ranking"
-
-
-def drawn_by(place: str) -> tuple[str, int]:
-    """The domain and the seed of `procedural:SEED` or `procedural:DOMAIN:SEED`.
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    from rlagent_envs.config import DOMAINS
-
-    domain, _, seed = place.removeprefix(PROCEDURAL).rpartition(":")
-    if not seed.isdecimal():
-        raise ValueError(f"{PROCEDURAL} needs a seed, a whole number from 0 up, got {place!r}")
-    if (domain or TABLES) not in DOMAINS:
-        raise ValueError(f"unknown domain {domain!r}; there are: {', '.join(DOMAINS)}")
-    return domain or TABLES, int(seed)
 
 
 def folder_sources(folder: Path, target: str | None = None) -> list[Source]:
@@ -266,7 +240,7 @@ def suite_sources(name: str, folder: Path) -> list[Source]:
         raise ValueError(
             f"the suite {name} cannot be loaded: {error}; say where its files are by --suite-dir"
         ) from error
-    begins = f"{PROCEDURAL}{suite['domain']}:" if "domain" in suite else PROCEDURAL
+    begins = f"{PREFIX}{suite['domain']}:" if "domain" in suite else PREFIX
     seeds = range(PROCEDURAL_SEEDS, PROCEDURAL_SEEDS + suite.get("procedural", 0))
     return named + [source(f"{begins}{seed}") for seed in seeds]
 

@@ -1,15 +1,21 @@
-"""Random tasks of every domain, for meta-training: which there are, and which one a seed gives."""
+"""Random tasks of every domain: which there are, which one a seed gives, and their names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
+from rlagent_envs.config import DOMAINS
+from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.procedural import sample_task
+from rlagent_envs.tasks.procedural_categories import sample_category_task
 from rlagent_envs.tasks.procedural_images import sample_image_task
 from rlagent_envs.tasks.procedural_language import sample_language_task
+from rlagent_envs.tasks.procedural_rankings import sample_ranking_task
 from rlagent_envs.tasks.procedural_ratings import sample_ratings_task
+from rlagent_envs.tasks.procedural_records import sample_record_task
 from rlagent_envs.tasks.procedural_scenes import (
     sample_detection_task,
     sample_segmentation_task,
@@ -28,7 +34,14 @@ SAMPLERS: dict[str, Callable[[int, int, float | None], Task]] = {
     "language": sample_language_task,
     "segmentation": sample_segmentation_task,
     "detection": sample_detection_task,
+    "categories": sample_category_task,
+    "records": sample_record_task,
+    "rankings": sample_ranking_task,
 }
+PREFIX = "procedural:"
+TABLES = "tables"  # the domain of a name without one
+TEST_ROWS = {TABLES: 4000}  # of tasks that are loaded by their names
+OTHER_TEST_ROWS = 1000
 
 
 def sample(
@@ -57,6 +70,36 @@ def sample(
     if difficulty:
         low, high = difficulty
         drawn = float(np.random.default_rng([seed, 9]).uniform(low, high))
-    if name == "tables":
+    if name == TABLES:
         return sample_task(seed, test_rows, drawn, canvases=canvases)
     return SAMPLERS[name](seed, test_rows, drawn)
+
+
+def load_procedural(name: str, options: Options) -> Task:
+    """The random task of a name; it is the same whatever the seed of the options is.
+
+    Args:
+        name: `procedural:SEED` or `procedural:DOMAIN:SEED`.
+        options: only the batch size is looked at.
+
+    Raises:
+        ValueError: if there is no such domain, the seed is no number, or an option has no use here.
+    """
+    domain, seed = drawn_by(name)
+    options.allow(f"{name} is drawn as it is")
+    task = SAMPLERS[domain](seed, TEST_ROWS.get(domain, OTHER_TEST_ROWS), None)
+    return task if options.batch_size is None else replace(task, batch_size=options.batch_size)
+
+
+def drawn_by(name: str) -> tuple[str, int]:
+    """The domain and the seed of `procedural:SEED` or `procedural:DOMAIN:SEED`.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    domain, _, seed = name.removeprefix(PREFIX).rpartition(":")
+    if not seed.isdecimal():
+        raise ValueError(f"{PREFIX} needs a seed, a whole number from 0 up, got {name!r}")
+    if (domain or TABLES) not in DOMAINS:
+        raise ValueError(f"unknown domain {domain!r}; there are: {', '.join(DOMAINS)}")
+    return domain or TABLES, int(seed)

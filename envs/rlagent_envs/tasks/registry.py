@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from rlagent_envs.tasks.bundled import load_bundled
+from rlagent_envs.tasks.domains import PREFIX, load_procedural
 from rlagent_envs.tasks.files import FORMATS, load_path
 from rlagent_envs.tasks.huggingface import load_huggingface
 from rlagent_envs.tasks.openml import load_openml
@@ -21,7 +22,8 @@ TASKS: dict[str, Callable[[], Task]] = {
     "iris": partial(load_bundled, "iris"),
     "wine": partial(load_bundled, "wine"),
 }
-SOURCES: dict[str, Callable[[str, Options], Task]] = {  # that are downloaded, by how names begin
+SOURCES: dict[str, Callable[[str, Options], Task]] = {  # of others, by how their names begin
+    PREFIX: load_procedural,
     "openml:": load_openml,
     "hf:": load_huggingface,
 }
@@ -51,13 +53,14 @@ def load_task(
     mirrored: bool = False,
     seed: int = 0,
 ) -> Task:
-    """Loads a bundled task by its name, a data set to download, or a file or folder by its path.
+    """Loads a bundled or random task by its name, a data set to download, or a file or folder.
 
     What files and folders may hold is told by `load_path`, and in docs/tasks.md.
 
     Args:
-        name_or_path: a name in `TASKS`, which goes before a file of that name; `openml:NAME|ID` or
-            `hf:NAME`, see `load_openml` and `load_huggingface`; or a path.
+        name_or_path: a name in `TASKS`, which goes before a file of that name;
+            `procedural:[DOMAIN:]SEED`, see docs/tasks_procedural.md; `openml:NAME|ID` or `hf:NAME`,
+            see `load_openml` and `load_huggingface`; or a path.
         target: of a table, the column to predict; of a .npy file, that of the targets.
         split_column: of a table, the column that says for each row train, valid (or val,
             validation, dev) or test. Where None, a column named `split` of which all values are

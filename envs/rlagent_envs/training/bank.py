@@ -113,9 +113,10 @@ def streaming_bank(task: Task) -> Bank:
 def padded_sizes(task: Task) -> tuple[int, int]:
     """The features and outputs that a procedural task is padded to.
 
-    Those of other families than the MLP have sizes that many of them share already.
+    Those of other families than the MLP have sizes that many of them share already. The outputs of
+    a choice are its items.
     """
-    if task.target_shape:
+    if task.target_shape or task.form == "choice":
         return task.features, task.outputs
     if task.family != "mlp":
         return task.features, PADDED_CLASSES if task.kind == "classification" else 1

@@ -111,19 +111,17 @@ def check_members(request: Request, decisions: int) -> None:
 
 def _check_folds(folds: int, task: Task) -> None:
     """Raises ValueError if a fold, or a class in it, would have no row, or know the answers."""
-    from rlagent_envs.tasks.characters import CharacterInput
-    from rlagent_envs.tasks.choices import ChoiceInput
     from rlagent_envs.tasks.window_input import WindowInput
 
     inputs = None if task.preprocessing is None else task.preprocessing.inputs
     if isinstance(inputs, WindowInput):
         raise ValueError(f"folds has no meaning for {task.name}, whose rows are ordered by time")
-    if isinstance(inputs, CharacterInput):
+    if task.form == "tokens" and task.target_shape:
         raise ValueError(
             f"folds has no meaning for {task.name}: its windows overlap, so that a fold would "
             f"validate on characters that it trains on"
         )
-    if isinstance(inputs, ChoiceInput):
+    if task.form == "choice":
         raise ValueError(
             f"folds has no meaning for {task.name}: what a user took stands in several rows, so "
             f"that a fold would validate on what it trains on"

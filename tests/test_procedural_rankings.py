@@ -1,0 +1,151 @@
+"""What random users take: repeatable, valid, drawn as that of real users, and possible to learn."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from rlagent_envs.tasks.choices import NEGATIVES
+from rlagent_envs.tasks.procedural import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
+from rlagent_envs.tasks.procedural_rankings import (
+    MOST_ACCIDENTS,
+    VOCABULARIES,
+    RankingRecipe,
+    draw_ranking_recipe,
+    sample_ranking_task,
+    taken_pairs,
+)
+from rlagent_envs.tasks.procedural_ratings import all_pairs
+from rlagent_envs.tasks.task import Split, Task
+from rlagent_envs.training.bank import baseline_loss, make_bank
+
+SEEDS = range(16)
+TEST_ROWS = 202  # no multiple of what an item makes
+
+
+@cache
+def tasks() -> list[Task]:
+    return [sample_ranking_task(seed, TEST_ROWS) for seed in SEEDS]
+
+
+def splits(task: Task) -> list[Split]:
+    assert task.test is not None
+    return [task.train, task.valid, task.test]
+
+
+def recipe_of(seed: int) -> tuple[RankingRecipe, np.random.Generator]:
+    """What is drawn for a seed, and the generator behind it."""
+    generator = np.random.default_rng([seed, 26])
+    return draw_ranking_recipe(generator), generator
+
+
+def sides(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each choice the user, the item taken and the other one."""
+    x, rows = split.x.astype(int), np.arange(len(split.y))
+    return x[:, 0], x[rows, 1 + split.y], x[rows, 2 - split.y]
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_a_seed_is_a_task_bit_for_bit(seed: int) -> None:
+    first, again = sample_ranking_task(seed, TEST_ROWS), tasks()[seed]
+    for one, other in zip(splits(first), splits(again), strict=True):
+        np.testing.assert_array_equal(one.x, other.x)
+        np.testing.assert_array_equal(one.y, other.y)
+    assert first.context == again.context
+    assert len({task.train.x.tobytes() for task in tasks()}) == len(SEEDS)
+    assert len({task.context for task in tasks()}) == len(SEEDS)
+    assert sample_ranking_task(seed).test is None
+
+
+def test_every_task_is_valid() -> None:
+    for task in tasks():
+        assert (task.form, task.family, task.attackable) == ("choice", "factorization", False)
+        assert task.vocabularies in VOCABULARIES
+        assert 256 * NEGATIVES <= len(task.train.x) <= MAX_TRAIN_ROWS
+        assert 128 <= len(task.valid.x) <= MAX_VALID_ROWS
+        assert [len(split.x) for split in splits(task)][2] == TEST_ROWS
+        assert 0.45 < task.train.y.mean() < 0.55
+        assert baseline_loss(task) == pytest.approx(np.log(2), abs=0.01)
+        assert len(task.context) == CONTEXT
+        assert np.abs(task.context).max() <= 1.5, task.name
+        bank = make_bank(task, padded=True)
+        assert bank.train_x.shape == (1, MAX_TRAIN_ROWS, 3)
+        assert bank.classes.tolist() == [[1.0, 1.0]]  # an output for each item, and no padding
+    assert {task.vocabularies for task in tasks()} == set(VOCABULARIES)
+
+
+def test_who_and_what_is_rare_has_number_0_and_nothing_is_taken_twice() -> None:
+    for seed, task in enumerate(tasks()):
+        recipe, generator = recipe_of(seed)
+        train = recipe.pairs.train_rows
+        valid = len(task.valid.y) // NEGATIVES
+        assert len(task.train.y) == NEGATIVES * train
+        pairs = taken_pairs(recipe, generator, train + valid + -(-TEST_ROWS // NEGATIVES))
+        assert len(np.unique(pairs, axis=0)) == len(pairs)
+        assert (pairs.max(axis=0) < (recipe.pairs.users, recipe.pairs.items)).all()
+        for place in range(2):
+            known = [i for i, n in enumerate(np.bincount(pairs[:train, place])) if n > 1]
+            share = np.mean(np.isin(pairs[:train, place], known))
+            number = sides(task.train)[place]
+            assert np.mean(number > 0) == pytest.approx(share), task.name
+            assert len(set(number) - {0}) == len(known), task.name
+
+
+def test_what_a_user_took_is_not_what_they_did_not() -> None:
+    for task in tasks():
+        before: set[tuple[int, int]] = set()
+        both = np.concatenate([split.x[:, 0] for split in splits(task)[:2]]).astype(int)
+        often = np.bincount(both, minlength=task.vocabularies[0]) / NEGATIVES
+        items = len({*sides(task.train)[1]} - {0})
+        for split in splits(task)[:2]:
+            user, taken, other = sides(split)
+            # Those with number 0 share it, and who took nearly all may get any item at last.
+            known = (user > 0) & (often[user] < items / 2)
+            assert known.mean() > 0.1
+            own = {*zip(user[known].tolist(), taken[known].tolist(), strict=True)}
+            others = {*zip(user[known].tolist(), other[known].tolist(), strict=True)}
+            assert (other > 0).all()
+            assert not (others & (own | before)), task.name
+            assert not ({pair for pair in own if pair[1]} & before), task.name
+            before |= own
+
+
+def right_order(seed: int, difficulty: float) -> float:
+    """Share of the choices to validate on that those would make who know all chances."""
+    recipe, generator = recipe_of(seed)
+    recipe = replace(recipe, accidents=MOST_ACCIDENTS * difficulty)
+    log_chance = all_pairs(recipe.pairs, generator).log_chance
+    task = sample_ranking_task(seed, 0, difficulty)
+    recipe_again, generator = recipe_of(seed)
+    train = recipe.pairs.train_rows
+    pairs = taken_pairs(
+        replace(recipe_again, accidents=recipe.accidents),
+        generator,
+        train + len(task.valid.y) // NEGATIVES,
+    )
+    known = np.flatnonzero(np.bincount(pairs[:train, 1], minlength=log_chance.shape[1]) > 1)
+    user, taken, other = sides(task.valid)
+    there = (user > 0) & (taken > 0)
+    scores = [log_chance[user[there] - 1, known[item[there] - 1]] for item in (taken, other)]
+    return float(np.mean(scores[0] > scores[1]))
+
+
+def test_accidents_make_it_difficult_by_as_much_as_they_are() -> None:
+    shares = np.array([[right_order(seed, level) for level in (0.0, 0.5, 1.0)] for seed in SEEDS])
+    easy, middle, hard = shares.mean(axis=0)
+    assert easy > 0.85
+    # Of what is taken by accident a coin tells as much.
+    assert middle == pytest.approx(easy - 0.5 * MOST_ACCIDENTS * (easy - 0.5), abs=0.03)
+    assert hard == pytest.approx(easy - MOST_ACCIDENTS * (easy - 0.5), abs=0.03)
+
+
+def test_how_popular_an_item_is_tells_much_and_not_all() -> None:
+    by_popularity = []
+    for task in tasks():
+        _, taken, _ = sides(task.train)
+        counts = np.bincount(taken, minlength=task.vocabularies[1])
+        _, first, second = sides(task.valid)
+        right = (counts[first] > counts[second]) + 0.5 * (counts[first] == counts[second])
+        by_popularity.append(right.mean())
+    assert 0.62 < np.mean(by_popularity) < 0.82
