@@ -384,8 +384,12 @@ def context_of(
     noise: float,
     input_noise: float = 0.0,
     scale: float = 1.0,
+    others: tuple[float, ...] = (),
 ) -> tuple[float, ...]:
-    """What the critic may know of a task of another domain, in the places where tables have it."""
+    """What the critic may know of a task of another domain, in the places where tables have it.
+
+    Behind it stands what only that domain has.
+    """
     told = (
         math.log(train_rows / 700) / 2.0,
         math.log(features / 32) / 2.0,
@@ -395,4 +399,4 @@ def context_of(
         input_noise,
         math.log(scale),
     )
-    return (*told, *[0.0] * (CONTEXT - len(told)))
+    return (*told, *others, *[0.0] * (CONTEXT - len(told) - len(others)))

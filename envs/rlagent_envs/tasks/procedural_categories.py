@@ -10,11 +10,11 @@ import numpy as np
 
 from rlagent_envs.tasks.columns import MOST_CATEGORIES
 from rlagent_envs.tasks.procedural import (
-    CONTEXT,
     MAX_TRAIN_ROWS,
     MOST_NOISE,
     Recipe,
     as_difficult,
+    context_of,
     correlated,
     decided,
     disguised,
@@ -90,7 +90,16 @@ def sample_category_task(seed: int, test_rows: int = 0, difficulty: float | None
         family="embedding_mlp",
         vocabularies=recipe.vocabularies,
         continuous=np.arange(x.shape[1]) < recipe.features,
-        context=_context(recipe),
+        context=context_of(
+            recipe.train_rows,
+            recipe.features,
+            recipe.latent,
+            recipe.classes,
+            recipe.noise,
+            recipe.input_noise,
+            recipe.scale,
+            (recipe.weight, len(recipe.vocabularies) - 1.0),
+        ),
     )
 
 
@@ -173,22 +182,3 @@ def told(
         for ids in columns.categories.T
     ]
     return np.column_stack([x, *numbers]).astype(np.float32, copy=False)
-
-
-def _context(recipe: CategoryRecipe) -> tuple[float, ...]:
-    """What the critic may know, each number about -1 to 1."""
-    told = (
-        math.log(recipe.train_rows / 700) / 2.0,
-        math.log(recipe.features / 32) / 2.0,
-        math.log(recipe.latent / 9) / 2.0,
-        recipe.classes / 12,
-        recipe.noise / 0.3,
-        recipe.input_noise,
-        math.log(recipe.scale),
-        recipe.weight,
-        float(len(recipe.vocabularies) - 1),
-        0.0,
-        0.0,
-    )
-    assert len(told) == CONTEXT
-    return told

@@ -24,6 +24,7 @@ from rlagent_envs.tasks.procedural_texts import (
     MOST_REPLACED,
     SOURCES,
     TextRecipe,
+    context_of_texts,
     draw_text_recipe,
     numbered_words,
 )
@@ -141,16 +142,7 @@ def _known(recipe: RecordRecipe, generator: np.random.Generator, subject: np.nda
 
 def _context(recipe: RecordRecipe) -> tuple[float, ...]:
     """What the critic may know, each number about -1 to 1."""
-    known = (
-        float(np.log(recipe.train_rows / 700) / 2.0),
-        float(np.log(recipe.features / 32)),
-        float(np.log(recipe.latent / 1400) / 2.5),
-        recipe.classes / 8,
-        recipe.noise / 0.3,
-        recipe.input_noise / 0.3,
-        float(np.log(recipe.scale)),
-        *recipe.shares,
-        float(recipe.source in ("topics", "valences")),
-    )
+    by_words = float(recipe.source in ("topics", "valences"))
+    known = (*context_of_texts(recipe), *recipe.shares, by_words)
     assert len(known) == CONTEXT
     return known

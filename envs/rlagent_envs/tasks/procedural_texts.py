@@ -258,7 +258,14 @@ def numbered_words(words: np.ndarray, lengths: np.ndarray, recipe: TextRecipe) -
 
 def _context(recipe: TextRecipe) -> tuple[float, ...]:
     """What the critic may know, each number about -1 to 1."""
-    told = (
+    told = (*context_of_texts(recipe), *(float(recipe.source == source) for source in SOURCES))
+    assert len(told) == CONTEXT
+    return told
+
+
+def context_of_texts(recipe: TextRecipe) -> tuple[float, ...]:
+    """The first numbers of what the critic may know, each about -1 to 1."""
+    return (
         float(np.log(recipe.train_rows / 700) / 2.0),
         float(np.log(recipe.features / 32)),
         float(np.log(recipe.latent / 1400) / 2.5),
@@ -266,7 +273,4 @@ def _context(recipe: TextRecipe) -> tuple[float, ...]:
         recipe.noise / 0.3,
         recipe.input_noise / 0.3,
         float(np.log(recipe.scale)),
-        *(float(recipe.source == source) for source in SOURCES),
     )
-    assert len(told) == CONTEXT
-    return told
