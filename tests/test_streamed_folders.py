@@ -133,6 +133,17 @@ def test_parts_that_are_told_and_grey_images() -> None:
     check_same(streamed, load_task("images"))
 
 
+def test_images_that_only_judge_decide_neither_size_nor_colours() -> None:
+    write("images/train", colours=False)
+    write("images/valid", 20, (9, 11))
+    write("images/test", 20)
+    task = load_task("images", streamed=True)
+    check_same(task, load_task("images"))
+    assert task.input_shape == (8, 8, 1)
+    assert any("have other sizes" in note for note in task.notes)
+    assert any("have colours and become grey" in note for note in task.notes)
+
+
 def test_statistics_of_some_rows_are_those_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rlagent_envs.tasks.array_input.MOST_FITTED", 7)
     write("images")
@@ -285,7 +296,7 @@ def test_a_file_that_is_damaged_or_changed_later_is_named(
     Image.fromarray(np.random.default_rng(0).integers(0, 9, (8, 8, 3), np.uint8)).save(path)
     everything = np.arange(len(task.train.y))
     assert refused(task.streamed.take, everything) == (
-        f"{path} has changed: it had no colours when it was first read"
+        f"{path} has changed since it was first read"
     )
     feed = Feed(task)
     Path(path).write_bytes(b"no image")

@@ -147,7 +147,8 @@ def _streamed_task(
     if options.image_size is None:
         _refuse_many_pixels(judged_files(parts), found.size, "to validate and test on ")
     digests = {path: one.digest for path, one in facts.items()}
-    given = streamed_parts(parts, partial(_read_channels, shape=shape), shape, np.uint8, digests)
+    read = partial(_read_channels, shape=shape, digests=digests)
+    given = streamed_parts(parts, read, shape, np.uint8, digests)
     said = on_brightness(max(facts[path].brightest for path in _training(parts, options)))
     coloured = 0 if channels == 3 else sum(one.coloured for one in facts.values())
     return _made_of_images(given, name, options, (*found.notes, *said, *_on_colours(coloured)))
@@ -300,9 +301,14 @@ def read_facts(path: Path, size: Size) -> Facts:
     return Facts(image.shape[2] > 1, int(image.max()), digest_of(image))
 
 
-def _read_channels(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+def _read_channels(
+    path: Path, shape: tuple[int, int, int], digests: Mapping[Path, bytes]
+) -> np.ndarray:
     """The image of a file with as many channels as all have; for threads."""
-    return _stacked([as_pixels(read_in_thread(path), shape[:2])], shape[2])[0]
+    image = as_pixels(read_in_thread(path), shape[:2])
+    if digest_of(image.values) != digests[path]:
+        raise ValueError(f"{path} has changed since it was first read")
+    return _stacked([image], shape[2])[0]
 
 
 def image_files(path: Path) -> list[Path]:
