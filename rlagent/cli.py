@@ -118,7 +118,7 @@ def _add_data(add: argparse._ArgumentGroup) -> None:
     add.add_argument(
         "--streamed",
         action=argparse.BooleanOptionalAction,
-        help="read rows to train on when they are needed (if they would take over 2 GiB)",
+        help="read rows to train on when they are needed (if all would take over 2 GiB)",
     )
     add.add_argument("--time", metavar="COLUMN", help="forecast: orders the rows of a table")
     add.add_argument("--horizon", type=int, metavar="N", help="rows ahead of a forecast (1)")

@@ -205,10 +205,9 @@ def test_parts_that_are_told_do_not_change_what_trains(form: Any) -> None:
         assert after.notes == ("recordings resampled to 8000 Hz: 13 of 54",)
     else:
         assert after.notes == (
-            "13 images to validate or test on have other sizes and are resized to 16x16 pixels, "
+            "13 other images have other sizes and are resized to 16x16 pixels, "
             "as those to train on have",
-            "13 images to validate or test on have colours and become grey, as those to train on "
-            "are",
+            "13 other images have colours and become grey, as those to train on are",
         )
 
 

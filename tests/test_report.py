@@ -716,7 +716,7 @@ def test_all_sections_are_drawn_as_the_data_say(browser: Browser, page: Path) ->
     assert sorted(row_names(browser)) == sorted(board["methods"])
     assert browser.count("#scoreboard .interval") == methods - 1
     assert browser.count("#profiles path.line") == methods
-    assert browser.count("#anytime .multiples svg[role=img]") == tasks
+    assert browser.count("#anytime .multiples svg[role=application]") == tasks
     shown = [curve for curve in board["anytime"] if curve["updates"] == 300]
     assert browser.count("#anytime path.line") == len(shown)
     (pool,) = [one for one in board["trials"] if one["updates"] == 300]
@@ -1066,9 +1066,10 @@ def test_a_screen_reader_finds_names_states_and_tables(
     board = contents(everything)["board"]
     browser.open(everything, width=width)
     found = browser.named()
-    controls = {"button", "searchbox", "combobox", "checkbox", "image", "img", "link", "region"}
+    pictures = {"image", "img", "application"}
+    controls = {"button", "searchbox", "combobox", "checkbox", "link", "region", *pictures}
     assert [role for role, name in found if role in controls and not name.strip()] == []
-    names = [name for role, name in found if role in ("image", "img")]
+    names = [name for role, name in found if role in pictures]
     (profile,) = [name for name in names if name.startswith("Performance profiles")]
     overall = next(one for one in board["profiles"] if one["updates"] is None)
     for method, line in overall["methods"].items():

@@ -21,9 +21,11 @@ import rlagent
 from rlagent.apply.source import fingerprint
 from rlagent.apply.tuning import Interrupted
 from rlagent.cli import main
+from rlagent.experiments.sources import source
 from rlagent_envs import episode as episodes
 from rlagent_envs.episode import Start
 from rlagent_envs.models import Rung
+from rlagent_envs.pool import fixed_task
 from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks import Task, load_task
 from rlagent_envs.tasks.file_rows import FileRows
@@ -156,6 +158,14 @@ def test_streamed_sound_is_the_task_of_its_recordings() -> None:
     assert resident.notes == ("recordings resampled to 8000 Hz: 6 of 30",)
     check_same(streamed, resident)
     assert fingerprint(streamed) == fingerprint(load_task("sounds", streamed=True))
+    assert streamed.streamed is not None
+    rows = streamed.streamed.rows
+    assert isinstance(rows.rows, FileRows)
+    assert rows.numbers is not None
+    path, other = (Path(rows.rows.files[rows.numbers[place]]) for place in (0, 1))
+    path.write_bytes(other.read_bytes())
+    says = f"{path} has changed since it was first read"
+    assert refused(streamed.streamed.take, np.array([0])) == says
 
 
 @given(st.integers(1, 30), st.integers(1, 4), st.integers(1, 3), st.integers(1, 12))
@@ -198,6 +208,16 @@ def test_a_folder_beyond_the_limit_is_streamed_by_itself(monkeypatch: pytest.Mon
     check_same(load_task("grey"), load_task("grey", streamed=False))
     write_sound("sounds")
     assert load_task("sounds").streamed is not None
+
+
+def test_experiments_and_episodes_have_folders_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("images")
+    monkeypatch.setattr("rlagent_envs.tasks.streamed.STREAMED_BYTES", 1)
+    assert load_task("images").streamed is not None
+    assert source("images").load().streamed is None
+    assert fixed_task("images")[0].streamed is None
+    says = "unknown option 'streamed' of the task images; there are: name, "
+    assert refused(source, {"task": "images", "streamed": True}).startswith(says)
 
 
 def test_a_folder_in_an_archive_goes_to_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,7 +238,7 @@ def test_a_run_says_that_its_rows_are_divided_by_time(capsys: pytest.CaptureFixt
         (
             {"split": "split"},
             ["date"],
-            "rows are divided by time into train, valid and test, but the test part is given",
+            "t.csv has a split column, so it cannot be divided by split_time too",
         ),
         (
             {},

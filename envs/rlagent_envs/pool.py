@@ -46,7 +46,7 @@ def check_config(config: EnvConfig) -> None:
 @cache
 def fixed_task(name: str) -> tuple[Task, Bank]:
     """A task by name, with its data on the device; loaded once, whoever asks for it."""
-    task = load_task(name)
+    task = load_task(name, streamed=False)  # episodes have their data in memory
     return task, jax.device_put(make_bank(task, padded=False))
 
 

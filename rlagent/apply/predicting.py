@@ -75,13 +75,13 @@ def predictions(folder: Path, file: Path, *, skip_bad: bool = False) -> Predicti
     return Predictions(names, model.labels(values).tolist(), shares, notes)
 
 
-def what_to_predict_for(preprocessing: Preprocessing | None) -> str:
+def what_to_predict_for(preprocessing: Preprocessing) -> str:
     """What a hint has behind `rlagent predict RUN`: a file, and where to."""
-    inputs = None if preprocessing is None else preprocessing.inputs
+    inputs = preprocessing.inputs
     if isinstance(inputs, CharacterInput):
         return "PROMPT.txt --characters 200"
     out = "predictions.csv"
-    if preprocessing is not None and preprocessing.target_shape:
+    if preprocessing.target_shape:
         out = "masks.npz"
         if isinstance(preprocessing.target, BoxTarget):
             out = "boxes.json" if isinstance(inputs, ImageInput) else "boxes.npz"

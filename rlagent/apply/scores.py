@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -95,6 +96,8 @@ def compute(
     if name in GROUP_SCORES:
         assert x is not None
         known = x[:, 0] > 0
+        if not known.any():
+            return math.nan
         return GROUP_SCORES[name](targets[known], outputs[known], x[known, 0].astype(np.int64))
     if name in BOX_SCORES:
         assert preprocessing is not None

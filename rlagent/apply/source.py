@@ -237,5 +237,6 @@ def lasting_paths(request: Request, source: str) -> dict[str, str | None]:
 def _refuse(request: Request, what: str, *options: str) -> None:
     """Raises ValueError for an option that has no meaning for this kind of data."""
     for name in options:
-        if getattr(request, name) is not None:
+        given = getattr(request, name)
+        if given is not None and given is not False:
             raise ValueError(f"{name} is not for {what}")

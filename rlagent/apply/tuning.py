@@ -153,7 +153,7 @@ def tune(
         batch_size: examples per update; by the number of rows where None.
         streamed: the rows to train on stay on disk and are read in time: of a folder a class, of a
             .npy file, of an array `np.load("x.npy", mmap_mode="r")` or of a `grain.MapDataset`.
-            Where None, those do that would take more than 2 GiB.
+            Where None, they are if all rows would take more than 2 GiB.
         mirrored: images keep their target when they are mirrored left to right: photographs do,
             digits and letters do not. Then half of the images that are learned from are mirrored,
             and a prediction is the mean of what is said of an image and of its mirror image.

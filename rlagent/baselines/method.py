@@ -67,7 +67,7 @@ class Problem:
 
     @property
     def advised_rate(self) -> float | None:
-        """The learning rate at the start of every method; None if each has its own: under AdamW."""
+        """At which schedules, rules and controllers begin; None where each has its own: AdamW."""
         return ADVISED_RATES.get(self.optimizer)
 
     def in_proportion(self, under_adamw: float) -> float:

@@ -82,7 +82,8 @@ def export(runs: Sequence[StoredRun], path: str | Path, what: str = "runs") -> N
         runs: with the details that are to be written.
         path: of a file that ends in .csv, .json (a list of objects) or .parquet.
         what: runs, one row each; or curves, trials or decisions, one row for each point, trial or
-            decision. In the latter two, `updates_done` are the updates of that network.
+            decision: of a population those of all trials, which `trial` tells apart. In the latter
+            two, `updates_done` are the updates of that network.
 
     Raises:
         ValueError: if there is no such format or table, nothing to write, or the file cannot be

@@ -22,7 +22,9 @@ SUITES_FILE = Path(__file__).with_name("suites.toml")
 PROCEDURAL_SEEDS = 2_000_000_000
 USUAL_TARGETS = ("target", "label", "class", "y", "income")
 # Of a task in an experiment: how its data is read. The seed is that of a run.
-OPTIONS = tuple(option.name for option in fields(Options) if option.name != "seed")
+# Experiments have seeds of their own, and all methods train from memory.
+OPTIONS = tuple(one.name for one in fields(Options) if one.name not in ("seed", "streamed"))
+FOLDERS = 2  # one more whenever the same folder becomes another task
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Source:
         """
         from rlagent_envs.tasks.registry import load_with
 
-        return load_with(self.place, Options(target=self.target, **dict(self.options)))
+        options = Options(target=self.target, streamed=False, **dict(self.options))
+        return load_with(self.place, options)
 
     def fingerprint(self) -> dict[str, Any]:
         """What a result depends on: the content of what is read, wherever it lies."""
@@ -56,6 +59,8 @@ class Source:
             found["options"] = {k: v for k, v in self.options if k != "valid"}
         if self.target is not None:
             found["target"] = self.target
+        if Path(self.place).is_dir():
+            found["folder"] = FOLDERS
         if files := self._files():
             found["sha256"] = _hash_of(
                 *((name, file, file.stat().st_mtime_ns) for name, file in files)

@@ -135,7 +135,13 @@ def from_arrays(
 
 
 def drawn_to_train(
-    y: Any, asked: AskedKind | None, *, test_given: bool, image_size: tuple[int, ...], seed: int
+    y: Any,
+    asked: AskedKind | None,
+    *,
+    test_given: bool,
+    image_size: tuple[int, ...],
+    streamed: bool,
+    seed: int,
 ) -> np.ndarray:
     """The rows that `from_arrays` trains on where none to validate on are given.
 
@@ -144,11 +150,13 @@ def drawn_to_train(
         asked: the kind that is asked for.
         test_given: whether there is a test part.
         image_size: height and width of the examples, () where they are no images.
+        streamed: whether the inputs are on disk, so that few rows validate and test.
         seed: the same seed gives the same rows.
     """
     target = _read_targets(y, "y", image_size, asked)
     kind = _choose_kind(asked, target)
-    return _divided(target, kind, None, test_given=test_given, seed=seed)["train"]
+    rows = _divided(target, kind, None, test_given=test_given, seed=seed)
+    return (with_fewer(rows, MOST_VALID_ROWS) if streamed else rows)["train"]
 
 
 def check_together(part: str, x: Any, y: Any) -> None:

@@ -63,7 +63,8 @@ def load_audio_folder(folder: Path, options: Options) -> Task:
     rate, steps = _format([facts[path] for path in train])
     given: dict[str, tuple[Any, np.ndarray]]
     if are_streamed(options, len(facts) * steps * BANDS):
-        read, digests = partial(_read_spectrum, rate=rate, steps=steps), _digests(facts)
+        read = partial(_read_spectrum, facts=facts, rate=rate, steps=steps)
+        digests = {path: one.rate.to_bytes(4, "big") + one.digest for path, one in facts.items()}
         given = {**streamed_parts(parts, read, (steps, BANDS), np.float32, digests)}
     else:
         given = {
@@ -100,12 +101,11 @@ def readable_audio(files: Sequence[Path]) -> list[Path]:
 
 def _facts(path: Path) -> Facts:
     """Of a file, all of which is read to see that it can be."""
-    recording = read_wav(path)
+    return _facts_of(read_wav(path))
+
+
+def _facts_of(recording: Recording) -> Facts:
     return Facts(recording.rate, len(recording.samples), digest_of(recording.samples))
-
-
-def _digests(facts: Mapping[Path, Facts]) -> dict[Path, bytes]:
-    return {path: one.rate.to_bytes(4, "big") + one.digest for path, one in facts.items()}
 
 
 def _format(facts: Collection[Facts]) -> tuple[int, int]:
@@ -128,5 +128,9 @@ def _read_spectra(files: list[Path], rate: int, steps: int) -> np.ndarray:
     return np.concatenate(pieces)
 
 
-def _read_spectrum(path: Path, rate: int, steps: int) -> np.ndarray:
-    return spectra([read_wav(path)], rate, steps)[0]
+def _read_spectrum(path: Path, facts: Mapping[Path, Facts], rate: int, steps: int) -> np.ndarray:
+    """Of a file that is as it was; for threads."""
+    recording = read_wav(path)
+    if _facts_of(recording) != facts[path]:
+        raise ValueError(f"{path} has changed since it was first read")
+    return spectra([recording], rate, steps)[0]

@@ -130,9 +130,9 @@ def _kept(
 
 
 def _training(parts: Mapping[str, Labelled], options: Options) -> list[Path]:
-    """The files to train on, as they are drawn where none are told."""
+    """The files that a streamed task trains on, as they are drawn where none are told."""
     labels = {name: np.array(part.labels) for name, part in parts.items()}
-    return [parts["train"].files[row] for row in rows_to_train(labels, options)]
+    return [parts["train"].files[row] for row in rows_to_train(labels, options, streamed=True)]
 
 
 def _streamed_task(
@@ -167,13 +167,14 @@ def image_task(
     given = {part: (_stacked(images, channels), y) for part, (images, y) in parts.items()}
     every = [one.values for images, _ in parts.values() for one in images]
     coloured = sum(image.shape[2] > channels for image in every)
-    said = (*on_brightness(int(given["train"][0].max())), *_on_colours(coloured))
+    brightest = max(int(given["train"][0][row].max()) for row in rows)
+    said = (*on_brightness(brightest), *_on_colours(coloured))
     return _made_of_images(given, name, options, (*notes, *said))
 
 
 def _on_colours(images: int) -> tuple[str, ...]:
     """Of images that lose their colours."""
-    told = "images to validate or test on have colours and become grey, as those to train on are"
+    told = "other images have colours and become grey, as those to train on are"
     return (f"{images} {told}",) * (images > 0)
 
 
@@ -351,7 +352,7 @@ def size_for_all(
     sizes = set(of_training)
     if len(sizes) == 1 and min(only := next(iter(sizes))) >= LEAST_SIDE:
         others = sum(size != only for size in of_all)
-        told = f"{others} images to validate or test on have other sizes and are resized to"
+        told = f"{others} other images have other sizes and are resized to"
         return only, (f"{told} {only[0]}x{only[1]} pixels, as those to train on have",) * (
             others > 0
         )

@@ -14,7 +14,11 @@ from rlagent_envs.tasks.task import Task
 
 
 def rows_to_train(
-    targets: Mapping[str, Any], options: Options, image_size: tuple[int, ...] = ()
+    targets: Mapping[str, Any],
+    options: Options,
+    image_size: tuple[int, ...] = (),
+    *,
+    streamed: bool = False,
 ) -> np.ndarray:
     """The rows of the part `train` that `task_of_parts` trains on: all, unless they are divided.
 
@@ -24,6 +28,7 @@ def rows_to_train(
         targets: of each part.
         options: kind and seed are looked at.
         image_size: height and width of the examples, where they are images.
+        streamed: whether the inputs are on disk.
 
     Raises:
         ValueError: if there are too few rows to divide.
@@ -36,6 +41,7 @@ def rows_to_train(
         check_kind(options.kind),
         test_given="test" in targets,
         image_size=image_size,
+        streamed=streamed,
         seed=options.seed,
     )
 

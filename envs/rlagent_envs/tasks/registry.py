@@ -87,7 +87,7 @@ def load_task(
         window: with `time`, how many past rows are looked at; at most 32 where None.
         vocabulary: of texts in a table, how many tokens there are at most, see `from_arrays`.
         streamed: the rows to train on of a .npy file or of a folder a class stay on disk, and are
-            read in time. Where None, those do that would take more than 2 GiB.
+            read in time. Where None, they are if all rows would take more than 2 GiB.
         batch_size: examples per update; chosen by the number of rows where None.
         family: of networks; where None, the first that docs/tasks.md names for the data.
         mirrored: images keep their target when they are mirrored left to right.

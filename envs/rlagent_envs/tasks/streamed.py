@@ -163,8 +163,8 @@ def gathered(
 def in_threads(read: Callable[[Item], Read], items: Sequence[Item]) -> Iterator[Read]:
     """As `map`, but that several items are read at the same time, in pieces."""
     with ThreadPoolExecutor(READERS, thread_name_prefix="rows") as readers:
-        for first in range(0, len(items), PIECE):
-            yield from readers.map(read, items[first : first + PIECE])
+        for first in range(0, len(items), READERS * ROWS_EACH):
+            yield from readers.map(read, items[first : first + READERS * ROWS_EACH])
 
 
 @dataclass(frozen=True, eq=False)

@@ -102,6 +102,8 @@ def read_table_parts(
     tables = _divided(table, asked)
     if "train" not in tables:
         raise ValueError(f"the split column of {path} calls no row train")
+    if split_time is not None and len(tables) > 1:
+        raise ValueError(f"{path} has a split column, so it cannot be divided by split_time too")
     if second is not None:
         if "valid" in tables:
             raise ValueError(f"{path} has validation rows already, so {second} cannot be used too")

@@ -6,11 +6,13 @@ import math
 import struct
 import warnings
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
 
 SUFFIX = ".wav"
+WARNINGS = Lock()  # what is done with them is the same for all threads of the process
 
 
 class Recording(NamedTuple):
@@ -29,7 +31,7 @@ def read_wav(path: Path) -> Recording:
     from scipy.io import wavfile
 
     try:
-        with warnings.catch_warnings():
+        with WARNINGS, warnings.catch_warnings():
             # Chunks of notes are passed over; an end before the end is none.
             warnings.simplefilter("ignore", wavfile.WavFileWarning)
             warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)

@@ -121,7 +121,8 @@ def check_room(task: Task, updates: int, decisions: int) -> None:
         return
     of_value = 4 if task.streamed.lookup is None else 1
     each = -(-updates // decisions)
-    needed = 2 * _batches(each) * task.batch_size * task.features * of_value
+    batches = _batches(each) + _batches(each + SPARE)
+    needed = batches * task.batch_size * task.features * of_value
     if needed > MOST_BYTES:
         raise ValueError(
             f"the batches of two decisions, of {each} updates of {task.batch_size} examples each, "

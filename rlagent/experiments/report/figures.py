@@ -87,7 +87,8 @@ def scoreboard(board: Board, updates: int | None) -> Figure:
     panel.set_xlim(_roomy([0.0, *values], panel.get_xlim(), 1.0))
     panel.axvline(0.0, color=NEUTRAL, lw=1, zorder=0)
     panel.set_yticks(range(len(rows)), [row["method"] for row in rows])
-    panel.set_xlabel(f"difference in score to {board['against']} (left is better), {_at(updates)}")
+    label = f"difference in score to {board['against']} (left is better), {_at(updates)}"
+    panel.set_xlabel(label, parse_math=False)
     _plain(panel, "x")
     return figure
 
@@ -217,7 +218,8 @@ def by_task(board: Board, updates: int) -> Figure:
     panel.set_ylim(max(1, len(methods)) - 0.5, -0.5)
     panel.spines[:].set_visible(False)
     panel.tick_params(length=0, colors="#333333", labelsize=8.5)
-    panel.set_xlabel(f"difference in score to {board['against']} (lower is better), {_at(updates)}")
+    label = f"difference in score to {board['against']} (lower is better), {_at(updates)}"
+    panel.set_xlabel(label, parse_math=False)
     panel.xaxis.set_label_position("bottom")
     return figure
 
@@ -240,7 +242,8 @@ def _all(
         )
         for updates in board["budgets"]:
             for name, figure in parts:
-                if any(one["updates"] == updates for one in board[name]):
+                there = [one for one in board[name] if one["updates"] == updates]
+                if any(one.get("difference", True) for one in there):
                     yield f"{name.replace('_', '-')}-{updates}", figure(board, updates)
     taken: set[str] = set()
     for history, summary in runs:

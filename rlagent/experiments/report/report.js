@@ -227,6 +227,8 @@
 
   // What the style gives to parts of a picture, and what they have without it.
   const GIVEN = { fill: "rgb(0, 0, 0)", "fill-opacity": "1", stroke: "none", "stroke-width": "1px", "stroke-dasharray": "none", "stroke-linecap": "butt", "stroke-linejoin": "miter", opacity: "1", "font-weight": "400", "paint-order": "normal", "text-anchor": "start", visibility: "visible" };
+  // A picture that answers to keys: screen readers hand them on.
+  const KEYED = { role: "application", "aria-roledescription": "chart" };
   const MARGIN = 12; // px around a picture in a file
   // A copy that looks the same without the style of this page.
   function unstyled(picture) {
@@ -251,7 +253,7 @@
     let height = Number(picture.getAttribute("height"));
     const inner = unstyled(picture), parts = [inner];
     const label = picture.getAttribute("aria-label");
-    for (const name of ["role", "aria-label"]) inner.removeAttribute(name);
+    for (const name of [...Object.keys(KEYED), "aria-label"]) inner.removeAttribute(name);
     inner.setAttribute("overflow", "visible");
     let [x, y] = [0, height + 20];
     for (const item of legend ? legend.children : []) {
@@ -278,19 +280,21 @@
   function save(picture, legend, name, form) {
     const { text, width, height } = asFile(picture, legend);
     const file = `${`${DATA.title} ${name}`.replace(/[^\w.-]+/g, "_").slice(0, 100)}.${form}`;
-    if (form === "svg") { download(new Blob([text], { type: "image/svg+xml" }), file); return; }
+    const asVector = () => download(new Blob([text], { type: "image/svg+xml" }), file.replace(/png$/, "svg"));
+    if (form === "svg") { asVector(); return; }
     const image = new Image();
+    image.addEventListener("error", asVector); // a name in it that is no XML
     image.addEventListener("load", () => {
       const sheet = tag("canvas", { width: 2 * width, height: 2 * height });
       sheet.getContext("2d").drawImage(image, 0, 0, 2 * width, 2 * height);
-      sheet.toBlob((blob) => download(blob, file), "image/png");
+      sheet.toBlob((blob) => (blob ? download(blob, file) : asVector()), "image/png"); // none: it is too large
     });
     image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
   }
-  // Buttons that save the picture in `box` as it is now; `name` says what it is.
-  function savers(box, name, legend = null) {
+  // Buttons that save the picture in `box` as it is now; `name` says what it is then, `label` at any time.
+  function savers(box, name, legend = null, label = name()) {
     return tag("div", { class: "savers" }, tag("span", { "aria-hidden": "true", text: "save as" }), ["svg", "png"].map((form) => {
-      const button = tag("button", { type: "button", "data-save": form, "aria-label": `save as ${form.toUpperCase()}: ${name()}`, text: form.toUpperCase(),
+      const button = tag("button", { type: "button", "data-save": form, "aria-label": `save as ${form.toUpperCase()}: ${label}`, text: form.toUpperCase(),
         click: () => { const picture = box.querySelector("svg"); if (picture) save(picture, legend, name(), form); } });
       return button;
     }));
@@ -327,7 +331,7 @@
       const tellY = options.tellY || formatY, ordered = [...named].sort((a, b) => (options.descending ? b.y - a.y : a.y - b.y));
       return `${options.label}: ${options.yTitle}, against ${options.xTitle}, from ${(options.formatX || short)(xs[0])} to ${(options.formatX || short)(xs[1])}. At the end ${ordered.map((one) => `${one.label} ${tellY(one.y)}`).join(", ")}. Arrow keys tell the values along the way.`;
     }
-    const picture = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "img", "aria-label": inWordsOf() });
+    const picture = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, tabindex: 0, ...KEYED, "aria-label": inWordsOf() });
     const end = width - right;
     for (const tick of yTicks) {
       picture.append(draw("line", { class: "grid", x1: left, x2: end, y1: y(tick), y2: y(tick) }),
@@ -795,7 +799,7 @@
       const height = top + down.length * tall;
       const clearly = (method, verdict) => kept.filter((task) => cells.get(`${method}\n${task}`)?.verdict === verdict).length;
       const told = visible.map((method) => `${method} is better on ${clearly(method, "better")} and worse on ${clearly(method, "worse")}`).join(", ");
-      const picture = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Differences to ${BOARD.against} on ${plural(kept.length, "task")}: ${told}. Arrow keys tell the cells.`, tabindex: 0 });
+      const picture = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, ...KEYED, "aria-label": `Differences to ${BOARD.against} on ${plural(kept.length, "task")}: ${told}. Arrow keys tell the cells.`, tabindex: 0 });
       const sizes = [...cells.values()].filter((cell) => cell.difference).map((cell) => Math.abs(cell.difference.value)).sort((a, b) => a - b);
       const strongest = sizes.length ? sizes[Math.floor(0.95 * (sizes.length - 1))] || 1e-9 : 1;
       across.forEach((name, column) => {
@@ -932,7 +936,7 @@
     const heights = [width < 480 ? 190 : 240, ...moved.map((one) => (one.name === "learning_rate" ? 110 : 66)), ...(grows ? [58] : []), ...(run.copies?.length ? [18 * run.trials] : [])];
     const height = heights.reduce((sum, one) => sum + one + gap, 0) + 30;
     const x = scale(0, Math.max(1, edges[count]), left, width - right, false), end = width - right;
-    const picture = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "img", "aria-label": pictureInWords(run, best) });
+    const picture = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, tabindex: 0, ...KEYED, "aria-label": pictureInWords(run, best) });
     const slice = draw("rect", { class: "slice", y: 14, height: height - 44 });
     picture.append(slice);
     let top = 20;
@@ -1109,15 +1113,17 @@
     const knobs = inOrder(run.probabilities);
     const tall = 20, step = 48, title = (knob) => (knob === "momentum" ? "1 − momentum" : knob.replace(/_/g, " "));
     const left = Math.min(width / 2, 10 + Math.max(...knobs.map((knob) => textWidth(title(knob), 12))));
+    // Of levels that the knobs of today have; -1 otherwise.
+    const chosenOf = (knob) => (DATA.knobs[knob] && DATA.knobs[knob].labels.length === run.probabilities[knob][number].length ? chosenLevel(run, knob, number) : -1);
     const inWords = (knob) => {
-      const level = chosenLevel(run, knob, number);
+      const level = chosenOf(knob);
       return `${title(knob)} ${level < 0 ? "not told" : `${DATA.knobs[knob].labels[level]} ${percent(run.probabilities[knob][number][level] / 1000)}`}`;
     };
     const picture = draw("svg", { width, height: knobs.length * step + 4, class: "chances", role: "img", "aria-label": `Probabilities of the levels that were chosen: ${knobs.map(inWords).join(", ")}` });
     knobs.forEach((knob, line) => {
       const shares = run.probabilities[knob][number], table = DATA.knobs[knob];
       const labels = table && table.labels.length === shares.length ? table.labels : shares.map((_, level) => String(level + 1));
-      const chosen = table && table.labels.length === shares.length ? chosenLevel(run, knob, number) : -1;
+      const chosen = chosenOf(knob);
       const top = line * step + 6, each = (width - left) / Math.max(5, shares.length);
       picture.append(draw("text", { class: "soft", x: 0, y: top + tall, text: title(knob) }));
       picture.append(draw("line", { class: "axis", x1: left, x2: left + each * shares.length, y1: top + tall, y2: top + tall }));
@@ -1162,7 +1168,7 @@
     const rest = tag("p", { class: "note" });
     host.append(title);
     if (!single) host.append(tag("div", { class: "bar" }, tag("label", { for: "run", class: "note", text: "Run" }), selector));
-    const frame = tag("div", { class: "run" }, tag("div", {}, legend, picture, rest, savers(picture, () => `timeline ${named(DATA.timelines[state.run])}`, legend)), detail);
+    const frame = tag("div", { class: "run" }, tag("div", {}, legend, picture, rest, savers(picture, () => `timeline ${named(DATA.timelines[state.run])}`, legend, "timeline")), detail);
     host.append(frame);
     function shows() {
       const run = DATA.timelines[state.run];

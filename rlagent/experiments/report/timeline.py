@@ -209,14 +209,16 @@ def _in_order(
 ) -> Iterator[StoredRun]:
     """Candidates, of methods that have decisions: a seed of each cell, then the next seeds.
 
-    One run is read of each method, to see whether it has decisions, and whether a policy made them.
+    The first and the last run of a method are read, to see whether they have decisions, which those
+    of a population had not at first, and whether a policy made them.
     """
     first: dict[str, StoredRun] = {}
+    last = {run.method: run for run in runs}
     for run in runs:
         first.setdefault(run.method, run)
     ranks: dict[str, int] = {}
     for method, run in first.items():
-        decisions = read(run).decisions
+        decisions = read(run).decisions or read(last[method]).decisions
         if decisions:
             ranks[method] = 0 if "probabilities" in decisions[0] else 1
     places: dict[tuple[str, str, int], int] = {}
