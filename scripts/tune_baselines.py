@@ -40,7 +40,7 @@ from rlagent.baselines.transferred import FILE, greedy_order
 from rlagent_envs.config import SCHEDULES
 from rlagent_envs.models import FAMILIES
 from rlagent_envs.tasks import Task
-from rlagent_envs.tasks.procedural import sample_task
+from rlagent_envs.tasks.procedural_tables import sample_table_task
 from rlagent_envs.training.bank import make_bank
 from rlagent_envs.training.optimizer import TUNING_FREE
 
@@ -142,7 +142,7 @@ def measure(store: Path, methods: dict[str, Method], tasks: int) -> None:
         missing = [key for key in methods if (number, updates, key) not in done]
         if not missing:
             continue
-        task = sample_task(FIRST_SEED + number, test_rows=ROWS)
+        task = sample_table_task(FIRST_SEED + number, test_rows=ROWS)
         bank = jax.device_put(make_bank(task, padded=True))
         problem = Problem(task, bank, number, updates, default_decisions(updates))
         for first in range(0, len(missing), 16):

@@ -18,7 +18,8 @@ from rlagent_envs.models import FAMILIES
 from rlagent_envs.pool import Pool
 from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks.domains import SAMPLERS, sample
-from rlagent_envs.tasks.procedural import CONTEXT, sample_task
+from rlagent_envs.tasks.procedural_common import CONTEXT
+from rlagent_envs.tasks.procedural_tables import sample_table_task
 from rlagent_envs.tasks.registry import load_task
 
 EVEN = tuple((name, 1.0) for name in DOMAINS)
@@ -71,7 +72,7 @@ def test_a_config_may_say_how_difficult_tasks_are() -> None:
     np.testing.assert_array_equal(drawn.train.y, SAMPLERS["texts"](3, 0, None).train.y)
     pool = Pool(EnvConfig(task="procedural", difficulty=(0.2, 0.2), depths=(1,), widths=(32,)), 1)
     pool.begin(0, 3)
-    expected = sample_task(3, 0, 0.2)
+    expected = sample_table_task(3, 0, 0.2)
     np.testing.assert_array_equal(pool.place(0).task.train.x, expected.train.x)
     with pytest.raises(ValueError, match=r"^difficulty must be a range within 0 to 1, got "):
         EnvConfig(difficulty=(0.5, 2.0))
@@ -84,7 +85,7 @@ def test_a_config_may_say_how_difficult_tasks_are() -> None:
 
 
 def test_tables_alone_are_the_tasks_that_they_were() -> None:
-    ours, theirs = sample((("tables", 1.0),), 5), sample_task(5)
+    ours, theirs = sample((("tables", 1.0),), 5), sample_table_task(5)
     np.testing.assert_array_equal(ours.train.x, theirs.train.x)
     assert ours.context == theirs.context
 
@@ -139,7 +140,7 @@ def test_what_has_no_meaning_for_a_task_is_left_out_of_its_start() -> None:
     family, mlp = FAMILIES[task.family], FAMILIES["mlp"]
     assert family.depths.index(start.rung.depth) == mlp.depths.index(drawn.rung.depth)
     assert family.widths.index(start.rung.width) == mlp.widths.index(drawn.rung.width)
-    table = sample_task(0)
+    table = sample_table_task(0)
     assert episodes.suited(drawn, table) == replace(drawn, settings=drawn.settings)
 
 

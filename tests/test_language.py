@@ -30,7 +30,7 @@ from rlagent_envs.tasks.characters import (
     numbers_of,
 )
 from rlagent_envs.tasks.language import from_text, windows
-from rlagent_envs.tasks.procedural import CONTEXT
+from rlagent_envs.tasks.procedural_common import CONTEXT
 from rlagent_envs.tasks.procedural_language import (
     WRITERS,
     Automaton,

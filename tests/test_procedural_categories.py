@@ -8,7 +8,6 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 
-from rlagent_envs.tasks.procedural import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
 from rlagent_envs.tasks.procedural_categories import (
     MOST_REPLACED,
     SHAPES,
@@ -16,6 +15,7 @@ from rlagent_envs.tasks.procedural_categories import (
     sample_category_task,
     told,
 )
+from rlagent_envs.tasks.procedural_common import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import baseline_loss, make_bank
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import RidgeClassifier
 
 import rlagent
-from rlagent_envs.tasks.procedural import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
+from rlagent_envs.tasks.procedural_common import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
 from rlagent_envs.tasks.procedural_images import (
     CHANNELS,
     SIDE,

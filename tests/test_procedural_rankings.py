@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rlagent_envs.tasks.choices import NEGATIVES
-from rlagent_envs.tasks.procedural import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
+from rlagent_envs.tasks.procedural_common import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
 from rlagent_envs.tasks.procedural_rankings import (
     MOST_ACCIDENTS,
     VOCABULARIES,

@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import Ridge
 
-from rlagent_envs.tasks.procedural import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
+from rlagent_envs.tasks.procedural_common import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
 from rlagent_envs.tasks.procedural_records import BESIDE, sample_record_task
 from rlagent_envs.tasks.procedural_texts import LEAST_LENGTH, SHAPES
 from rlagent_envs.tasks.task import Task

@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 from sklearn.naive_bayes import MultinomialNB
 
 from rlagent_envs.forms import UNKNOWN
-from rlagent_envs.tasks.procedural import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
+from rlagent_envs.tasks.procedural_common import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
 from rlagent_envs.tasks.procedural_texts import LEAST_LENGTH, SHAPES, SOURCES, sample_text_task
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import PADDED_CLASSES, baseline_loss

@@ -22,7 +22,7 @@ from rlagent.apply.rankings import ndcg
 from rlagent.apply.source import fingerprint
 from rlagent.cli import main
 from rlagent_envs.tasks import Preprocessing, from_ratings, load_task
-from rlagent_envs.tasks.procedural import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
+from rlagent_envs.tasks.procedural_common import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
 from rlagent_envs.tasks.procedural_ratings import VOCABULARIES, sample_ratings_task
 from rlagent_envs.tasks.splits import divide_by_time
 from rlagent_envs.tasks.task import Task

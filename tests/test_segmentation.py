@@ -32,7 +32,7 @@ from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks import Preprocessing, from_arrays, load_task
 from rlagent_envs.tasks.canvases import Canvases, compose, digit_canvases
 from rlagent_envs.tasks.options import of_family
-from rlagent_envs.tasks.procedural import CONTEXT
+from rlagent_envs.tasks.procedural_common import CONTEXT
 from rlagent_envs.tasks.procedural_scenes import draw_canvases, sample_segmentation_task
 from rlagent_envs.tasks.task import Split, Task
 from rlagent_envs.training import adamw

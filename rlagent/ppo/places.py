@@ -15,7 +15,7 @@ from rlagent_envs.config import EnvConfig
 from rlagent_envs.observation import GROUPS
 from rlagent_envs.pool import Place, Pool
 from rlagent_envs.reward import START_SCORE
-from rlagent_envs.tasks.procedural import CONTEXT
+from rlagent_envs.tasks.procedural_common import CONTEXT
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import Bank, validation_bank
 

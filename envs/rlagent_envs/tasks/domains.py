@@ -9,7 +9,6 @@ import numpy as np
 
 from rlagent_envs.config import DOMAINS
 from rlagent_envs.tasks.options import Options
-from rlagent_envs.tasks.procedural import sample_task
 from rlagent_envs.tasks.procedural_categories import sample_category_task
 from rlagent_envs.tasks.procedural_images import sample_image_task
 from rlagent_envs.tasks.procedural_language import sample_language_task
@@ -21,12 +20,13 @@ from rlagent_envs.tasks.procedural_scenes import (
     sample_segmentation_task,
 )
 from rlagent_envs.tasks.procedural_sequences import sample_sequence_task
+from rlagent_envs.tasks.procedural_tables import sample_table_task
 from rlagent_envs.tasks.procedural_texts import sample_text_task
 from rlagent_envs.tasks.task import Task
 
 # (seed, rows of a test part, difficulty or None) -> the task.
 SAMPLERS: dict[str, Callable[[int, int, float | None], Task]] = {
-    "tables": sample_task,
+    "tables": sample_table_task,
     "images": sample_image_task,
     "texts": sample_text_task,
     "sequences": sample_sequence_task,
@@ -63,7 +63,7 @@ def sample(
         canvases: pictures among the tables come as images.
     """
     weights = np.array([weight for _, weight in domains])
-    # A generator of its own: where there is one domain, its tasks are those of `sample_task`.
+    # A generator of its own: where there is one domain, its tasks are those of `sample_table_task`.
     chosen = np.random.default_rng([seed, 6]).choice(len(domains), p=weights / weights.sum())
     name = domains[int(chosen)][0]
     drawn = None
@@ -71,7 +71,7 @@ def sample(
         low, high = difficulty
         drawn = float(np.random.default_rng([seed, 9]).uniform(low, high))
     if name == TABLES:
-        return sample_task(seed, test_rows, drawn, canvases=canvases)
+        return sample_table_task(seed, test_rows, drawn, canvases=canvases)
     return SAMPLERS[name](seed, test_rows, drawn)
 
 

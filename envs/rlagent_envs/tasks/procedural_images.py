@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlagent_envs.tasks.procedural import (
+from rlagent_envs.tasks.procedural_common import (
     MAX_TRAIN_ROWS,
     MOST_NOISE,
     Recipe,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rlagent_envs.forms import UNKNOWN
-from rlagent_envs.tasks.procedural import (
+from rlagent_envs.tasks.procedural_common import (
     MAX_TRAIN_ROWS,
     MAX_VALID_ROWS,
     MOST_NOISE,

@@ -9,7 +9,7 @@ import numpy as np
 
 from rlagent_envs.tasks import procedural_ratings
 from rlagent_envs.tasks.choices import CANDIDATES, NEGATIVES, choices_of
-from rlagent_envs.tasks.procedural import (
+from rlagent_envs.tasks.procedural_common import (
     CONTEXT,
     MAX_TRAIN_ROWS,
     MAX_VALID_ROWS,

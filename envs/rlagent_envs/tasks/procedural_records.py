@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rlagent_envs.tasks.procedural import (
+from rlagent_envs.tasks.procedural_categories import draw_columns, told
+from rlagent_envs.tasks.procedural_common import (
     CONTEXT,
     as_difficult,
     decided,
@@ -19,7 +20,6 @@ from rlagent_envs.tasks.procedural import (
     standardised,
     taught,
 )
-from rlagent_envs.tasks.procedural_categories import draw_columns, told
 from rlagent_envs.tasks.procedural_texts import (
     MOST_REPLACED,
     SOURCES,

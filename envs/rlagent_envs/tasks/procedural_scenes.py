@@ -8,7 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from rlagent_envs.tasks.box_target import NOTHING, BoxTarget
-from rlagent_envs.tasks.procedural import MAX_VALID_ROWS, context_of, divided, log_uniform
+from rlagent_envs.tasks.procedural_common import (
+    MAX_VALID_ROWS,
+    context_of,
+    divided,
+    log_uniform,
+)
 from rlagent_envs.tasks.task import Split, Task, default_batch_size
 
 # Each side has programs of its own, so there is one.

@@ -1,4 +1,4 @@
-"""The distribution of random tasks: repeatable, valid, varied, and possible to learn."""
+"""Random tables: repeatable, valid, varied, and possible to learn."""
 
 from dataclasses import replace
 from functools import cache
@@ -8,15 +8,17 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 
-from rlagent_envs.tasks.procedural import (
+from rlagent_envs.tasks.procedural_common import (
     CONTEXT,
-    MAX_FEATURES,
     MAX_TRAIN_ROWS,
     MAX_VALID_ROWS,
-    SOURCES,
-    draw_recipe,
     noisy_target,
-    sample_task,
+)
+from rlagent_envs.tasks.procedural_tables import (
+    MAX_FEATURES,
+    SOURCES,
+    draw_table_recipe,
+    sample_table_task,
 )
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import PADDED_CLASSES, baseline_loss, make_bank
@@ -26,7 +28,7 @@ SEEDS = range(300)
 
 @cache
 def tasks() -> list[Task]:
-    return [sample_task(seed) for seed in SEEDS]
+    return [sample_table_task(seed) for seed in SEEDS]
 
 
 def arrays(task: Task) -> list[np.ndarray]:
@@ -35,7 +37,7 @@ def arrays(task: Task) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("seed", [0, 4, 17])
 def test_a_seed_is_a_task_bit_for_bit(seed: int) -> None:
-    first, again = sample_task(seed), tasks()[seed]
+    first, again = sample_table_task(seed), tasks()[seed]
     for a, b in zip(arrays(first), arrays(again), strict=True):
         np.testing.assert_array_equal(a, b)
     assert (first.context, first.outputs, first.kind) == (again.context, again.outputs, again.kind)
@@ -44,7 +46,7 @@ def test_a_seed_is_a_task_bit_for_bit(seed: int) -> None:
 def test_pictures_on_a_canvas_are_the_same_pictures() -> None:
     shapes = set()
     for seed in range(40):
-        flat, task = tasks()[seed], sample_task(seed, canvases=True)
+        flat, task = tasks()[seed], sample_table_task(seed, canvases=True)
         np.testing.assert_array_equal(task.train.y, flat.train.y)
         if not task.input_shape:
             np.testing.assert_array_equal(task.train.x, flat.train.x)
@@ -63,7 +65,7 @@ def test_seeds_differ() -> None:
 
 
 def test_a_test_part_has_the_rows_asked_for_and_they_are_new() -> None:
-    task = sample_task(0, test_rows=50)
+    task = sample_table_task(0, test_rows=50)
     assert task.test is not None
     assert task.test.x.shape == (50, task.features)
     seen = {row.tobytes() for row in np.concatenate([task.train.x, task.valid.x])}
@@ -99,7 +101,7 @@ def test_classes_are_whole_and_all_are_trained_on() -> None:
 
 def test_a_class_that_is_not_trained_on_becomes_another() -> None:
     generator = np.random.default_rng(0)
-    recipe = replace(draw_recipe(generator), noise=0.0, train_rows=4)
+    recipe = replace(draw_table_recipe(generator), noise=0.0, train_rows=4)
     y = np.array([0, 5, 5, 0, 3, 7, 5, 0])
     numbers, classes = noisy_target(generator, recipe, y)
     assert classes == 2
