@@ -15,9 +15,16 @@ from rlagent_envs.tasks.procedural_categories import (
     sample_category_task,
     told,
 )
-from rlagent_envs.tasks.procedural_common import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
+from rlagent_envs.tasks.procedural_common import MAX_TRAIN_ROWS
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import baseline_loss, make_bank
+from tests.random_tasks import (
+    check_no_row_is_in_two_parts,
+    check_same,
+    check_seeds_differ,
+    check_size_and_context,
+    check_targets,
+)
 
 SEEDS = range(30)
 
@@ -27,20 +34,14 @@ def tasks() -> list[Task]:
     return [sample_category_task(seed, 60) for seed in SEEDS]
 
 
-def parts(task: Task) -> list[np.ndarray]:
-    assert task.test is not None
-    return [*task.train, *task.valid, *task.test]
-
-
 @pytest.mark.parametrize("seed", [0, 7])
 def test_a_seed_is_a_task_bit_for_bit(seed: int) -> None:
-    first, again = sample_category_task(seed, 60), tasks()[seed]
-    for one, other in zip(parts(first), parts(again), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert (first.context, first.outputs, first.kind) == (again.context, again.outputs, again.kind)
-    assert len({task.train.x.tobytes() for task in tasks()}) == len(SEEDS)
-    assert len({task.context for task in tasks()}) == len(SEEDS)
+    check_same(sample_category_task(seed, 60), tasks()[seed])
     assert sample_category_task(seed).test is None
+
+
+def test_seeds_differ() -> None:
+    check_seeds_differ(tasks())
 
 
 def test_every_task_is_valid() -> None:
@@ -50,17 +51,11 @@ def test_every_task_is_valid() -> None:
         assert (quantities, task.vocabularies) in SHAPES
         assert task.continuous is not None
         np.testing.assert_array_equal(task.continuous, np.arange(task.features) < quantities)
-        assert all(np.isfinite(part).all() for part in parts(task)), task.name
-        assert 256 <= len(task.train.x) <= MAX_TRAIN_ROWS
-        assert 128 <= len(task.valid.x) <= MAX_VALID_ROWS
+        check_size_and_context(task)
+        check_targets(task)
+        assert len(task.train.x) >= 256
         assert task.test is not None
         assert len(task.test.x) == 60
-        assert len(task.context) == CONTEXT
-        assert np.abs(task.context).max() <= 1.5, task.name
-        if task.kind == "classification":
-            np.testing.assert_array_equal(np.unique(task.train.y), np.arange(task.outputs))
-        else:
-            assert task.train.y.std() == pytest.approx(1.0, abs=1e-3)
         bank = make_bank(task, padded=True)
         assert bank.train_x.shape == (1, MAX_TRAIN_ROWS, task.features)
     assert {task.vocabularies for task in tasks()} == {vocabularies for _, vocabularies in SHAPES}
@@ -84,8 +79,7 @@ def test_categories_are_many_unequal_and_0_where_training_has_them_once() -> Non
 
 def test_rows_of_one_part_are_not_in_another() -> None:
     for task in tasks():
-        rows = np.concatenate(parts(task)[::2])
-        assert len(np.unique(rows, axis=0)) == len(rows), task.name
+        check_no_row_is_in_two_parts(task)
 
 
 def test_noise_replaces_a_share_of_the_categories() -> None:

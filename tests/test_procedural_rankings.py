@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rlagent_envs.tasks.choices import NEGATIVES
-from rlagent_envs.tasks.procedural_common import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
+from rlagent_envs.tasks.procedural_common import MAX_TRAIN_ROWS
 from rlagent_envs.tasks.procedural_rankings import (
     MOST_ACCIDENTS,
     VOCABULARIES,
@@ -19,6 +19,7 @@ from rlagent_envs.tasks.procedural_rankings import (
 from rlagent_envs.tasks.procedural_ratings import all_pairs
 from rlagent_envs.tasks.task import Split, Task
 from rlagent_envs.training.bank import baseline_loss, make_bank
+from tests.random_tasks import check_same, check_seeds_differ, check_size_and_context
 
 SEEDS = range(16)
 TEST_ROWS = 202  # no multiple of what an item makes
@@ -48,27 +49,23 @@ def sides(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_a_seed_is_a_task_bit_for_bit(seed: int) -> None:
-    first, again = sample_ranking_task(seed, TEST_ROWS), tasks()[seed]
-    for one, other in zip(splits(first), splits(again), strict=True):
-        np.testing.assert_array_equal(one.x, other.x)
-        np.testing.assert_array_equal(one.y, other.y)
-    assert first.context == again.context
-    assert len({task.train.x.tobytes() for task in tasks()}) == len(SEEDS)
-    assert len({task.context for task in tasks()}) == len(SEEDS)
+    check_same(sample_ranking_task(seed, TEST_ROWS), tasks()[seed])
     assert sample_ranking_task(seed).test is None
+
+
+def test_seeds_differ() -> None:
+    check_seeds_differ(tasks())
 
 
 def test_every_task_is_valid() -> None:
     for task in tasks():
         assert (task.form, task.family, task.attackable) == ("choice", "factorization", False)
         assert task.vocabularies in VOCABULARIES
-        assert 256 * NEGATIVES <= len(task.train.x) <= MAX_TRAIN_ROWS
-        assert 128 <= len(task.valid.x) <= MAX_VALID_ROWS
+        check_size_and_context(task)
+        assert len(task.train.x) >= 256 * NEGATIVES
         assert [len(split.x) for split in splits(task)][2] == TEST_ROWS
         assert 0.45 < task.train.y.mean() < 0.55
         assert baseline_loss(task) == pytest.approx(np.log(2), abs=0.01)
-        assert len(task.context) == CONTEXT
-        assert np.abs(task.context).max() <= 1.5, task.name
         bank = make_bank(task, padded=True)
         assert bank.train_x.shape == (1, MAX_TRAIN_ROWS, 3)
         assert bank.classes.tolist() == [[1.0, 1.0]]  # an output for each item, and no padding

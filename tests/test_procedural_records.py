@@ -7,11 +7,17 @@ import pytest
 from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import Ridge
 
-from rlagent_envs.tasks.procedural_common import CONTEXT, MAX_TRAIN_ROWS, MAX_VALID_ROWS
 from rlagent_envs.tasks.procedural_records import BESIDE, sample_record_task
 from rlagent_envs.tasks.procedural_texts import LEAST_LENGTH, SHAPES
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.bank import baseline_loss
+from tests.random_tasks import (
+    check_no_row_is_in_two_parts,
+    check_same,
+    check_seeds_differ,
+    check_size_and_context,
+    check_targets,
+)
 
 SEEDS = range(24)
 
@@ -21,20 +27,14 @@ def tasks() -> list[Task]:
     return [sample_record_task(seed, 60) for seed in SEEDS]
 
 
-def parts(task: Task) -> list[np.ndarray]:
-    assert task.test is not None
-    return [*task.train, *task.valid, *task.test]
-
-
 @pytest.mark.parametrize("seed", [0, 7])
 def test_a_seed_is_a_task_bit_for_bit(seed: int) -> None:
-    first, again = sample_record_task(seed, 60), tasks()[seed]
-    for one, other in zip(parts(first), parts(again), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert (first.context, first.outputs, first.kind) == (again.context, again.outputs, again.kind)
-    assert len({task.train.x.tobytes() for task in tasks()}) == len(SEEDS)
-    assert len({task.context for task in tasks()}) == len(SEEDS)
+    check_same(sample_record_task(seed, 60), tasks()[seed])
     assert sample_record_task(seed).test is None
+
+
+def test_seeds_differ() -> None:
+    check_seeds_differ(tasks())
 
 
 def test_every_task_is_valid() -> None:
@@ -47,26 +47,18 @@ def test_every_task_is_valid() -> None:
         assert beside == quantities + len(vocabularies)
         assert task.continuous is not None
         assert np.flatnonzero(task.continuous).tolist() == [*range(length, length + quantities)]
-        assert all(np.isfinite(part).all() for part in parts(task)), task.name
+        check_size_and_context(task)
+        check_targets(task)
         assert np.sum(task.train.x[:, :length] > 0, axis=1).min() >= LEAST_LENGTH
-        assert 128 <= len(task.train.x) <= MAX_TRAIN_ROWS
-        assert 128 <= len(task.valid.x) <= MAX_VALID_ROWS
         assert task.test is not None
         assert len(task.test.x) == 60
-        assert len(task.context) == CONTEXT
-        assert np.abs(task.context).max() <= 1.5, task.name
-        if task.kind == "classification":
-            np.testing.assert_array_equal(np.unique(task.train.y), np.arange(task.outputs))
-        else:
-            assert task.train.y.std() == pytest.approx(1.0, abs=1e-3)
     assert {task.input_shape[0] for task in tasks()} == set(BESIDE)
     assert {task.kind for task in tasks()} == {"classification", "regression"}
 
 
 def test_rows_of_one_part_are_not_in_another() -> None:
     for task in tasks():
-        rows = np.concatenate(parts(task)[::2])
-        assert len(np.unique(rows, axis=0)) == len(rows), task.name
+        check_no_row_is_in_two_parts(task)
 
 
 def explained(task: Task, x: np.ndarray) -> list[csr_matrix]:

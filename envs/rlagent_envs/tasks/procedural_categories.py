@@ -18,17 +18,16 @@ from rlagent_envs.tasks.procedural_common import (
     correlated,
     decided,
     disguised,
-    divided,
+    finished_task,
     log_uniform,
     noisy_inputs,
-    noisy_target,
     normal,
     numbered,
     part_sizes,
     some_replaced,
     taught,
 )
-from rlagent_envs.tasks.task import Task, default_batch_size
+from rlagent_envs.tasks.task import Task
 
 # Quantities, and the numbers that each column of categories has, 0 among them: few sizes, because
 # each has its own programs.
@@ -77,16 +76,13 @@ def sample_category_task(seed: int, test_rows: int = 0, difficulty: float | None
     )
     target = decided(recipe, generator, taught(generator, columns.known, recipe.classes))
     x = told(generator, columns, recipe.train_rows, recipe.input_noise, recipe.scale)
-    y, classes = noisy_target(generator, recipe, target)
-    train, valid, test = divided(x, y, sizes)
-    return Task(
-        name=f"procedural categories:{seed}",
-        kind=recipe.kind,
-        train=train,
-        valid=valid,
-        test=test,
-        outputs=classes,
-        batch_size=default_batch_size(recipe.train_rows),
+    return finished_task(
+        f"procedural categories:{seed}",
+        recipe,
+        generator,
+        x,
+        target,
+        sizes,
         family="embedding_mlp",
         vocabularies=recipe.vocabularies,
         continuous=np.arange(x.shape[1]) < recipe.features,

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from rlagent_envs.tasks.task import Kind, Split
+from rlagent_envs.tasks.task import Kind, Split, Task, default_batch_size
 
 MAX_TRAIN_ROWS = 8192
 MAX_VALID_ROWS = 1024
@@ -216,6 +216,53 @@ def _noisy_values(generator: np.random.Generator, recipe: Recipe, y: np.ndarray)
     y = math.sqrt(1.0 - recipe.noise) * y + math.sqrt(recipe.noise) * noise
     train = y[: recipe.train_rows]
     return ((y - train.mean()) / (train.std() + 1e-9)).astype(np.float32)
+
+
+def finished_task(
+    name: str,
+    recipe: Recipe,
+    generator: np.random.Generator,
+    x: np.ndarray,
+    target: np.ndarray,
+    sizes: tuple[int, int, int],
+    *,
+    context: tuple[float, ...],
+    family: str = "mlp",
+    input_shape: tuple[int, ...] = (),
+    vocabularies: tuple[int, ...] = (),
+    continuous: np.ndarray | None = None,
+) -> Task:
+    """The task of drawn rows: the noise of the target, which is drawn last, and the parts.
+
+    Args:
+        name: of the task.
+        recipe: by which its rows were drawn.
+        generator: draws the noise of the target.
+        x: the inputs as they are told, `[rows, features]`.
+        target: without noise, `[rows]`.
+        sizes: see `part_sizes`.
+        context: see `Task`, as of all that follow.
+        family: of networks.
+        input_shape: of an example.
+        vocabularies: of the whole numbers in it.
+        continuous: its quantities.
+    """
+    y, outputs = noisy_target(generator, recipe, target)
+    train, valid, test = divided(x, y, sizes)
+    return Task(
+        name=name,
+        kind=recipe.kind,
+        train=train,
+        valid=valid,
+        test=test,
+        outputs=outputs,
+        batch_size=default_batch_size(recipe.train_rows),
+        family=family,
+        input_shape=input_shape,
+        vocabularies=vocabularies,
+        continuous=continuous,
+        context=context,
+    )
 
 
 def context_of(

@@ -14,13 +14,12 @@ from rlagent_envs.tasks.procedural_common import (
     as_difficult,
     class_numbers,
     context_of,
-    divided,
     draw_targets,
+    finished_task,
     log_uniform,
-    noisy_target,
     part_sizes,
 )
-from rlagent_envs.tasks.task import Task, default_batch_size
+from rlagent_envs.tasks.task import Task
 
 # Each shape has programs of its own, so there are few.
 SIDE, CHANNELS = 16, (1, 3)
@@ -52,17 +51,14 @@ def sample_image_task(seed: int, test_rows: int = 0, difficulty: float | None = 
     sizes = part_sizes(recipe.train_rows, test_rows)
     target = draw_targets(recipe, generator, sum(sizes))
     x = _finished(recipe, generator, SOURCES[recipe.source](recipe, generator, target))
-    y, outputs = noisy_target(generator, recipe, target)
-    train, valid, test = divided(x, y, sizes)
     told = (recipe.latent, recipe.classes, recipe.noise, recipe.input_noise, recipe.scale)
-    return Task(
-        name=f"procedural images:{seed}",
-        kind=recipe.kind,
-        train=train,
-        valid=valid,
-        test=test,
-        outputs=outputs,
-        batch_size=default_batch_size(recipe.train_rows),
+    return finished_task(
+        f"procedural images:{seed}",
+        recipe,
+        generator,
+        x,
+        target,
+        sizes,
         family="cnn",
         input_shape=(SIDE, SIDE, recipe.channels),
         context=context_of(recipe.train_rows, recipe.features, *told),

@@ -11,9 +11,8 @@ from rlagent_envs.tasks.procedural_common import (
     CONTEXT,
     as_difficult,
     decided,
-    divided,
+    finished_task,
     log_uniform,
-    noisy_target,
     normal,
     part_sizes,
     some_replaced,
@@ -28,7 +27,7 @@ from rlagent_envs.tasks.procedural_texts import (
     draw_text_recipe,
     numbered_words,
 )
-from rlagent_envs.tasks.task import Kind, Task, default_batch_size
+from rlagent_envs.tasks.task import Kind, Task
 
 # Beside texts of each length: quantities, and the numbers that each column of categories has.
 BESIDE: dict[int, tuple[int, tuple[int, ...]]] = {24: (8, ()), 48: (16, (128,))}
@@ -86,18 +85,15 @@ def sample_record_task(seed: int, test_rows: int = 0, difficulty: float | None =
         ],
         axis=1,
     )
-    y, classes = noisy_target(generator, recipe, target)
-    train, valid, test = divided(x, y, sizes)
     beside = x.shape[1] - recipe.features
     places = np.arange(x.shape[1]) - recipe.features
-    return Task(
-        name=f"procedural records:{seed}",
-        kind=recipe.kind,
-        train=train,
-        valid=valid,
-        test=test,
-        outputs=classes,
-        batch_size=default_batch_size(recipe.train_rows),
+    return finished_task(
+        f"procedural records:{seed}",
+        recipe,
+        generator,
+        x,
+        target,
+        sizes,
         family="record",
         input_shape=(recipe.features, beside),
         vocabularies=(recipe.tokens, *recipe.vocabularies),

@@ -14,14 +14,13 @@ from rlagent_envs.tasks.procedural_common import (
     Recipe,
     as_difficult,
     class_numbers,
-    divided,
     draw_targets,
+    finished_task,
     log_uniform,
-    noisy_target,
     normal,
     part_sizes,
 )
-from rlagent_envs.tasks.task import Task, default_batch_size
+from rlagent_envs.tasks.task import Task
 
 # (steps, channels): few of them, because each has its own programs, and with as many numbers as
 # padded tasks have features.
@@ -59,16 +58,13 @@ def sample_sequence_task(seed: int, test_rows: int = 0, difficulty: float | None
     sizes = part_sizes(recipe.train_rows, test_rows)
     target = draw_targets(recipe, generator, sum(sizes))
     x = _finished(recipe, generator, SOURCES[recipe.source](recipe, generator, target))
-    y, classes = noisy_target(generator, recipe, target)
-    train, valid, test = divided(x, y, sizes)
-    return Task(
-        name=f"procedural sequences:{seed}",
-        kind=recipe.kind,
-        train=train,
-        valid=valid,
-        test=test,
-        outputs=classes,
-        batch_size=default_batch_size(recipe.train_rows),
+    return finished_task(
+        f"procedural sequences:{seed}",
+        recipe,
+        generator,
+        x,
+        target,
+        sizes,
         family="sequence",
         input_shape=(recipe.steps, recipe.channels),
         context=_context(recipe),

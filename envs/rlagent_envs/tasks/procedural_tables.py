@@ -16,17 +16,16 @@ from rlagent_envs.tasks.procedural_common import (
     correlated,
     decided,
     disguised,
-    divided,
+    finished_task,
     log_uniform,
     noisy_inputs,
-    noisy_target,
     normal,
     part_sizes,
     random_network,
     relu,
     taught,
 )
-from rlagent_envs.tasks.task import Kind, Task, default_batch_size
+from rlagent_envs.tasks.task import Kind, Task
 
 Sampler = Callable[[Recipe, np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 
@@ -49,23 +48,20 @@ def sample_table_task(
     generator = np.random.default_rng([seed, 0])
     recipe = as_difficult(draw_table_recipe(generator), difficulty)
     sizes = part_sizes(recipe.train_rows, test_rows)
-    x, y = SOURCES[recipe.source](recipe, generator, sum(sizes))
+    x, target = SOURCES[recipe.source](recipe, generator, sum(sizes))
     if recipe.source != "images":
         x = disguised(generator, x)
     x = noisy_inputs(generator, x, recipe.train_rows, recipe.input_noise, recipe.scale)
-    y, classes = noisy_target(generator, recipe, y)
     input_shape: tuple[int, ...] = ()
     if canvases and recipe.source == "images":
         x, input_shape = _on_canvas(x)
-    train, valid, test = divided(x, y, sizes)
-    return Task(
-        name=f"procedural:{seed}",
-        kind=recipe.kind,
-        train=train,
-        valid=valid,
-        test=test,
-        outputs=classes,
-        batch_size=default_batch_size(recipe.train_rows),
+    return finished_task(
+        f"procedural:{seed}",
+        recipe,
+        generator,
+        x,
+        target,
+        sizes,
         input_shape=input_shape,
         context=_context(recipe),
     )

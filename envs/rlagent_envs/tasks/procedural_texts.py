@@ -16,13 +16,12 @@ from rlagent_envs.tasks.procedural_common import (
     Recipe,
     as_difficult,
     class_shares,
-    divided,
+    finished_task,
     log_uniform,
-    noisy_target,
     part_sizes,
     some_replaced,
 )
-from rlagent_envs.tasks.task import Task, default_batch_size
+from rlagent_envs.tasks.task import Task
 from rlagent_envs.tasks.texts import MANY_ROWS
 
 # Length and vocabulary of the texts: few of them, because each has its own programs.
@@ -71,16 +70,13 @@ def sample_text_task(seed: int, test_rows: int = 0, difficulty: float | None = N
     texts, target = SOURCES[recipe.source](recipe, generator, sum(sizes))
     words = some_replaced(generator, texts.words, recipe.input_noise)
     x = numbered_words(words, texts.lengths, recipe)
-    y, classes = noisy_target(generator, recipe, target)
-    train, valid, test = divided(x, y, sizes)
-    return Task(
-        name=f"procedural texts:{seed}",
-        kind=recipe.kind,
-        train=train,
-        valid=valid,
-        test=test,
-        outputs=classes,
-        batch_size=default_batch_size(recipe.train_rows),
+    return finished_task(
+        f"procedural texts:{seed}",
+        recipe,
+        generator,
+        x,
+        target,
+        sizes,
         family="text",
         input_shape=(recipe.features,),
         vocabularies=(recipe.tokens,),
