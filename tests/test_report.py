@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -25,6 +26,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation
 
 from rlagent.apply.curves import draw
+from rlagent.apply.panels import MOST_STEP, side_by_side
 from rlagent.cli import main
 from rlagent.experiments import report
 from rlagent.experiments.report import figures, write_report
@@ -320,19 +322,29 @@ def test_timelines_stay_within_the_limit(runs: list[StoredRun]) -> None:
 
 def population(run: StoredRun) -> StoredRun:
     """Three trials of a population, of which the second is the best; the third has copied twice."""
-    copies = {(1, 3): 0, (2, 3): 1, (2, 6): 1}
+    return of_trials(run, 3, {(1, 3): 0, (2, 3): 1, (2, 6): 1})
+
+
+def of_trials(run: StoredRun, trials: int, copies: dict[tuple[int, int], int]) -> StoredRun:
+    """A population like a run, of which the second is the best.
+
+    Args:
+        run: whose decisions all trials have, with another loss and dropout.
+        trials: how many.
+        copies: by the trial that copied, and before which decision it did, the one that it copied.
+    """
     records = []
-    for trial, factor in ((0, 1.5), (1, 1.0), (2, 2.0)):
+    for trial, factor in enumerate([1.5, 1.0, *[2.0] * (trials - 2)]):
         for record in run.decisions:
             loss = record["valid_loss"]
-            settings = record["settings"] | {"dropout": 0.1 * trial}
+            settings = record["settings"] | {"dropout": 0.1 * (trial % 5)}
             told = {"trial": trial, "settings": settings}
             told["valid_loss"] = None if loss is None else factor * loss
             if (trial, record["decision"]) in copies:
                 told["copied"] = copies[trial, record["decision"]]
             plain = {name: one for name, one in record.items() if name != "probabilities"}
             records.append(plain | told)
-    return replace(run, key="f" * 16, method="pbt:3", decisions=records)
+    return replace(run, key="f" * 16, method=f"pbt:{trials}", decisions=records)
 
 
 def test_timeline_of_a_population_is_that_of_its_best_and_tells_who_copied_whom(
@@ -360,7 +372,36 @@ def test_timeline_of_a_population_is_that_of_its_best_and_tells_who_copied_whom(
     panel = draw(run.decisions, summary).axes[-1]
     edges = [0.0, *(record["spent"] for record in best)]
     arrows = {(one.xy, one.xyann) for one in panel.texts if isinstance(one, Annotation)}
-    assert arrows == {((edges[at], trial), (edges[at], copied)) for at, trial, copied in told}
+    # Two of one round share the line of trial 1, so they stand side by side.
+    offsets = [-MOST_STEP / 2, MOST_STEP / 2, 0.0]
+    expected = [
+        ((edges[at] + by, trial), (edges[at] + by, copied))
+        for (at, trial, copied), by in zip(told, offsets, strict=True)
+    ]
+    np.testing.assert_allclose(sorted(arrows), sorted(expected))
+
+
+def many_copies() -> list[tuple[int, int, int]]:
+    """The round, the trial that copied and the one copied: four rounds of eight among 32."""
+    generator = np.random.default_rng(0)
+    made = []
+    for at in (2, 4, 6, 8):
+        order = generator.permutation(32)
+        made += [(at, int(one), int(generator.choice(order[:8]))) for one in order[-8:]]
+    return made
+
+
+def test_arrows_of_one_round_never_meet_and_take_no_more_columns_than_they_must() -> None:
+    made = many_copies()
+    columns = side_by_side(made)
+    for at in {at for at, *_ in made}:
+        lines: dict[int, list[int]] = {}  # of each column, the trials whose lines arrows touch
+        for (other, *ways), column in zip(made, columns, strict=True):
+            if other == at:
+                lines.setdefault(column, []).extend(range(min(ways), max(ways) + 1))
+        assert all(len(taken) == len(set(taken)) for taken in lines.values())
+        touched = Counter(trial for taken in lines.values() for trial in taken)
+        assert set(lines) == set(range(max(touched.values())))
 
 
 # ---- figures ------------------------------------------------------------------------------------
@@ -1256,6 +1297,37 @@ def test_timeline_of_a_population_in_the_page(browser: Browser, everything: Path
     ]
     assert "dropout 0.2" in told[1]
     assert "copy of another trial" in browser.texts("#timeline .legend")[0]
+
+
+@in_browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_copies_of_one_round_are_told_apart_and_told_in_words(
+    browser: Browser, runs: list[StoredRun], tmp_path: Path, width: int
+) -> None:
+    made = many_copies()
+    run = of_trials(shown_run(runs), 32, {(trial, at + 1): source for at, trial, source in made})
+    invented.write_store(tmp_path / "large.sqlite", [run])
+    write_report(tmp_path / "large.sqlite", tmp_path / "large.html")
+    browser.open(tmp_path / "large.html", width=width)
+    drawn = browser.run("""const rounds = document.querySelectorAll("#timeline [data-round]");
+        return [...rounds].map((one) => [one.dataset.round, one.getAttribute("aria-label"),
+        one.querySelector("title").textContent,
+        [...one.querySelectorAll("[data-copy]")].map((arrow) => {
+            const { left, right, top, bottom } = arrow.getBoundingClientRect();
+            return [arrow.dataset.copy, left, right, top, bottom];
+        })])""")
+    assert [int(at) for at, *_ in drawn] == [2, 4, 6, 8]
+    for at, label, title, arrows in drawn:
+        own = sorted((trial, source) for place, trial, source in made if place == int(at))
+        said = ", ".join(f"trial {trial} takes from {source}" for trial, source in own)
+        assert label == title == f"8 copies before decision {int(at) + 1}: {said}"
+        assert [name for name, *_ in arrows] == [f"{at} {one} {other}" for one, other in own]
+        for (_, *one), (_, *other) in combinations(arrows, 2):
+            (left, right, top, bottom), (left2, right2, top2, bottom2) = one, other
+            apart = min(right, right2) <= max(left, left2) + 0.01
+            assert apart or min(bottom, bottom2) <= max(top, top2)
+    names = [name for role, name in browser.named() if role in ("img", "image")]
+    assert [one[1] for one in drawn] == [name for name in names if "takes from" in name]
 
 
 FIGURES = ("#profiles", "#trials", "#anytime", "#by-task", "#timeline")

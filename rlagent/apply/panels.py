@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import count, groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
 )
 INK, FAINT = "#222222", "#B8B8B8"
 SHADES = ("#E3EEF6", "#C3DBEC", "#9CC5E0", "#6FAAD2")  # of the levels of depth and width
+MOST_STEP = 0.014  # of the axis, between arrows that stand side by side
 LEAST_SEGMENT = 0.045  # of the axis: a narrower one is too small for its number
 
 
@@ -158,6 +159,8 @@ def architecture(panel: Axes, history: Sequence[Record], edges: np.ndarray) -> N
 def copies(panel: Axes, history: Sequence[Record], edges: np.ndarray, own: int) -> None:
     """A line for each trial of a population, and an arrow from it to each that copied it.
 
+    Arrows of one round stand side by side where one would lie on another, in its middle.
+
     Args:
         panel: to draw on.
         history: decisions of all trials.
@@ -168,15 +171,14 @@ def copies(panel: Axes, history: Sequence[Record], edges: np.ndarray, own: int) 
     for trial in trials:
         colour, width = (INK, 1.6) if trial == own else (FAINT, 0.9)
         panel.plot([0.0, edges[-1]], [trial, trial], color=colour, lw=width)
-    for record in history:
-        if record.get("copied") is None:
-            continue
-        colour = INK if record["trial"] == own else BLUE
-        at = edges[record["decision"] - 1]
+    copied = [record for record in history if record.get("copied") is not None]
+    made = [(record["decision"] - 1, record["trial"], record["copied"]) for record in copied]
+    for (_, trial, source), place in zip(made, _places(made, edges), strict=True):
+        colour = INK if trial == own else BLUE
         panel.annotate(
             "",
-            (at, record["trial"]),
-            (at, record["copied"]),
+            (place, trial),
+            (place, source),
             arrowprops={
                 "arrowstyle": "-|>",
                 "color": colour,
@@ -185,8 +187,42 @@ def copies(panel: Axes, history: Sequence[Record], edges: np.ndarray, own: int) 
                 "shrinkB": 0,
             },
         )
+        panel.plot([place], [source], marker=".", ms=4, color=colour)
     panel.set_yticks(trials, [str(trial) for trial in trials])
     panel.set_ylim(trials[-1] + 0.6, trials[0] - 0.6)  # the first on top
+
+
+def _places(made: Sequence[tuple[int, int, int]], edges: np.ndarray) -> list[float]:
+    """Where on the axis the arrow of each copy stands; see `side_by_side`."""
+    columns = side_by_side(made)
+    last = {
+        at: max(c for (other, *_), c in zip(made, columns, strict=True) if other == at)
+        for at, *_ in made
+    }
+    middles = edges[sorted(last)]
+    # As far from the middle of a round as to those beside it, or to the ends, at the most.
+    around = np.concatenate([-middles[:1], middles, 2 * edges[-1:] - middles[-1:]])
+    step = min(0.8 * np.diff(around).min() / (1 + max(columns)), MOST_STEP)
+    return [
+        float(edges[at] + (column - last[at] / 2) * step)
+        for (at, *_), column in zip(made, columns, strict=True)
+    ]
+
+
+def side_by_side(copies: Sequence[tuple[int, int, int]]) -> list[int]:
+    """For each copy a column in which no other one of the same round meets it, as few as can be.
+
+    Args:
+        copies: the round, the trial that copied and the one that it copied, of each.
+    """
+    columns = [0] * len(copies)
+    ends: dict[tuple[int, int], int] = {}  # of a round and a column, how far down it is taken
+    for place in sorted(range(len(copies)), key=lambda one: sorted(copies[one][1:])):
+        at, *ways = copies[place]
+        column = next(one for one in count() if ends.get((at, one), -1) < min(ways))
+        columns[place] = column
+        ends[at, column] = max(ways)
+    return columns
 
 
 def _positive(value: float | None, tiny: float) -> float:

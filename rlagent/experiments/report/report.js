@@ -888,6 +888,10 @@
   }
   // In a population: what was copied right before a decision.
   const copiesBefore = (run, number) => (run.copies || []).filter((one) => one.at === number);
+  function roundInWords(run, number) {
+    const made = copiesBefore(run, number);
+    return `${plural(made.length, "copy", "copies")} before decision ${number + 1}: ${made.map((one) => `trial ${one.trial} takes from ${one.copied}`).join(", ")}`;
+  }
   const same = (a, b) => (typeof a === "number" && typeof b === "number" ? Math.abs(a - b) < 1e-6 : a === b);
   function chosenLevel(run, knob, number) {
     const table = DATA.knobs[knob], value = run.actions[knob]?.[number];
@@ -1036,10 +1040,20 @@
         picture.append(draw("text", { class: trial === run.trial ? "strong" : "soft", x: left - 7, y: line(trial) + 4, "text-anchor": "end", text: String(trial) }),
           draw("line", { class: trial === run.trial ? "lane own" : "lane", x1: left, x2: x(edges[count]), y1: line(trial), y2: line(trial) }));
       }
-      for (const one of run.copies) {
-        const place = x(edges[one.at]), from = line(one.copied), to = line(one.trial), way = Math.sign(to - from);
-        picture.append(draw("path", { class: `copy ${one.trial === run.trial ? "own" : ""}`, "data-copy": `${one.at} ${one.trial} ${one.copied}`, d: `M${place} ${from}V${to - 6 * way}m-3.5 0h7l-3.5 ${6 * way}Z` }));
-      }
+      // Arrows of one round stand side by side where one would lie on another, in the middle of it.
+      const rounds = [...new Set(run.copies.map((one) => one.at))].sort((a, b) => a - b), places = rounds.map((at) => x(edges[at]));
+      // As far from the middle of a round as to those beside it, or to the ends, at the most.
+      const around = [2 * left - places[0], ...places, 2 * x(edges[count]) - places[places.length - 1]];
+      const room = 0.8 * Math.min(...around.slice(1).map((place, number) => place - around[number]));
+      const step = Math.min(8, room / (1 + Math.max(...run.copies.map((one) => one.column)))), half = Math.max(1.5, Math.min(3.5, step / 2));
+      rounds.forEach((at, number) => {
+        const made = copiesBefore(run, at), last = Math.max(...made.map((one) => one.column)), words = roundInWords(run, at);
+        picture.append(draw("g", { role: "img", "aria-label": words, "data-round": at }, draw("title", { text: words }), made.map((one) => {
+          const place = places[number] + (one.column - last / 2) * step, from = line(one.copied), to = line(one.trial), way = 6 * Math.sign(to - from);
+          return draw("path", { class: `copy ${one.trial === run.trial ? "own" : ""}`, "data-copy": `${at} ${one.trial} ${one.copied}`,
+            d: `M${place - 1} ${from}a1 1 0 1 0 2 0a1 1 0 1 0-2 0M${place} ${from}V${to - way}m${-half} 0h${2 * half}l${-half} ${way}Z` });
+        })));
+      });
       top += tall + gap;
     }
     const bottom = top - gap;
@@ -1106,7 +1120,7 @@
     const list = copiesBefore(run, number);
     if (!list.length) return [];
     const title = (name) => DATA.settings.find((one) => one.name === name)?.title || name.replace(/_/g, " ");
-    return [tag("div", { class: "note", text: "Right before it, in the population" }), tag("ul", { class: "copies" }, list.map((one) =>
+    return [tag("div", { class: "note", text: `Right before it, ${plural(list.length, "copy", "copies")} in the population` }), tag("ul", { class: "copies" }, list.map((one) =>
       tag("li", { text: `trial ${one.trial}${one.trial === run.trial ? " (this one)" : ""} copied trial ${one.copied}, and went on with ${Object.entries(one.settings).map(([name, value]) => `${title(name)} ${short(value)}`).join(", ")}` })))];
   }
   function chances(run, number, width) {

@@ -148,14 +148,21 @@ def _population(decisions: Sequence[Record], shown: Sequence[Record]) -> dict[st
 
     Returns:
         The number of trials, the one that is shown, and the copies: before which decision (its
-        place in the columns), by which trial, of which one, and the settings it went on with that
-        are not the same in all of the population.
+        place in the columns), by which trial, of which one, the column of its arrow, from 0 among
+        those of that decision, and the settings it went on with that are not the same in all of
+        the population.
     """
     if "trial" not in shown[0]:
         return {}
+    from rlagent.apply.panels import side_by_side
+
     places = {record["decision"]: place for place, record in enumerate(shown)}
     settings = [record["settings"] for record in decisions]
     varied = [name for name in settings[0] if len({one[name] for one in settings}) > 1]
+    copying = [record for record in decisions if record.get("copied") is not None]
+    columns = side_by_side(
+        [(places[record["decision"]], record["trial"], record["copied"]) for record in copying]
+    )
     return {
         "trials": 1 + max(record["trial"] for record in decisions),
         "trial": shown[0]["trial"],
@@ -164,10 +171,10 @@ def _population(decisions: Sequence[Record], shown: Sequence[Record]) -> dict[st
                 "at": places[record["decision"]],
                 "trial": record["trial"],
                 "copied": record["copied"],
+                "column": column,
                 "settings": rounded({name: record["settings"][name] for name in varied}),
             }
-            for record in decisions
-            if record.get("copied") is not None
+            for record, column in zip(copying, columns, strict=True)
         ],
     }
 
