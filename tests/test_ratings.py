@@ -296,6 +296,22 @@ def test_ratings_are_tuned_judged_and_predicted(capsys: pytest.CaptureFixture[st
     )
 
 
+def test_folds_of_ratings_say_that_they_know_nothing_of_times(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    note = "ratings are dealt into folds without regard to their times: a fold may be older than"
+    options = ["--method", "constant", "--rung", "8x1", "--updates", "8", "--decisions", "1"]
+    path = str(u_data(ratings()))
+    assert main(["tune", path, *options, "--folds", "2", "--out", "run"]) == 0
+    assert note in " ".join(capsys.readouterr().err.split())
+    assert rlagent.load_run("run").summary["notes"][0].startswith(note)
+    assert main(["tune", path, *options, "--out", "single"]) == 0
+    assert note not in " ".join(capsys.readouterr().err.split())
+    timeless = ratings().drop(columns="timestamp")
+    drawn = from_ratings(timeless, timeless.pop("rating"), user="userId", item="movieId")
+    assert drawn.divided_by is None
+
+
 def test_ratings_as_classes_are_classified() -> None:
     table = ratings()
     liked = np.where(table["rating"] > 3.5, "yes", "no")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,35 @@ def test_what_cannot_be_divided_by_time_is_one_sentence(
     assert said.startswith(f"rlagent: {message.format(**facts)}")
     assert said.count("\n") == 1
     assert not Path("runs").exists()
+
+
+def test_a_task_remembers_that_its_rows_were_divided() -> None:
+    """Folds are refused for one that was made before, as they are for the option."""
+    table = visits()
+    x, y, times = table[["number", "size"]].to_numpy(), table["kind"], table["date"]
+    table.to_csv("t.csv", index=False)
+    few: dict[str, Any] = {"method": "constant", "rung": "32x1", "updates": 8, "decisions": 1}
+    for task in (
+        from_arrays(x, y, times=times),
+        load_task("t.csv", target="kind", split_time="date"),
+        replace(from_arrays(x, y, times=times), batch_size=16),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"^folds has no meaning for {task.name}, whose rows "
+        ):
+            rlagent.tune(task, folds=3, **few)
+    days = times.dt.day_of_year.to_numpy()
+    with pytest.raises(
+        ValueError, match=r"whose rows are divided by groups: folds cannot keep the"
+    ):
+        rlagent.tune(from_arrays(x, y, groups=days), folds=3, **few)
+    assert not Path("runs").exists()
+    folded = rlagent.tune(from_arrays(x, y), folds=3, **few, out="run")
+    assert folded.summary["cross_validation"]["folds"] == 3
+    # An ensemble keeps the parts as they are.
+    task = from_arrays(x, y, times=times)
+    bagged = rlagent.tune(task, ensemble="bagging", members=2, **few, out="bagged")
+    assert bagged.summary["valid_rows"] == len(task.valid.y)
 
 
 def test_times_in_memory_that_make_no_sense_are_one_sentence() -> None:

@@ -11,7 +11,7 @@ from rlagent.apply import run_folder
 from rlagent.apply.boxes import class_names
 from rlagent.apply.driver import checkpoint_of
 from rlagent.apply.ensembles.conclusion import conclude
-from rlagent.apply.ensembles.kinds import FOLDS, SNAPSHOT
+from rlagent.apply.ensembles.kinds import FOLDS, SNAPSHOT, notes_on
 from rlagent.apply.model import Predictor, finite
 from rlagent.apply.model_file import save_model
 from rlagent.apply.result import Result
@@ -69,6 +69,7 @@ def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[st
         test = judge(model, task, "test", model.raw(task.test.x), plan.score, *also)
     test_loss, test_score, *more = test
     device = jax.devices()[0]
+    before = [*task.notes, *notes_on(plan.several, task)]
     robust: dict[str, Any] = {}
     if plan.robust_epsilon:
         robust = {"robust_epsilon": plan.robust_epsilon, "norm": plan.norm}
@@ -112,7 +113,7 @@ def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[st
         "rung_at_start": str(plan.start().rung),
         "device": f"{device.platform} ({device.device_kind})",
         "run_dir": str(job.folder),
-        **({"notes": notes} if (notes := [*task.notes, *_warnings(now)]) else {}),
+        **({"notes": notes} if (notes := [*before, *_warnings(now)]) else {}),
     }
 
 

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rlagent.apply.ensembles.kinds import notes_on
 from rlagent.apply.wording import (
     actions_in_words,
     number,
@@ -48,6 +49,7 @@ class LiveView:
         for record in [] if job.checkpoint is None else job.checkpoint.history:
             self._note(record)
         about = [f"{job.task.name}: {task_in_words(job.task)}", *job.task.notes]
+        about += notes_on(job.plan.several, job.task)
         if self._console.is_terminal:
             for line in about:
                 self._print(line)

@@ -129,9 +129,9 @@ def from_arrays(
     )
     task = _make_task(name, chosen, parts, preprocessing, batch_size)
     if moments is None:
-        return task
+        return task if groups is None else replace(task, divided_by="groups")
     ends = on_times(*moments, len(train.y), len(parts["valid"].y))
-    return replace(task, notes=(ends, *task.notes))
+    return replace(task, divided_by="times", notes=(ends, *task.notes))
 
 
 def drawn_to_train(

@@ -7,6 +7,7 @@ are not looked at, but for one of times, by which the rows of each user are divi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,13 +96,28 @@ def ratings_task(
         if x is not None:
             suffix = "" if part == "train" else f"_{part}"
             parts[part] = read_part(suffix, _pairs(x, user, item, part), y)
+    x, timed = given["train"][0], False
     if "valid" not in parts:
-        x, stratified = given["train"][0], kind == "classification"
+        stratified, timed = kind == "classification", (time or TIME) in x.columns
         rows = _division(x, parts, user, time, stratified=stratified, seed=seed)
         parts |= {part: parts["train"].take(own) for part, own in rows.items()}
     if kind == RANKING:
         pairs: dict[str, Any] = {part: rows.x for part, rows in parts.items()}
-        return _ranking(name, pairs, batch_size, seed)
+        task = _ranking(name, pairs, batch_size, seed)
+    else:
+        task = _of_ratings(name, parts, (user, item), kind, batch_size, seed)
+    return replace(task, divided_by="times of users") if timed else task
+
+
+def _of_ratings(
+    name: str,
+    parts: Mapping[str, Part],
+    ids: tuple[str, str],
+    kind: str | None,
+    batch_size: int | None,
+    seed: int,
+) -> Task:
+    """The task to say how users rate items."""
     test = parts.get("test")
     return from_arrays(
         *parts["train"],
@@ -113,7 +129,7 @@ def ratings_task(
         kind="regression" if kind is None else check_kind(kind),
         batch_size=batch_size,
         seed=seed,
-        ids=(user, item),
+        ids=ids,
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["classification", "regression"]
 JudgedPart = Literal["valid", "test"]
+Division = Literal["groups", "times", "times of users"]
 # What people may ask for; in the last two pixels and cells are classified.
 AskedKind = Literal["classification", "regression", "segmentation", "detection"]
 
@@ -56,6 +57,8 @@ class Task:
     # Targets have the edges in steps, and lack what shares a cell.
     boxes: Mapping[str, np.ndarray] | None = None
     context: tuple[float, ...] = ()  # what only the critic may know, of a procedural task
+    # By what rows came into the parts, where that was not chance: what other parts would undo.
+    divided_by: Division | None = None
     notes: tuple[str, ...] = ()  # sentences about the reading of the data, such as what was skipped
 
     def __post_init__(self) -> None:

@@ -100,6 +100,21 @@ def check_task(request: Request, task: Task, decisions: int) -> None:
         _check_offsets(task)
 
 
+def notes_on(several: str | None, task: Task) -> list[str]:
+    """What a user has to know of the networks of a run before it begins.
+
+    Args:
+        several: what they are for, as a plan says it.
+        task: the data of the run.
+    """
+    if several != FOLDS or task.divided_by != "times of users":
+        return []
+    return [
+        "ratings are dealt into folds without regard to their times: a fold may be older than "
+        "what is trained on"
+    ]
+
+
 def check_members(request: Request, decisions: int) -> None:
     """Raises ValueError if a run makes fewer decisions than it is to have snapshots."""
     if request.ensemble == SNAPSHOT and members_of(request) > decisions:
@@ -116,6 +131,16 @@ def _check_folds(folds: int, task: Task) -> None:
     inputs = None if task.preprocessing is None else task.preprocessing.inputs
     if isinstance(inputs, WindowInput):
         raise ValueError(f"folds has no meaning for {task.name}, whose rows are ordered by time")
+    if task.divided_by == "times":
+        raise ValueError(
+            f"folds has no meaning for {task.name}, whose rows are divided by time: a fold would "
+            f"validate on rows older than those trained on"
+        )
+    if task.divided_by == "groups":
+        raise ValueError(
+            f"folds has no meaning for {task.name}, whose rows are divided by groups: folds cannot "
+            f"keep the rows of a group together"
+        )
     if task.form == "tokens" and task.target_shape:
         raise ValueError(
             f"folds has no meaning for {task.name}: its windows overlap, so that a fold would "
