@@ -1,6 +1,7 @@
 """Data beyond memory: streamed rows train the same as resident ones, bit for bit."""
 
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 import rlagent
-from rlagent.apply.request import Request
+from rlagent.apply import calibration
+from rlagent.apply.request import Request, make_plan
 from rlagent.apply.source import fingerprint, load_source
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
@@ -23,6 +25,7 @@ from rlagent_envs.tasks import from_arrays
 from rlagent_envs.tasks.splits import with_fewer
 from rlagent_envs.tasks.streamed import OnDisk
 from rlagent_envs.tasks.task import Task
+from rlagent_envs.training import feed
 from rlagent_envs.training.bank import make_bank
 from rlagent_envs.training.feed import Feed, Span, batch_rows, data_of
 from rlagent_envs.training.loop import batch as batch_of
@@ -96,9 +99,9 @@ def test_what_was_read_ahead_for_another_run_is_not_used(
     files: tuple[np.memmap, np.ndarray],
 ) -> None:
     _, task = both(files)
-    feed = Feed(task)
+    reader = Feed(task)
     keys = np.array([[1, 2], [3, 4]], np.uint32)
-    feed.bank(keys[0], Span(0, 4))
+    reader.bank(keys[0], Span(0, 4))
     for key, first, updates in (
         (1, 4, 4),
         (1, 8, 3),
@@ -109,8 +112,8 @@ def test_what_was_read_ahead_for_another_run_is_not_used(
     ):
         key, span = keys[key], Span(first, updates)
         fresh = Feed(task)
-        np.testing.assert_array_equal(feed.bank(key, span).train_x, fresh.bank(key, span).train_x)
-    assert feed.bank(keys[0], Span(0, 9)).train_x.shape[1] == 16 * task.batch_size
+        np.testing.assert_array_equal(reader.bank(key, span).train_x, fresh.bank(key, span).train_x)
+    assert reader.bank(keys[0], Span(0, 9)).train_x.shape[1] == 16 * task.batch_size
 
 
 @pytest.mark.slow  # bits of programs as users have them; see conftest.py
@@ -124,6 +127,52 @@ def test_tune_gives_the_same_run(files: tuple[np.memmap, np.ndarray], tmp_path: 
     ]
     assert runs[0].summary["test_loss"] == runs[1].summary["test_loss"]
     assert runs[0].summary["valid_loss"] < 0.69
+
+
+def test_room_is_asked_for_when_it_is_known_how_many_updates_there_is_time_for(
+    files: tuple[np.memmap, np.ndarray], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A slice of all that a run without minutes would make has no room, one of 30 updates has."""
+    x, y = files
+    monkeypatch.setattr(feed, "MOST_BYTES", 4 * 32 * FEATURES * (32 + 32))
+    affordable = "rlagent.apply.calibration.affordable_updates"
+    options: dict[str, Any] = {"method": "constant", "rung": "32x1", "streamed": True}
+    says = r"^the batches of two decisions, of {} updates of 32 examples each, would take"
+    with pytest.raises(ValueError, match=says.format(400)):
+        rlagent.tune(x, y, decisions=1, **options)
+    for updates, refused in ((30, False), (31, True)):
+        monkeypatch.setattr(affordable, lambda plan, task, started, updates=updates: updates)
+        if not refused:
+            run = rlagent.tune(x, y, decisions=1, minutes=9, **options, out=tmp_path / "run")
+            assert (run.summary["budget"], run.summary["status"]) == (updates, "finished")
+            continue
+        with pytest.raises(ValueError, match=says.format(updates)):
+            rlagent.tune(x, y, decisions=1, minutes=9, **options, out=tmp_path / "none")
+        assert not (tmp_path / "none").exists()
+
+
+def test_measuring_what_there_is_time_for_reads_a_few_batches_at_a_time(
+    files: tuple[np.memmap, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, task = both(files)
+    request = Request(method="constant", rung="32x1", minutes=1, decisions=1)
+    plan = make_plan(request, task, ())
+    assert (plan.updates, plan.decisions) == (400, 1)
+    spans = []
+
+    def counted(key: np.ndarray, span: Span, batch_size: int, total: int) -> np.ndarray:
+        spans.append(span.updates)
+        return batch_rows(key, span, batch_size, total)
+
+    monkeypatch.setattr(feed, "batch_rows", counted)
+    monkeypatch.setattr(calibration, "MEASURED_BYTES", 4 * 40 * 32 * FEATURES)
+    assert calibration.affordable_updates(plan, task, time.monotonic()) > 1
+    assert 32 < spans[0] <= 40  # of a slice of 40 some are the evaluation
+    assert len(spans) > 3  # the first to compile, the second to be rid of what was read meanwhile
+    assert max(spans) <= 40 + feed.SPARE
+    monkeypatch.setattr(feed, "MOST_BYTES", 0)
+    with pytest.raises(ValueError, match=r"^the batches of two decisions, of 40 updates of 32 exa"):
+        calibration.affordable_updates(plan, task, time.monotonic())
 
 
 def test_large_arrays_keep_few_rows_to_judge_by() -> None:

@@ -49,12 +49,11 @@ def new_job(
     policy = _controller(request, controller, chosen_optimizer(request, task))
     schedule = None if policy is None else policy.schedule
     plan = make_plan(request, task, () if policy is None else tuple(policy.knobs), schedule)
-    check_room(task, plan.updates, plan.decisions)
     if request.minutes is not None:
         from rlagent.apply.calibration import affordable_updates
 
         plan = with_budget(plan, request, affordable_updates(plan, task, started))
-        check_room(task, plan.updates, plan.decisions)
+    check_room(task, plan.updates, plan.decisions)
     contents = {
         "request": asdict(request) | lasting_paths(request, source) | {"source": source},
         "plan": plan.to_json(),

@@ -109,6 +109,11 @@ def _batches(updates: int) -> int:
     return max(LEAST_BLOCK, 1 << (updates - 1).bit_length())
 
 
+def batch_bytes(rows: Streamed, batch_size: int) -> int:
+    """What the inputs of a batch take in memory and on the way to the device."""
+    return batch_size * rows.inputs.features * (4 if rows.lookup is None else 1)
+
+
 def check_room(task: Task, updates: int, decisions: int) -> None:
     """Raises ValueError if the batches of a slice of streamed rows would take too much memory.
 
@@ -119,10 +124,9 @@ def check_room(task: Task, updates: int, decisions: int) -> None:
     """
     if task.streamed is None:
         return
-    of_value = 4 if task.streamed.lookup is None else 1
     each = -(-updates // decisions)
     batches = _batches(each) + _batches(each + SPARE)
-    needed = batches * task.batch_size * task.features * of_value
+    needed = batches * batch_bytes(task.streamed, task.batch_size)
     if needed > MOST_BYTES:
         raise ValueError(
             f"the batches of two decisions, of {each} updates of {task.batch_size} examples each, "
