@@ -1,12 +1,15 @@
 """CIFAR-10 by another program: airbench's network and recipe, narrower, within the same FLOPs.
 
     python -m scripts.airbench cifar10.npz
+    python -m scripts.airbench cifar10.npz --share 0.2 --network cnn
 
 What Jordan 2024 (arXiv:2404.00498) reaches 94 % with on the lossless images, in the form of it that
 trains by Muon, in PyTorch: a layer that whitens, three groups of two convolutions, learned from
 alternating sides and shifted images, and judged with test-time augmentation. Half as wide, it sees
 its 40,000 training images eleven times within the FLOPs of 100 epochs of the classic network of
-`scripts/cifar10.py`. Selects nothing, and prints the accuracy on 10,000 validation images.
+`scripts/cifar10.py`. Selects nothing, and prints the accuracy on 10,000 validation images. With
+`--network cnn` the same recipe trains the network of our family `cnn`, which tells the network from
+the recipe.
 """
 
 from __future__ import annotations
@@ -15,11 +18,15 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from rlagent_envs.models import CNN, Rung, ShapeClass
+from scripts.convolution import TorchNetwork
 
 FLOPS = 9.1e13
 TRAIN_ROWS = 40_000
@@ -29,6 +36,7 @@ SIDES = (31, 15, 7, 3)  # of the images behind the first layer and behind each g
 MUON, BIAS, HEAD = 0.08, 0.053, 0.67  # learning rates; the first is a quarter to a third of theirs,
 WEIGHT_DECAY = 2e-6 * BATCH  # which is for batches of 2,000
 WHITENING_EPOCHS = 3  # for which the bias of the first layer learns
+RUNG, PLAIN = Rung(1, 32), 0.001  # of the network of the family; rate of what Muon does not train
 
 
 class Group(nn.Module):
@@ -80,14 +88,20 @@ def _convolution(before: int, width: int) -> nn.Conv2d:
     return made
 
 
-def image_flops() -> int:
+def family_flops() -> float:
+    """Floating-point operations of training the network of the family on one image."""
+    sizes = ShapeClass("cnn", RUNG, "classification", 3072, 10, BATCH, input_shape=(32, 32, 3))
+    return CNN.flops(sizes)[1]
+
+
+def image_flops() -> float:
     """Floating-point operations of training on one image, backward twice the forward pass."""
     products = 12 * WHITENED * SIDES[0] ** 2 + 10 * WIDTHS[-1]
     before = WHITENED
     for width, side, halved in zip(WIDTHS, SIDES, SIDES[1:], strict=False):
         products += 9 * width * (before * side**2 + width * halved**2)
         before = width
-    return 6 * products
+    return 6.0 * products
 
 
 class Muon:
@@ -154,6 +168,7 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--share", type=float, default=1.0, help="FLOPs, in those of 100 epochs")
+    arguments.add_argument("--network", choices=("airbench", "cnn"), default="airbench")
     args = arguments.parse_args()
     torch.manual_seed(args.seed)
     with np.load(args.data) as file:
@@ -163,21 +178,32 @@ def main() -> None:
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(1))
     train, valid = order[:TRAIN_ROWS], order[TRAIN_ROWS:]
     x_train, y_train = x[train], y[train]
-    network = Network(x_train[:5000]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    began, updates = time.monotonic(), int(args.share * FLOPS / image_flops() / BATCH)
+    own = args.network == "cnn"
+    network = TorchNetwork((32, 32, 3), RUNG) if own else Network(x_train[:5000])
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    each = family_flops() if own else image_flops()
+    began, updates = time.monotonic(), int(args.share * FLOPS / each / BATCH)
     learn(network, x_train, y_train, updates)
-    told = {"updates": updates, "epochs": updates * BATCH / TRAIN_ROWS, "seed": args.seed}
+    told: dict[str, Any] = {
+        "network": args.network,
+        "updates": updates,
+        "epochs": updates * BATCH / TRAIN_ROWS,
+        "seed": args.seed,
+    }
     told |= {"seconds": round(time.monotonic() - began), "torch": torch.__version__}
     told["validation_accuracy"] = accuracies(network, x[valid], y[valid])
     print(json.dumps(told, indent=2))
 
 
-def learn(network: Network, x: Tensor, y: Tensor, updates: int) -> None:
+def learn(network: nn.Module, x: Tensor, y: Tensor, updates: int) -> None:
     """Trains with learning rates that fall to zero in a line."""
     muon = Muon([one for one in network.parameters() if one.ndim == 4 and one.requires_grad])
-    shifts = [one for one in network.groups.parameters() if one.ndim == 1 and one.requires_grad]
-    rates = (BIAS, BIAS, HEAD)
-    parts = ([network.whitening.bias], shifts, [network.head.weight])
+    if isinstance(network, Network):
+        shifts = [one for one in network.groups.parameters() if one.ndim == 1 and one.requires_grad]
+        rates = [BIAS, BIAS, HEAD]
+        parts = [[network.whitening.bias], shifts, [network.head.weight]]
+    else:
+        rates, parts = [PLAIN], [[one for one in network.parameters() if one.ndim < 4]]
     plain = torch.optim.SGD(
         [
             {"params": part, "lr": rate, "weight_decay": WEIGHT_DECAY / rate}
@@ -202,8 +228,9 @@ def learn(network: Network, x: Tensor, y: Tensor, updates: int) -> None:
         left = 1 - update / updates
         for group, rate in zip(plain.param_groups, rates, strict=True):
             group["lr"] = rate * left
-        whitening = 1 - update * BATCH / (WHITENING_EPOCHS * len(x))
-        plain.param_groups[0]["lr"] = BIAS * max(0.0, whitening)
+        if isinstance(network, Network):
+            whitening = 1 - update * BATCH / (WHITENING_EPOCHS * len(x))
+            plain.param_groups[0]["lr"] = BIAS * max(0.0, whitening)
         plain.zero_grad()
         network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
