@@ -2,6 +2,7 @@
 
     python -m scripts.airbench cifar10.npz
     python -m scripts.airbench cifar10.npz --share 0.2 --network cnn
+    python -m scripts.airbench cifar10.npz --share 0.1 --network cnn --free --learning-rate 0.02
 
 What Jordan 2024 (arXiv:2404.00498) reaches 94 % with on the lossless images, in the form of it that
 trains by Muon, in PyTorch: a layer that whitens, three groups of two convolutions, learned from
@@ -33,6 +34,7 @@ TRAIN_ROWS = 40_000
 BATCH, SHIFT, LABEL_SMOOTHING = 256, 2, 0.2
 WHITENED, WIDTHS = 24, (32, 128, 128)
 SIDES = (31, 15, 7, 3)  # of the images behind the first layer and behind each group
+MOMENTUM = 0.6  # of kernels
 MUON, BIAS, HEAD = 0.08, 0.053, 0.67  # learning rates; the first is a quarter to a third of theirs,
 WEIGHT_DECAY = 2e-6 * BATCH  # which is for batches of 2,000
 WHITENING_EPOCHS = 3  # for which the bias of the first layer learns
@@ -105,19 +107,27 @@ def image_flops() -> float:
 
 
 class Muon:
-    """Orthogonal updates of kernels whose norms stay as they are."""
+    """Orthogonal updates of kernels.
 
-    def __init__(self, kernels: list[nn.Parameter]) -> None:
-        self.kernels = kernels
+    Args:
+        kernels: all of them.
+        momentum: share of the sum of gradients that stays.
+        kept: the norms of the kernels stay as they are.
+    """
+
+    def __init__(self, kernels: list[nn.Parameter], momentum: float, *, kept: bool) -> None:
+        self.kernels, self.momentum, self.kept = kernels, momentum, kept
         self.momenta = [torch.zeros_like(kernel) for kernel in kernels]
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
         for kernel, momentum in zip(self.kernels, self.momenta, strict=True):
             assert kernel.grad is not None
-            momentum.mul_(0.6).add_(kernel.grad)
-            kernel.mul_(len(kernel) ** 0.5 / kernel.norm())
-            kernel.add_(_orthogonal(kernel.grad + 0.6 * momentum), alpha=-learning_rate)
+            momentum.mul_(self.momentum).add_(kernel.grad)
+            if self.kept:
+                kernel.mul_(len(kernel) ** 0.5 / kernel.norm())
+            change = _orthogonal(kernel.grad + self.momentum * momentum)
+            kernel.add_(change, alpha=-learning_rate)
 
 
 def _orthogonal(gradient: Tensor) -> Tensor:
@@ -169,6 +179,9 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--share", type=float, default=1.0, help="FLOPs, in those of 100 epochs")
     arguments.add_argument("--network", choices=("airbench", "cnn"), default="airbench")
+    arguments.add_argument("--learning-rate", type=float, default=MUON, help="of the kernels")
+    arguments.add_argument("--momentum", type=float, default=MOMENTUM, help="the same")
+    arguments.add_argument("--free", action="store_true", help="norms of kernels are not kept")
     args = arguments.parse_args()
     torch.manual_seed(args.seed)
     with np.load(args.data) as file:
@@ -183,7 +196,9 @@ def main() -> None:
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     each = family_flops() if own else image_flops()
     began, updates = time.monotonic(), int(args.share * FLOPS / each / BATCH)
-    learn(network, x_train, y_train, updates)
+    kernels = [one for one in network.parameters() if one.ndim == 4 and one.requires_grad]
+    muon = Muon(kernels, args.momentum, kept=not args.free)
+    learn(network, muon, x_train, y_train, updates, args.learning_rate)
     told: dict[str, Any] = {
         "network": args.network,
         "updates": updates,
@@ -195,9 +210,8 @@ def main() -> None:
     print(json.dumps(told, indent=2))
 
 
-def learn(network: nn.Module, x: Tensor, y: Tensor, updates: int) -> None:
-    """Trains with learning rates that fall to zero in a line."""
-    muon = Muon([one for one in network.parameters() if one.ndim == 4 and one.requires_grad])
+def learn(network: nn.Module, muon: Muon, x: Tensor, y: Tensor, updates: int, rate: float) -> None:
+    """Trains with learning rates that fall to zero in a line, from `rate` that of Muon."""
     if isinstance(network, Network):
         shifts = [one for one in network.groups.parameters() if one.ndim == 1 and one.requires_grad]
         rates = [BIAS, BIAS, HEAD]
@@ -206,8 +220,8 @@ def learn(network: nn.Module, x: Tensor, y: Tensor, updates: int) -> None:
         rates, parts = [PLAIN], [[one for one in network.parameters() if one.ndim < 4]]
     plain = torch.optim.SGD(
         [
-            {"params": part, "lr": rate, "weight_decay": WEIGHT_DECAY / rate}
-            for part, rate in zip(parts, rates, strict=True)
+            {"params": part, "lr": first, "weight_decay": WEIGHT_DECAY / first}
+            for part, first in zip(parts, rates, strict=True)
         ],
         momentum=0.85,
         nesterov=True,
@@ -226,8 +240,8 @@ def learn(network: nn.Module, x: Tensor, y: Tensor, updates: int) -> None:
             network(images), y[rows], label_smoothing=LABEL_SMOOTHING, reduction="sum"
         )
         left = 1 - update / updates
-        for group, rate in zip(plain.param_groups, rates, strict=True):
-            group["lr"] = rate * left
+        for group, first in zip(plain.param_groups, rates, strict=True):
+            group["lr"] = first * left
         if isinstance(network, Network):
             whitening = 1 - update * BATCH / (WHITENING_EPOCHS * len(x))
             plain.param_groups[0]["lr"] = BIAS * max(0.0, whitening)
@@ -235,7 +249,7 @@ def learn(network: nn.Module, x: Tensor, y: Tensor, updates: int) -> None:
         network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         plain.step()
-        muon.step(MUON * left)
+        muon.step(rate * left)
         if update % 100 == 0:
             print(f"update {update} of {updates}, loss {float(loss.detach()) / BATCH:.3f}")
 
