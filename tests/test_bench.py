@@ -20,7 +20,14 @@ from rlagent.cli import main
 from rlagent.experiments import compute, runner
 from rlagent.experiments.experiment import Asked, Cell, Job, expanded, read_experiment
 from rlagent.experiments.runner import Forecast, computed, run_experiment
-from rlagent.experiments.sources import Source, guess_target, source, suites, unique
+from rlagent.experiments.sources import (
+    RANKINGS,
+    Source,
+    guess_target,
+    source,
+    suites,
+    unique,
+)
 from rlagent.experiments.store import Store
 from rlagent.experiments.stored_run import Packed, StoredRun, pack, unpack
 from rlagent_envs import batch
@@ -539,6 +546,24 @@ def test_folders_ratings_and_domains_have_sources() -> None:
     assert source("ratings.csv").target is None
     assert source("u.data") == Source("u", "u.data")
     assert source("procedural:ratings:7").load().name == sample_ratings_task(7, 10).name
+
+
+def test_only_what_users_take_is_told_apart_from_its_older_form() -> None:
+    Path("u.data").write_text("1\t2\t3\t4\n")
+    Path("t.csv").write_text("a,b,c\n1,2,3\n")
+    pair = {"task": "t.csv", "user": "a", "item": "b"}
+    given: list[Any] = [
+        {"task": "u.data", "kind": "ranking"},
+        pair | {"kind": "ranking"},
+        "procedural:rankings:7",
+        "u.data",
+        pair | {"target": "c"},
+        "procedural:ratings:7",
+        "procedural:7",
+        "iris",
+    ]
+    ranked = [source(one).fingerprint().get("ranking") for one in given]
+    assert ranked == [RANKINGS] * 3 + [None] * 5
 
 
 @pytest.mark.parametrize(

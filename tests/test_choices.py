@@ -22,7 +22,7 @@ from rlagent_envs import knobs
 from rlagent_envs.forms import check_features, form_of
 from rlagent_envs.models import FACTORIZATION, Rung, ShapeClass, fitting
 from rlagent_envs.tasks import Preprocessing, from_ratings, load_task
-from rlagent_envs.tasks.choices import NEGATIVES, ChoiceInput
+from rlagent_envs.tasks.choices import NEGATIVES, ChoiceInput, choices_of
 from rlagent_envs.tasks.task import Split
 from rlagent_envs.training import losses
 from rlagent_envs.training.bank import baseline_loss
@@ -94,6 +94,79 @@ def test_what_was_not_taken_is_drawn_among_what_the_user_did_not_take() -> None:
         assert set(zip(split.x[:, 0].tolist(), others.tolist(), strict=True)) & later
     assert len(task.train.y) == NEGATIVES * len(of_train)
     assert baseline_loss(task) == pytest.approx(np.log(2), abs=0.01)
+
+
+def test_what_is_drawn_is_drawn_evenly_and_numbered_afterwards() -> None:
+    generator = np.random.default_rng(0)
+    users, items, rows = 30, 40, {"train": 300, "valid": 100, "test": 100}
+    pairs = {part: generator.integers((users, items), size=(n, 2)) for part, n in rows.items()}
+    raw = choices_of(np.random.default_rng(1), pairs, np.arange(users), np.arange(items))
+    left, often, expected = np.ones((users, items)), np.zeros(items), np.zeros(items)
+    for part, own in pairs.items():
+        left[own[:, 0], own[:, 1]] = 0.0
+        user, _, other = raw[part].x[:, 0].astype(int), *_taken_and_other(raw[part])
+        assert left[user, other].all()
+        often += np.bincount(other, minlength=items)
+        expected += (left / left.sum(axis=1, keepdims=True))[user].sum(axis=0)
+    # Chi-square of 39 degrees of freedom: above 73 by chance once in a thousand times.
+    assert np.sum((often - expected) ** 2 / expected) < 73
+    # Rare ones have number 0 on either side.
+    user_numbers = np.where(np.arange(users) % 5, np.arange(users), 0)
+    item_numbers = np.where(np.arange(items) % 2, np.arange(items), 0)
+    made = choices_of(np.random.default_rng(1), pairs, user_numbers, item_numbers)
+    for part, split in made.items():
+        x = raw[part].x.astype(int)
+        np.testing.assert_array_equal(split.x[:, 0], user_numbers[x[:, 0]])
+        np.testing.assert_array_equal(split.x[:, 1:], item_numbers[x[:, 1:]])
+        np.testing.assert_array_equal(split.y, raw[part].y)
+        assert (split.x[:, 1:] == 0).all(axis=1).any()
+
+
+def _taken_and_other(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Of each choice the item taken and the other one."""
+    x, rows = split.x.astype(int), np.arange(len(split.y))
+    return x[rows, 1 + split.y], x[rows, 2 - split.y]
+
+
+def long_tail() -> dict[str, pd.DataFrame]:
+    """Beside what all take, each user takes eight items that nobody else does."""
+    own = np.arange(8 * USERS)
+    rare = pd.DataFrame({"user": [f"u{n // 8}" for n in own], "item": 1000 + own})
+    both = pd.concat([taken()[["user", "item"]], rare]).sample(frac=1.0, random_state=1)
+    ends = (0, 1600, 2200, len(both))
+    return {
+        part: both[first:last]
+        for part, first, last in zip(("train", "valid", "test"), ends, ends[1:], strict=False)
+    }
+
+
+def test_the_auc_is_that_among_all_items_that_a_user_did_not_take() -> None:
+    parts = long_tail()
+    names = {"user": "user", "item": "item", "kind": "ranking"}
+    task = from_ratings(parts["train"], None, x_valid=parts["valid"], x_test=parts["test"], **names)
+    result = rlagent.tune(
+        task,
+        method="cosine",
+        learning_rate=0.01,
+        rung="8x1",
+        updates=400,
+        decisions=4,
+        weight_decay=0.3,
+        settings={"dropout": 0.2},
+        out="run",
+    )
+    everything = pd.concat(list(parts.values()))
+    users, items = (everything[name].unique() for name in ("user", "item"))
+    grid = pd.DataFrame([(u, i) for u in users for i in items], columns=["user", "item"])
+    likely = pd.Series(result.predict_proba(grid)[:, 0].astype(float), [grid["user"], grid["item"]])
+    each = []
+    for user, item in parts["test"].itertuples(index=False):
+        of_user = likely[user]
+        others = of_user.drop(everything["item"][everything["user"] == user])
+        ahead = of_user[item] - others.to_numpy()
+        each.append(np.mean(np.where(np.abs(ahead) < 1e-6, 0.5, ahead > 0)))
+    assert result.summary["test_score"] == pytest.approx(np.mean(each), abs=0.02)
+    assert np.mean(each) > 0.6
 
 
 def test_a_seed_is_a_task_and_without_times_the_rows_are_drawn() -> None:
@@ -276,6 +349,10 @@ def test_a_ranking_has_scores_of_its_own() -> None:
     assert scores.check_score(None, "classification", "choice") == "auc"
     y, chances = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
     assert scores.compute("auc", "classification", y, chances) == pytest.approx(2 / 3)
+    # Of equal scores half is right, whichever of them was taken.
+    y = np.array([0, 1, 0, 1, 1])
+    tied = np.array([[0.5, 0.5], [0.5, 0.5], [0.5000001, 0.4999999], [0.2, 0.8], [0.9, 0.1]])
+    assert scores.compute("auc", "classification", y, tied) == pytest.approx((3 * 0.5 + 1) / 5)
     known = "auc, log_loss, ndcg_10"
     with pytest.raises(ValueError, match=f"^unknown score 'r2' for a ranking; there are: {known}$"):
         scores.check_score("r2", "classification", "choice")

@@ -90,11 +90,11 @@ def test_who_and_what_is_rare_has_number_0_and_nothing_is_taken_twice() -> None:
 
 
 def test_what_a_user_took_is_not_what_they_did_not() -> None:
-    for task in tasks():
+    for seed, task in enumerate(tasks()):
         before: set[tuple[int, int]] = set()
         both = np.concatenate([split.x[:, 0] for split in splits(task)[:2]]).astype(int)
         often = np.bincount(both, minlength=task.vocabularies[0]) / NEGATIVES
-        items = len({*sides(task.train)[1]} - {0})
+        items = recipe_of(seed)[0].pairs.items
         for split in splits(task)[:2]:
             user, taken, other = sides(split)
             # Those with number 0 share it, and who took nearly all may get any item at last.
@@ -102,10 +102,31 @@ def test_what_a_user_took_is_not_what_they_did_not() -> None:
             assert known.mean() > 0.1
             own = {*zip(user[known].tolist(), taken[known].tolist(), strict=True)}
             others = {*zip(user[known].tolist(), other[known].tolist(), strict=True)}
-            assert (other > 0).all()
+            own, others = ({pair for pair in pairs if pair[1]} for pairs in (own, others))
             assert not (others & (own | before)), task.name
-            assert not ({pair for pair in own if pair[1]} & before), task.name
+            assert not (own & before), task.name
             before |= own
+
+
+def test_items_with_number_0_are_drawn_as_often_as_others() -> None:
+    """Their share of what a user did not take."""
+    drawn = expected = variance = 0.0
+    for seed, task in enumerate(tasks()):
+        recipe, generator = recipe_of(seed)
+        train = recipe.pairs.train_rows
+        rows = train + len(task.valid.y) // NEGATIVES + -(-TEST_ROWS // NEGATIVES)
+        pairs = taken_pairs(recipe, generator, rows)[:train]
+        left = np.ones((recipe.pairs.users, recipe.pairs.items))
+        left[pairs[:, 0], pairs[:, 1]] = 0.0
+        rare = np.bincount(pairs[:, 1], minlength=recipe.pairs.items) < 2
+        user, _, other = sides(task.train)
+        of_user = left[user[user > 0] - 1]
+        shares = of_user[:, rare].sum(axis=1) / of_user.sum(axis=1)
+        drawn += np.sum(other[user > 0] == 0)
+        expected += shares.sum()
+        variance += np.sum(shares * (1.0 - shares))
+    assert expected > 1000
+    assert abs(drawn - expected) < 4.0 * np.sqrt(variance)
 
 
 def right_order(seed: int, difficulty: float) -> float:
@@ -114,17 +135,9 @@ def right_order(seed: int, difficulty: float) -> float:
     recipe = replace(recipe, accidents=MOST_ACCIDENTS * difficulty)
     log_chance = all_pairs(recipe.pairs, generator).log_chance
     task = sample_ranking_task(seed, 0, difficulty)
-    recipe_again, generator = recipe_of(seed)
-    train = recipe.pairs.train_rows
-    pairs = taken_pairs(
-        replace(recipe_again, accidents=recipe.accidents),
-        generator,
-        train + len(task.valid.y) // NEGATIVES,
-    )
-    known = np.flatnonzero(np.bincount(pairs[:train, 1], minlength=log_chance.shape[1]) > 1)
     user, taken, other = sides(task.valid)
-    there = (user > 0) & (taken > 0)
-    scores = [log_chance[user[there] - 1, known[item[there] - 1]] for item in (taken, other)]
+    there = (user > 0) & (taken > 0) & (other > 0)
+    scores = [log_chance[user[there] - 1, item[there] - 1] for item in (taken, other)]
     return float(np.mean(scores[0] > scores[1]))
 
 
@@ -142,6 +155,7 @@ def test_how_popular_an_item_is_tells_much_and_not_all() -> None:
     for task in tasks():
         _, taken, _ = sides(task.train)
         counts = np.bincount(taken, minlength=task.vocabularies[1])
+        counts[0] = 1  # the most that any of them has
         _, first, second = sides(task.valid)
         right = (counts[first] > counts[second]) + 0.5 * (counts[first] == counts[second])
         by_popularity.append(right.mean())

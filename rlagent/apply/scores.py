@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Score = Callable[[np.ndarray, np.ndarray], float]
 # A score of a ranking within groups: (values [rows], outputs [rows, 1], groups [rows]) -> number.
 GroupScore = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+ROUNDING = 1e-6  # probabilities that differ by less are of one score: both items have one number
 
 
 def check_score(name: str | None, kind: Kind, form: Form, targets: tuple[int, ...] = ()) -> str:
@@ -138,6 +139,14 @@ def _accuracy(targets: np.ndarray, outputs: np.ndarray) -> float:
     return float(accuracy_score(targets, outputs.argmax(axis=1)))
 
 
+def _auc(targets: np.ndarray, outputs: np.ndarray) -> float:
+    """The share of the pairs drawn that are in the right order, half of those without an order."""
+    rows = np.arange(len(targets))
+    ahead = outputs[rows, targets].astype(np.float64) - outputs[rows, 1 - targets]
+    tied = np.abs(ahead) < ROUNDING
+    return float(np.mean(np.where(tied, 0.5, ahead > 0)))
+
+
 def _balanced_accuracy(targets: np.ndarray, outputs: np.ndarray) -> float:
     from sklearn.metrics import recall_score
 
@@ -219,8 +228,7 @@ BOX_SCORES: dict[str, Callable[[list[np.ndarray], list[np.ndarray]], float]] = {
     "map_50": mean_average_precision
 }
 OF_MANY = ("mean_iou", "bits_per_character")  # of examples with a target for each place
-# The area under the curve is the share of pairs that are in the right order, of those drawn.
-CHOICE_SCORES: dict[str, Score] = {"auc": _accuracy, "log_loss": _log_loss}
+CHOICE_SCORES: dict[str, Score] = {"auc": _auc, "log_loss": _log_loss}
 
 
 def judge(

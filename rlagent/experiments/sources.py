@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlagent_envs.tasks.domains import PREFIX, drawn_by
 from rlagent_envs.tasks.options import Options
+from rlagent_envs.tasks.ratings import RANKING
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.task import Task
@@ -25,6 +26,7 @@ USUAL_TARGETS = ("target", "label", "class", "y", "income")
 # Experiments have seeds of their own, and all methods train from memory.
 OPTIONS = tuple(one.name for one in fields(Options) if one.name not in ("seed", "streamed"))
 FOLDERS = 2  # one more whenever the same folder becomes another task
+RANKINGS = 2  # the same of what users take, of files and of random tasks
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class Source:
     def procedural(self) -> bool:
         """Whether it is drawn, not read."""
         return self.place.startswith(PREFIX)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it is of what users take, which files are only where it is asked for."""
+        if self.procedural:
+            return drawn_by(self.place)[0] == "rankings"
+        return dict(self.options).get("kind") == RANKING
 
     def load(self) -> Task:
         """The task.
@@ -61,6 +70,8 @@ class Source:
             found["target"] = self.target
         if Path(self.place).is_dir():
             found["folder"] = FOLDERS
+        if self.ranks:
+            found["ranking"] = RANKINGS
         if files := self._files():
             found["sha256"] = _hash_of(
                 *((name, file, file.stat().st_mtime_ns) for name, file in files)
@@ -163,7 +174,7 @@ def _has_target(path: Path, options: Mapping[str, Any]) -> bool:
         return False
     if options.get("user") is None:
         return find_columns(path, Options()) != OF_RATINGS_CSV
-    return options.get("kind") != "ranking"
+    return options.get("kind") != RANKING
 
 
 def folder_sources(folder: Path, target: str | None = None) -> list[Source]:

@@ -84,7 +84,7 @@ class ChoiceInput(Stored):
 def draw_choices(
     inputs: ChoiceInput, parts: dict[str, pd.DataFrame], seed: int
 ) -> dict[str, Split]:
-    """The choices of each part of a table; see `choices_of`.
+    """The choices of each part of a table, among all items in any part; see `choices_of`.
 
     Args:
         inputs: fitted on the part `train`.
@@ -96,48 +96,56 @@ def draw_choices(
     """
     import pandas as pd
 
-    items = inputs.item.vocabulary
-    if items < 3:
+    if inputs.item.vocabulary < 3:
         raise ValueError("a ranking needs at least two items that are taken more than once")
-    users = pd.concat([x.iloc[:, 0] for x in parts.values()])
-    codes, _ = numbered_ids(inputs.user.name, users)
-    of_part = np.split(codes, np.cumsum([len(x) for x in parts.values()])[:-1])
-    pairs = {part: features_of(inputs.columns, x) for part, x in parts.items()}
-    return choices_of(
-        np.random.default_rng(seed), pairs, dict(zip(parts, of_part, strict=True)), items
-    )
+    told = np.concatenate([features_of(inputs.columns, x) for x in parts.values()])
+    codes, numbers = [], []
+    for place, column in enumerate(inputs.columns):
+        values = pd.concat([x.iloc[:, place] for x in parts.values()])
+        of_rows, texts = numbered_ids(column.name, values)
+        of_codes = np.zeros(len(texts), np.int64)
+        np.maximum.at(of_codes, of_rows, told[:, place].astype(np.int64))
+        codes.append(of_rows)
+        numbers.append(of_codes)
+    ends = np.cumsum([len(x) for x in parts.values()])[:-1]
+    pairs = dict(zip(parts, np.split(np.stack(codes, axis=1), ends), strict=True))
+    return choices_of(np.random.default_rng(seed), pairs, *numbers)
 
 
 def choices_of(
     generator: np.random.Generator,
     pairs: dict[str, np.ndarray],
-    users: dict[str, np.ndarray],
-    items: int,
+    user_numbers: np.ndarray,
+    item_numbers: np.ndarray,
 ) -> dict[str, Split]:
     """The choices of each part: for each item taken four that were not, in random order.
 
-    What was not taken is drawn evenly among the items that training knows, without those that the
-    user took: in training for rows to train on, at any time for the others.
+    What was not taken is drawn evenly among all items, without those that the user took: in
+    training for rows to train on, at any time for the others. Items with number 0 are drawn as
+    often as others are, or a network would learn that what it does not know is taken. A choice
+    between two of them cannot be made, but is not drawn anew: the rest would say that again.
 
     Args:
         generator: draws all of it.
-        pairs: of each part the numbers of users and items, what was taken, `[rows, 2]`.
-        users: of each part who took it, `[rows]`, also of those who share number 0.
-        items: that have a number, 0 among them; at least 3.
+        pairs: of each part the codes of users and items, from 0, what was taken, `[rows, 2]`.
+        user_numbers: by which the network knows the user of each code, `[users]`.
+        item_numbers: the same of all items that there are, `[items]`.
 
     Source: Rendle et al. 2009, "BPR: Bayesian Personalized Ranking from Implicit Feedback"
     (arXiv:1205.2618), section 4; four negatives: He et al. 2017 (arXiv:1708.05031), section 4.1.
     """
-    taken = {part: users[part] * items + x[:, 1].astype(np.int64) for part, x in pairs.items()}
+    items = len(item_numbers)
+    taken = {part: x @ (items, 1) for part, x in pairs.items()}
     made = {}
     for part, x in pairs.items():
-        rows = generator.permutation(np.repeat(np.arange(len(x)), NEGATIVES))
+        users, own = x[generator.permutation(np.repeat(np.arange(len(x)), NEGATIVES))].T
         # Of a part only what came before it and it itself are known: what tests decides nothing.
         known = np.concatenate([taken[earlier] for earlier in _UNTIL[part] if earlier in taken])
-        others = _not_taken(generator, users[part][rows], items, known)
-        y = generator.integers(CANDIDATES, size=len(rows), dtype=np.int32)
-        first, second = np.where(y == 0, [x[rows, 1], others], [others, x[rows, 1]])
-        made[part] = Split(np.stack([x[rows, 0], first, second], axis=1).astype(np.float32), y)
+        others = _not_taken(generator, users, items, known)
+        y = generator.integers(CANDIDATES, size=len(users), dtype=np.int32)
+        first, second = item_numbers[np.where(y == 0, [own, others], [others, own])]
+        numbers = np.stack([user_numbers[users], first, second], axis=1)
+        made[part] = Split(numbers.astype(np.float32), y)
     return made
 
 
@@ -147,11 +155,11 @@ _UNTIL = {"train": ("train",), "valid": ("train", "valid"), "test": ("train", "v
 def _not_taken(
     generator: np.random.Generator, users: np.ndarray, items: int, taken: np.ndarray
 ) -> np.ndarray:
-    """An item for each user, by its number; of users who took nearly all, any item at last."""
-    drawn = generator.integers(1, items, len(users))
+    """An item for each user, by its code; of users who took nearly all, any item at last."""
+    drawn = generator.integers(items, size=len(users))
     for _ in range(TRIES):
         wrong = np.flatnonzero(np.isin(users * items + drawn, taken))
         if not len(wrong):
             break
-        drawn[wrong] = generator.integers(1, items, len(wrong))
+        drawn[wrong] = generator.integers(items, size=len(wrong))
     return drawn

@@ -54,17 +54,13 @@ def sample_ranking_task(seed: int, test_rows: int = 0, difficulty: float | None 
     train = recipe.pairs.train_rows
     valid = min(train // 3, MAX_VALID_ROWS // NEGATIVES)
     taken = taken_pairs(recipe, generator, train + valid + -(-test_rows // NEGATIVES))
-    users, items = (numbered(ids, train) for ids in taken.T)
-    # What has no number of its own leaves gaps, from which nothing may be drawn.
-    there = np.unique([0, *items])
-    pairs = np.stack([users, np.searchsorted(there, items)], axis=1)
     ends = [train, train + valid]
     names = ("train", "valid", "test") if test_rows else ("train", "valid")
     made = choices_of(
         generator,
-        dict(zip(names, np.split(pairs, ends), strict=False)),
-        dict(zip(names, np.split(taken[:, 0], ends), strict=False)),
-        len(there),
+        dict(zip(names, np.split(taken, ends), strict=False)),
+        _numbers(taken[:train, 0], recipe.pairs.users),
+        _numbers(taken[:train, 1], recipe.pairs.items),
     )
     test = Split(*(part[:test_rows] for part in made["test"])) if test_rows else None
     return Task(
@@ -103,6 +99,11 @@ def taken_pairs(recipe: RankingRecipe, generator: np.random.Generator, rows: int
     number = liked @ (log_chance.shape[1], 1)
     others = anything[~np.isin(anything @ (log_chance.shape[1], 1), number)]
     return np.concatenate([liked, others[: rows - kept]])[order]
+
+
+def _numbers(ids: np.ndarray, count: int) -> np.ndarray:
+    """The number of each id below a count, by those to train on, `[count]`; see `numbered`."""
+    return numbered(np.concatenate([ids, np.arange(count)]), len(ids))[len(ids) :]
 
 
 def _context(recipe: RankingRecipe) -> tuple[float, ...]:
