@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.forks import Fork, forked
+
 KILLS = 10
 MOST = 2  # rollouts that a process may finish before it is killed
 DECISIONS = 32 * (KILLS * MOST + 4)  # no series of kills comes to the end of them
@@ -47,13 +49,14 @@ run_decisions = 2
 """
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "rlagent", "train", *arguments]
-
-
-def environment(cache: str) -> dict[str, str]:
-    """With a compile cache of its own, or none where its name is empty."""
-    return os.environ | {"RLAGENT_CACHE_DIR": cache}
+def whole_start(*arguments: str, cache: str) -> None:
+    """A training to its end, with a compile cache of its own, or none where its name is empty."""
+    subprocess.run(
+        [sys.executable, "-m", "rlagent", "train", *arguments],
+        env=os.environ | {"RLAGENT_CACHE_DIR": cache},
+        check=True,
+        capture_output=True,
+    )
 
 
 def written(path: Path) -> tuple[int, int] | None:
@@ -65,19 +68,17 @@ def written(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def kill_after(
-    process: subprocess.Popen[bytes], checkpoint: Path, rollouts: int, delay: float
-) -> None:
+def kill_after(process: Fork, checkpoint: Path, rollouts: int, delay: float) -> None:
     """Kills a process once it has written so many checkpoints, and a little later."""
     seen, deadline = written(checkpoint), time.monotonic() + 100.0
     while rollouts and time.monotonic() < deadline:
-        assert process.poll() is None, "it ended by itself"
+        assert process.poll() is None, process.said()
         if (now := written(checkpoint)) != seen:
             seen, rollouts = now, rollouts - 1
         time.sleep(0.002)
     time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it ended by itself"
+    process.kill()
+    assert process.poll() == -signal.SIGKILL, process.said()
 
 
 def left_behind(folder: Path) -> list[str]:
@@ -106,25 +107,20 @@ def test_a_training_killed_ten_times_ends_as_an_undisturbed_one(
     config, alone, killed = tmp_path / "config.toml", tmp_path / "alone", tmp_path / "killed"
     config.write_text(CONFIG.replace("FILE", str(small_file)).replace("DECISIONS", str(DECISIONS)))
     # The killed processes share a cache; some die while they write to it.
-    env = environment(str(tmp_path / "cache"))
+    cache = str(tmp_path / "cache")
     start = ("--config", str(config), "--out", str(killed))
     go_on = ("--resume", "--out", str(killed))
     generator = np.random.default_rng(0)
     for number in range(KILLS):
         # The first one has to get as far as to have a folder; the others die anywhere.
         rollouts = 1 if number == 0 else int(generator.integers(0, MOST + 1))
-        delay = generator.uniform(0.0, 0.1 if rollouts else 3.0)
+        delay = generator.uniform(0.0, 0.1 if rollouts else 2.0)
         arguments = (*(go_on if number else start), "--workers", "1" if number % 3 else "2")
-        process = subprocess.Popen(command(*arguments), env=env, stderr=subprocess.DEVNULL)
-        kill_after(process, killed / "checkpoint.safetensors", rollouts, delay)
-    subprocess.run(command(*go_on), env=env, check=True, capture_output=True)
+        with forked(["train", *arguments], tmp_path / "said", {"RLAGENT_CACHE_DIR": cache}) as one:
+            kill_after(one, killed / "checkpoint.safetensors", rollouts, delay)
+    whole_start(*go_on, cache=cache)
     # With no cache, so that what the killed ones left in theirs cannot spoil both alike.
-    subprocess.run(
-        command("--config", str(config), "--out", str(alone)),
-        env=environment(""),
-        check=True,
-        capture_output=True,
-    )
+    whole_start("--config", str(config), "--out", str(alone), cache="")
     assert not left_behind(killed)
     names = {file.name for file in alone.iterdir()}
     assert {file.name for file in killed.iterdir()} == names  # nothing half-written is left
