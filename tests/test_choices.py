@@ -142,8 +142,8 @@ def long_tail() -> dict[str, pd.DataFrame]:
 
 def test_the_auc_is_that_among_all_items_that_a_user_did_not_take() -> None:
     parts = long_tail()
-    names = {"user": "user", "item": "item", "kind": "ranking"}
-    task = from_ratings(parts["train"], None, x_valid=parts["valid"], x_test=parts["test"], **names)
+    given = {"x_valid": parts["valid"], "x_test": parts["test"]}
+    task = from_ratings(parts["train"], None, user="user", item="item", kind="ranking", **given)
     result = rlagent.tune(
         task,
         method="cosine",
