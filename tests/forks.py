@@ -2,7 +2,7 @@
 
 For tests that start the program again and again to kill it. A start takes seconds of imports, in
 which it does nothing that a kill could disturb. A fork runs the same `main` as `python -m rlagent`;
-devices, threads, files and compiled programs are its own, because JAX begins with them later.
+devices, JAX's threads, files and compiled programs are its own, because JAX begins with them later.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import multiprocessing
 import os
 import pkgutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +31,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 
 
 class Fork:
-    """A start of the program; the methods are those of `subprocess.Popen`."""
+    """A start of the program; like `subprocess.Popen`, but that `kill` waits for the end."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Fork:
     ) -> None:
         CONTEXT.set_forkserver_preload(list(IMPORTED))
         self._said = said
+        said.write_bytes(b"")  # not what another fork has said
         run = (list(arguments), dict(environment), dict(constants), said)
         self._process = CONTEXT.Process(target=_main, args=run, daemon=True)
         self._process.start()
@@ -71,7 +73,8 @@ def forked(
     Args:
         arguments: of the command line.
         said: a file for what it says.
-        environment: variables, besides those of the tests' process.
+        environment: variables, besides those that the first fork of the tests' process found; not
+            for what is read at import.
         constants: values for constants of the program, by name, such as
             `rlagent.apply.driver.CHECKPOINT_SECONDS`.
     """
@@ -82,15 +85,22 @@ def forked(
         fork.kill()
 
 
+def pause(seconds: float, done: Callable[[], int], most: int) -> None:
+    """Sleeps, at most until so much is done, which a fast computer may come to sooner."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and done() < most:
+        time.sleep(0.002)
+
+
 def _main(
     arguments: list[str], environment: dict[str, str], constants: dict[str, float], said: Path
 ) -> None:
     """What a fork runs."""
-    if missing := [name for name in IMPORTED if name not in sys.modules]:
-        raise ImportError(f"the server of forks could not import {', '.join(missing)}")
     with said.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    if missing := [name for name in IMPORTED if name not in sys.modules]:
+        raise ImportError(f"the server of forks could not import {', '.join(missing)}")
     os.environ.update(environment)
     for name, value in constants.items():
         module, _, constant = name.rpartition(".")

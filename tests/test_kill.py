@@ -5,11 +5,12 @@ import random
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.forks import Fork, forked
+from tests.forks import Fork, forked, pause
 
 KILLS = 10
 OPTIONS = ["--rung", "32x1", "--updates", "6000", "--decisions", "300", "--seed", "7", "--quiet"]
@@ -47,10 +48,11 @@ def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, small_file: Pat
         arguments = again if begun else [*command, str(broken)]
         environment = {"RLAGENT_CACHE_DIR": str(cache)}
         with forked(arguments, tmp_path / "said", environment, CONSTANTS) as process:
-            # Early ones, wherever the program is then; later ones after some more decisions.
+            # Some wherever the program is then, the first one soon; most after some more decisions.
             further = made + generator.randint(1, 25) if number % 4 else 0
             wait_for(process, broken, further)
-            time.sleep(generator.uniform(0.0, 0.05 if further else 1.5))
+            longest = 0.05 if further else 1.5 if number else 0.3
+            pause(generator.uniform(0.0, longest), partial(decisions, broken), made + 25)
             assert process.poll() is None, process.said()
         assert decisions(broken) >= made
         made = decisions(broken)

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from rlagent.experiments.store import Store
 from rlagent.experiments.stored_run import StoredRun
-from tests.forks import forked
+from tests.forks import forked, pause
 
 KILLS = 30
 METHODS = "constant,cosine,one-cycle,step,exponential,plateau,greedy"
@@ -67,14 +68,15 @@ def test_a_killed_bench_ends_as_an_undisturbed_one(tmp_path: Path, small_file: P
         arguments = command(small_file, broken)
         environment = {"RLAGENT_CACHE_DIR": str(cache)}
         with forked(arguments, tmp_path / "said", environment) as process:
-            # Some wherever the program is then, most after some more cells.
+            # Some wherever the program is then, the first one soon; most after some more cells.
             wanted = made + generator.randint(1, 5) if number % 5 else 0
             deadline = time.monotonic() + 120
             while count(broken) < wanted:
                 assert process.poll() is None, process.said()
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
-            time.sleep(generator.uniform(0.0, 0.03 if wanted else 2.0))
+            longest = 0.03 if wanted else 2.0 if number else 0.3
+            pause(generator.uniform(0.0, longest), partial(count, broken), made + 5)
             assert process.poll() is None, process.said()
         kept = runs(broken) if count(broken) else []
         assert len(kept) >= made

@@ -51,12 +51,18 @@ run_decisions = 2
 
 def whole_start(*arguments: str, cache: str) -> None:
     """A training to its end, with a compile cache of its own, or none where its name is empty."""
-    subprocess.run(
+    env = os.environ | {"RLAGENT_CACHE_DIR": cache}
+    if not cache:
+        env.pop("JAX_COMPILATION_CACHE_DIR", None)
+    process = subprocess.run(
         [sys.executable, "-m", "rlagent", "train", *arguments],
-        env=os.environ | {"RLAGENT_CACHE_DIR": cache},
-        check=True,
+        env=env,
+        check=False,
         capture_output=True,
+        text=True,
+        timeout=300,
     )
+    assert process.returncode == 0, process.stderr
 
 
 def written(path: Path) -> tuple[int, int] | None:

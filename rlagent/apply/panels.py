@@ -194,6 +194,8 @@ def copies(panel: Axes, history: Sequence[Record], edges: np.ndarray, own: int) 
 
 def _places(made: Sequence[tuple[int, int, int]], edges: np.ndarray) -> list[float]:
     """Where on the axis the arrow of each copy stands; see `side_by_side`."""
+    if not made:
+        return []
     columns = side_by_side(made)
     last = {
         at: max(c for (other, *_), c in zip(made, columns, strict=True) if other == at)

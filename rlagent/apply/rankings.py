@@ -9,8 +9,8 @@ def ndcg(targets: np.ndarray, predicted: np.ndarray, groups: np.ndarray, most: i
     """Normalised discounted cumulative gain of the first places, the mean over groups.
 
     The gain of a row is its target; where there are negative ones, what it is above the lowest.
-    Rows that are predicted to be equal share their places. What is known of a single row, or of
-    rows without any gain, is no ranking: such groups are left out.
+    Rows that are predicted to be equal share their places. Groups of a single row, or of rows that
+    all have the same gain, have no order: they are left out.
 
     Args:
         targets: `[rows]`, in units.
@@ -19,16 +19,19 @@ def ndcg(targets: np.ndarray, predicted: np.ndarray, groups: np.ndarray, most: i
         most: places that count.
 
     Returns:
-        0 to 1; NaN if no group has two rows.
+        0 to 1; NaN if no group has two rows of different gains.
 
     Source: Järvelin and Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques", with
     the logarithm to base 2; ties: McSherry and Najork 2008.
     """
     gains = targets - min(0.0, float(np.min(targets)))
-    best = _cumulative_gain(gains, gains, groups, most)
-    ranked = (np.bincount(groups) > 1) & (best > 0)
+    lowest, highest = np.full((2, int(groups.max(initial=0)) + 1), [[np.inf], [-np.inf]])
+    np.minimum.at(lowest, groups, gains)
+    np.maximum.at(highest, groups, gains)
+    ranked = highest > lowest
     if not ranked.any():
         return float("nan")
+    best = _cumulative_gain(gains, gains, groups, most)
     return float(np.mean(_cumulative_gain(gains, predicted, groups, most)[ranked] / best[ranked]))
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Score = Callable[[np.ndarray, np.ndarray], float]
 # A score of a ranking within groups: (values [rows], outputs [rows, 1], groups [rows]) -> number.
 GroupScore = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
-ROUNDING = 1e-6  # probabilities that differ by less are of one score: both items have one number
+ROUNDING = 1e-6  # probabilities that differ by less count as equal, as two items of one number are
 
 
 def check_score(name: str | None, kind: Kind, form: Form, targets: tuple[int, ...] = ()) -> str:

@@ -137,9 +137,10 @@ def choices_of(
     items = len(item_numbers)
     taken = {part: x @ (items, 1) for part, x in pairs.items()}
     made = {}
-    for part, x in pairs.items():
+    for part in filter(pairs.__contains__, _UNTIL):  # what tests comes last in every order
+        x = pairs[part]
         users, own = x[generator.permutation(np.repeat(np.arange(len(x)), NEGATIVES))].T
-        # Of a part only what came before it and it itself are known: what tests decides nothing.
+        # Which items there are is known; who takes them later than in this part is not.
         known = np.concatenate([taken[earlier] for earlier in _UNTIL[part] if earlier in taken])
         others = _not_taken(generator, users, items, known)
         y = generator.integers(CANDIDATES, size=len(users), dtype=np.int32)

@@ -128,9 +128,10 @@ def check_room(task: Task, updates: int, decisions: int) -> None:
     batches = _batches(each) + _batches(each + SPARE)
     needed = batches * batch_bytes(task.streamed, task.batch_size)
     if needed > MOST_BYTES:
+        fewer = "more decisions, " if batches > 2 * LEAST_BLOCK else ""
         raise ValueError(
             f"the batches of two decisions, of {each} updates of {task.batch_size} examples each, "
-            f"would take {needed / 2**30:.0f} GiB; give more decisions, a smaller batch_size or "
+            f"would take {needed / 2**30:.0f} GiB; give {fewer}a smaller batch_size or "
             "smaller examples"
         )
 
