@@ -204,6 +204,9 @@ def main() -> None:
         "updates": updates,
         "epochs": updates * BATCH / TRAIN_ROWS,
         "seed": args.seed,
+        "learning_rate": args.learning_rate,
+        "momentum": args.momentum,
+        "norms_kept": not args.free,
     }
     told |= {"seconds": round(time.monotonic() - began), "torch": torch.__version__}
     told["validation_accuracy"] = accuracies(network, x[valid], y[valid])

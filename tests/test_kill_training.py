@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.forks import Fork, forked
+from tests.forks import Fork, forked, pause
 
 KILLS = 10
 MOST = 2  # rollouts that a process may finish before it is killed
@@ -76,13 +76,17 @@ def written(path: Path) -> tuple[int, int] | None:
 
 def kill_after(process: Fork, checkpoint: Path, rollouts: int, delay: float) -> None:
     """Kills a process once it has written so many checkpoints, and a little later."""
-    seen, deadline = written(checkpoint), time.monotonic() + 100.0
-    while rollouts and time.monotonic() < deadline:
+    seen, deadline = {written(checkpoint)}, time.monotonic() + 100.0
+
+    def made() -> int:
+        """The checkpoints that it has written."""
+        seen.add(written(checkpoint))
+        return len(seen) - 1
+
+    while made() < rollouts and time.monotonic() < deadline:
         assert process.poll() is None, process.said()
-        if (now := written(checkpoint)) != seen:
-            seen, rollouts = now, rollouts - 1
         time.sleep(0.002)
-    time.sleep(delay)
+    pause(delay, made, max(rollouts + 1, MOST))
     process.kill()
     assert process.poll() == -signal.SIGKILL, process.said()
 

@@ -314,6 +314,9 @@ def test_a_task_remembers_that_its_rows_were_divided() -> None:
         ValueError, match=r"whose rows are divided by groups: folds cannot keep the"
     ):
         rlagent.tune(from_arrays(x, y, groups=days), folds=3, **few)
+    beside = from_arrays(x[40:], y[40:], groups=days[40:], x_valid=x[:40], y_valid=y[:40])
+    with pytest.raises(ValueError, match=r"whose rows are divided by groups"):
+        rlagent.tune(beside, folds=3, **few)
     assert not Path("runs").exists()
     folded = rlagent.tune(from_arrays(x, y), folds=3, **few, out="run")
     assert folded.summary["cross_validation"]["folds"] == 3

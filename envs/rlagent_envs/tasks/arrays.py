@@ -129,8 +129,7 @@ def from_arrays(
     )
     task = _make_task(name, chosen, parts, preprocessing, batch_size)
     if moments is None:
-        divided = groups is not None and x_valid is None
-        return replace(task, divided_by="groups") if divided else task
+        return task if groups is None else replace(task, divided_by="groups")
     ends = on_times(*moments, len(train.y), len(parts["valid"].y))
     return replace(task, divided_by="times", notes=(ends, *task.notes))
 

@@ -57,7 +57,7 @@ class Task:
     # Targets have the edges in steps, and lack what shares a cell.
     boxes: Mapping[str, np.ndarray] | None = None
     context: tuple[float, ...] = ()  # what only the critic may know, of a procedural task
-    # What the rows were divided by, where not at random and not as given: other parts undo it.
+    # What rows have to be divided by, where not at random: other parts would undo it.
     divided_by: Division | None = None
     notes: tuple[str, ...] = ()  # sentences about the reading of the data, such as what was skipped
 
