@@ -75,11 +75,13 @@ def main() -> None:
     start.add_argument("--method", default="controller", help="a schedule in the place of it")
     start.add_argument("--optimizer", default="muon")
     start.add_argument("--learning-rate", type=float, default=0.02)
+    start.add_argument("--weight-decay", type=float)
+    start.add_argument("--batch-size", type=int, default=CONTROLLED_BATCH, metavar="ROWS")
     start.add_argument("--hold", action="append", default=[], metavar="KNOB")
     start.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     args = arguments.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    task = load_task(args.data, batch_size=CONTROLLED_BATCH)
+    task = load_task(args.data, batch_size=args.batch_size)
     told = classic(task, args) if args.which == "classic" else controlled(task, args)
     told |= {"machine": machine(), "seed": args.seed}
     write_json(args.out / "result.json", told)
@@ -230,8 +232,9 @@ def controlled(task: Task, args: argparse.Namespace) -> dict[str, Any]:
         settings=settings,
         family="cnn",
         rung=args.rung,
-        batch_size=CONTROLLED_BATCH,
+        batch_size=args.batch_size,
         learning_rate=args.learning_rate,
+        weight_decay=args.weight_decay,
         mirrored=True,
         updates=updates_within(
             task, parse_rung(args.rung), args.optimizer, args.share * budget(task)
@@ -248,7 +251,13 @@ def controlled(task: Task, args: argparse.Namespace) -> dict[str, Any]:
         "controller": args.controller,
         "hold": args.hold,
         "optimizer": args.optimizer,
-        "start": {"rung": args.rung, "learning_rate": args.learning_rate} | settings,
+        "batch_size": args.batch_size,
+        "start": {
+            "rung": args.rung,
+            "learning_rate": args.learning_rate,
+            "weight_decay": args.weight_decay,
+        }
+        | settings,
         **{name: result.summary[name] for name in names},
     }
 

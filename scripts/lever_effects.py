@@ -6,7 +6,7 @@ chosen by what it does here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,9 +15,10 @@ from rlagent.experiments.statistics import aggregates, comparisons
 from rlagent.experiments.statistics.bootstrap import Interval
 from rlagent_envs import knobs
 from rlagent_envs.config import BASIC_KNOBS
+from rlagent_envs.models import FAMILIES
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.optimizer import ADAMW
-from scripts.lever_runs import TASKS, Arm, Bench, each, short
+from scripts.lever_runs import Arm, Bench, each, short
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,12 @@ LEVERS = (
     Lever("Lion", fixed={"learning_rate": 3e-4, "weight_decay": 1e-3}, optimizer="lion"),
     Lever("Muon", fixed={"learning_rate": 0.02, "momentum": 0.95}, optimizer="muon"),
 )
+# What means something else, or something at all, by networks that are no perceptrons.
+FAMILY_LEVERS = (
+    Lever("augmentation", ("augmentation",), {"augmentation": 0.3}),
+    Lever("mixup", ("mixup",), {"mixup": 0.2}),
+    Lever("stochastic depth", ("stochastic_depth",), {"stochastic_depth": 0.2}),
+)
 
 
 @dataclass(frozen=True)
@@ -88,41 +95,59 @@ class Arms:
     cosine_fixed: Arm | None
 
 
-def arms_of(lever: Lever, learned: tuple[str, ...], fingerprint: str) -> Arms:
-    """The arms of a lever under a controller that has learned some knobs."""
+def arms_of(lever: Lever, learned: tuple[str, ...], fingerprint: str, plain: str) -> Arms:
+    """The arms of a lever under a controller that has learned some knobs.
+
+    Args:
+        lever: the lever.
+        learned: the knobs.
+        fingerprint: of the controller.
+        plain: the optimizer where the lever is none.
+    """
+    optimizer = plain if lever.optimizer == ADAMW else lever.optimizer
     basic = tuple(name for name in learned if name in BASIC_KNOBS and name not in lever.opened)
     off, fixed = tuple(lever.off.items()), tuple(lever.fixed.items())
     knows = lever.opened and set(lever.opened) <= set(learned)
     opened = tuple(name for name in learned if name in (*basic, *lever.opened))
     return Arms(
-        off=Arm(fingerprint, basic, off),
-        fixed=Arm(fingerprint, basic, fixed, lever.optimizer) if fixed else None,
+        off=Arm(fingerprint, basic, off, plain),
+        fixed=Arm(fingerprint, basic, fixed, optimizer) if fixed else None,
         # From the default on, which is off but for weight decay.
-        choice=Arm(fingerprint, opened) if knows else None,
-        cosine_off=Arm(settings=off),
-        cosine_fixed=Arm(settings=fixed, optimizer=lever.optimizer) if fixed else None,
+        choice=Arm(fingerprint, opened, optimizer=plain) if knows else None,
+        cosine_off=Arm(settings=off, optimizer=plain),
+        cosine_fixed=Arm(settings=fixed, optimizer=optimizer) if fixed else None,
     )
 
 
-def everything(learned: tuple[str, ...], fingerprint: str) -> tuple[Arm, Arm]:
+def everything(learned: tuple[str, ...], fingerprint: str, plain: str) -> tuple[Arm, Arm]:
     """Two arms: the basic knobs, and all that the controller has learned."""
     basic = tuple(name for name in learned if name in BASIC_KNOBS)
-    return Arm(fingerprint, basic), Arm(fingerprint, learned)
+    return Arm(fingerprint, basic, optimizer=plain), Arm(fingerprint, learned, optimizer=plain)
 
 
-def measure(bench: Bench, fingerprint: str | None) -> None:
+def optimizer_of(task: Task) -> str:
+    """The one that a task's networks have where none is named."""
+    return FAMILIES[task.family].optimizer
+
+
+def measure(
+    bench: Bench,
+    fingerprint: str | None,
+    names: Sequence[str],
+    levers: Sequence[Lever] = LEVERS,
+) -> None:
     """Computes what is missing: under the controller of a fingerprint, or under a cosine."""
     learned = tuple(bench.controller.knobs)
-    for name in bench.tasks:
+    for name in names:
         task, _ = bench.task(name)
-        for lever in (one for one in LEVERS if one.suits(task)):
-            arms = arms_of(lever, learned, fingerprint or "")
+        for lever in (one for one in levers if one.suits(task)):
+            arms = arms_of(lever, learned, fingerprint or "", optimizer_of(task))
             wanted = [arms.off, arms.fixed, arms.choice]
             if fingerprint is None:
                 wanted = [arms.cosine_off, arms.cosine_fixed]
             bench.measure(name, [arm for arm in wanted if arm is not None])
-        if fingerprint is not None:
-            bench.measure(name, everything(learned, fingerprint))
+        if fingerprint is not None and levers is LEVERS:
+            bench.measure(name, everything(learned, fingerprint, optimizer_of(task)))
         print(f"{short(name)}: levers", flush=True)
 
 
@@ -167,17 +192,21 @@ def _middle(bench: Bench, name: str, arm: Arm | None, what: str, digits: int) ->
     return f"{aggregates.interquartile_mean(np.array(list(each(found, what)))):.{digits}f}"
 
 
-def tables(bench: Bench, fingerprint: str) -> str:
+def tables(
+    bench: Bench, fingerprint: str, names: Sequence[str], levers: Sequence[Lever] = LEVERS
+) -> str:
     """A table for each data set, and what they say of each lever."""
     learned = tuple(bench.controller.knobs)
     lines: list[str] = []
     effects: list[Effect] = []
-    for name in TASKS:
+    for name in names:
         task, _ = bench.task(name)
+        plain = optimizer_of(task)
         metric = "R²" if task.kind == "regression" else "accuracy"
         rows = len(task.train.x)
         numbers = [
-            len(bench.results(name, arm)) for arm in (everything(learned, fingerprint)[0], Arm())
+            len(bench.results(name, arm))
+            for arm in (everything(learned, fingerprint, plain)[0], Arm(optimizer=plain))
         ]
         if not any(numbers):
             continue
@@ -191,8 +220,8 @@ def tables(bench: Bench, fingerprint: str) -> str:
             f"| fixed, under a cosine | {metric}: off | fixed | choice |",
             "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         ]
-        for lever in (one for one in LEVERS if one.suits(task)):
-            arms = arms_of(lever, learned, fingerprint)
+        for lever in (one for one in levers if one.suits(task)):
+            arms = arms_of(lever, learned, fingerprint, plain)
             found = [
                 _effect(bench, lever.name, name, column, arm, off)
                 for column, arm, off in (
@@ -211,14 +240,16 @@ def tables(bench: Bench, fingerprint: str) -> str:
                 for arm in (arms.off, arms.fixed, arms.choice)
             )
             lines.append(f"| {lever.name} | {lever.value or '-'} | {score} | {told} | {metrics} |")
-        lines += [*_everything_row(bench, name, fingerprint, effects), ""]
+        if levers is LEVERS:
+            lines += _everything_row(bench, name, fingerprint, effects)
+        lines.append("")
     return "\n".join([*_verdicts(effects), "", *lines]) + "\n"
 
 
 def _everything_row(
     bench: Bench, name: str, fingerprint: str, effects: list[Effect]
 ) -> Iterator[str]:
-    basic, whole = everything(tuple(bench.controller.knobs), fingerprint)
+    basic, whole = everything(tuple(bench.controller.knobs), fingerprint, ADAMW)
     if basic == whole:
         return
     effect = _effect(bench, "all at once", name, "choice", whole, basic)

@@ -1,4 +1,4 @@
-"""A network that grows against the same architecture from the start, at equal compute."""
+"""Networks that grow or shrink against the same architectures from the start, at equal compute."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rlagent.experiments.statistics import aggregates, comparisons
 from scripts.lever_runs import TASKS, Arm, Bench, each, short
 
 SMALL, FINAL = (1, 32), (2, 128)  # depth and width
-# Of the budget; each step is to the next rung of the ladder.
+# By which share of the budget; each step is to the next rung of the ladder.
 GROWN = Arm(rung=SMALL, edits=((0.1, "wider"), (0.2, "deeper"), (0.3, "wider")))
 LATE = Arm(rung=SMALL, edits=((0.25, "wider"), (0.5, "deeper"), (0.75, "wider")))
 WHOLE = Arm(rung=FINAL)
@@ -18,6 +18,9 @@ ARMS = {
     "grown by 10, 20 and 30 % of the budget": GROWN,
     "grown by 25, 50 and 75 % of the budget": LATE,
     "32x1 to the end": KEPT,
+    "64x2 from the start": Arm(rung=(2, 64)),
+    "narrowed to 64x2 by 25 % of the budget": Arm(rung=FINAL, edits=((0.25, "narrower"),)),
+    "narrowed to 64x2 by 50 % of the budget": Arm(rung=FINAL, edits=((0.5, "narrower"),)),
 }
 
 

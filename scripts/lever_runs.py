@@ -26,13 +26,29 @@ from rlagent_envs.episode import Episode
 from rlagent_envs.models import Rung
 from rlagent_envs.settings import DEFAULT
 from rlagent_envs.tasks.task import Task
+from rlagent_envs.training.adversarial import Norm
 from rlagent_envs.training.bank import Bank, make_bank
-from rlagent_envs.training.optimizer import ADAMW
+from rlagent_envs.training.optimizer import ADAMW, ADVISED_RATES
 
 TASKS = ("digits", "fashion_mnist.npz", "adult.csv:income", "cal_housing.csv:target", "fsdd.npz")
 CONTROLLED_RATE = 1e-3  # where a controlled run starts, as in `rlagent tune`
 # What the arrays of a file are pictures of, where the task does not say it itself.
 PICTURES = {"digits": (8, 8, 1), "fashion_mnist.npz": (28, 28, 1), "fsdd.npz": (63, 32, 1)}
+# Data by the network that `rlagent tune` takes for it, where that is no perceptron.
+FAMILY_TASKS = {
+    "fsdd.npz:sequence": {"task": "fsdd.npz", "form": "sequence"},
+    "sst2.csv:label": {"task": "sst2.csv:label"},
+    "subj.csv:label": {"task": "subj.csv:label"},
+    "trec.csv:label": {"task": "trec.csv:label"},
+    "fashion_mnist.npz:cnn": {"task": "fashion_mnist.npz", "family": "cnn"},
+}
+
+# The knob and its level of each edit.
+EDITS = {
+    "wider": (knobs.GROWTH, knobs.WIDER),
+    "deeper": (knobs.GROWTH, knobs.DEEPER),
+    "narrower": (knobs.SHRINK, knobs.NARROWER),
+}
 
 Judge = Callable[[Task, Episode], Mapping[str, Any]]
 
@@ -46,11 +62,13 @@ class Arm:
     settings: tuple[tuple[str, float], ...] = ()  # at the start, where they are not the default's
     optimizer: str = ADAMW
     rung: tuple[int, int] | None = None  # depth and width at the start; None: the usual one
-    edits: tuple[tuple[float, str], ...] = ()  # from that share of the budget on: wider or deeper
+    edits: tuple[tuple[float, str], ...] = ()  # from that share of the budget on: see `EDITS`
+    norm: Norm = "linf"  # of attacks
 
     def key(self, task: str, seed: int, updates: int) -> str:
-        """Tells one result from another."""
-        return json.dumps([task, seed, updates, asdict(self)], sort_keys=True)
+        """Tells one result from another; a store may have results from before there was a norm."""
+        told = {k: v for k, v in asdict(self).items() if (k, v) != ("norm", "linf")}
+        return json.dumps([task, seed, updates, told], sort_keys=True)
 
 
 class Armed:
@@ -62,15 +80,18 @@ class Armed:
     def steps(self, problem: Problem) -> Steps:
         arm, controller = self._arm, self._controller
         rate = REFERENCE_LEARNING_RATE if arm.controller is None else CONTROLLED_RATE
+        rate = ADVISED_RATES.get(arm.optimizer, rate)
         settings = DEFAULT._replace(**{"learning_rate": rate, **dict(arm.settings)})
         schedule = "cosine"
         decide: Decide = hold
         if arm.controller is not None and controller is not None:
             schedule, decide = controller.schedule, decide_by(controller, problem.seed)
         # Each program has every lever, held where an arm has it closed, and so serves all arms.
-        opened = (*arm.opened, "growth") if arm.edits else arm.opened
+        opened = (*arm.opened, "growth", "shrink") if arm.edits else arm.opened
         held = tuple(name for name in KNOB_NAMES if name not in opened)
-        start = problem.start(settings, schedule=schedule, optimizer=arm.optimizer, held=held)
+        start = problem.start(
+            settings, schedule=schedule, optimizer=arm.optimizer, norm=arm.norm, held=held
+        )
         if arm.rung is not None:
             start = replace(start, rung=Rung(*arm.rung))
         training = begin(problem, start, KNOB_NAMES)
@@ -79,7 +100,7 @@ class Armed:
             mask = episodes.action_mask(training.episode)
             action, chances = decide(training.observation, mask, len(training.reports))
             if edits and training.episode.spent >= edits[0][0] * problem.updates:
-                action = _grown(action, edits.pop(0)[1], mask)
+                action = _edited(action, edits.pop(0)[1], mask)
             yield from advance([training], [action], [chances])
         return one_by_one([training])
 
@@ -87,13 +108,13 @@ class Armed:
         return asdict(self._arm)
 
 
-def _grown(action: np.ndarray, edit: str, mask: np.ndarray) -> np.ndarray:
+def _edited(action: np.ndarray, edit: str, mask: np.ndarray) -> np.ndarray:
     """The action with an edit in it, unless what is left of the budget does not allow it."""
-    level = {"wider": knobs.WIDER, "deeper": knobs.DEEPER}[edit]
-    if not mask[knobs.STARTS[knobs.GROWTH] + level]:
+    knob, level = EDITS[edit]
+    if not mask[knobs.STARTS[knob] + level]:
         return action
     action = action.copy()
-    action[knobs.GROWTH] = level
+    action[knob] = level
     return action
 
 
@@ -124,8 +145,8 @@ class Store:
 
 
 def load(name: str, folder: Path) -> Task:
-    """A task of `TASKS` for an MLP, its arrays marked as the pictures that they are."""
-    given = {"task": name, "family": "mlp"} if name in PICTURES else name
+    """A task of `TASKS` for an MLP, its arrays marked as the pictures that they are, or another."""
+    given = {"task": name, "family": "mlp"} if name in PICTURES else FAMILY_TASKS.get(name, name)
     task = source(given, folder).load()
     if not task.input_shape and name in PICTURES:
         task = replace(task, input_shape=PICTURES[name])
@@ -183,6 +204,14 @@ class Bench:
             for seed, one, (score, metric) in zip(missing, trained, judged, strict=True):
                 more = {} if judge is None else judge(task, one.episode)
                 self.store.add(keys[seed], _result(one, score, metric) | dict(more))
+
+    def forget(self, name: str, arm: Arm, what: str, seeds: int | None = None) -> None:
+        """Runs that were made for another table, without this, are to be made again."""
+        for seed in range(self.seeds if seeds is None else seeds):
+            key = arm.key(name, seed, self.updates)
+            known = self.store.get(key)
+            if known is not None and what not in known:
+                self.store.forget(key)
 
     def results(self, name: str, arm: Arm, seeds: int | None = None) -> list[dict[str, Any]]:
         """The results of an arm by seed, as far as there are any."""

@@ -17,11 +17,11 @@ from pathlib import Path
 from rlagent.apply.devices import use_compile_cache
 from rlagent.controller.file import Controller, load_controller
 from rlagent_envs.models import Rung
-from scripts import lever_effects, lever_growth, lever_robustness, lever_speed
+from scripts import lever_effects, lever_growth, lever_quantiles, lever_robustness, lever_speed
 from scripts.figures import machine
-from scripts.lever_runs import TASKS, Bench, Store
+from scripts.lever_runs import FAMILY_TASKS, TASKS, Bench, Store
 
-PARTS = ("speed", "cosine", "growth", "robustness", "controller")
+PARTS = ("speed", "cosine", "growth", "robustness", "quantiles", "families", "controller")
 IMAGE = Path("images/robustness.png")  # beside the page
 
 
@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--controller", default="default")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, metavar="TASK")
+    parser.add_argument(
+        "--tasks", nargs="+", choices=(*TASKS, *FAMILY_TASKS), metavar="TASK", help="all by default"
+    )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--updates", type=int, default=1000, help="the budget, of a 64x2 network")
     parser.add_argument("--rounds", type=int, default=60, help="of the part speed")
@@ -45,21 +47,34 @@ def main() -> None:
     controller = load_controller(arguments.controller)
     fingerprint = fingerprint_of(controller)
     store = Store(arguments.store)
-    bench = Bench(
-        store, arguments.data_dir, controller, arguments.seeds, arguments.updates, arguments.tasks
-    )
-    if "speed" in chosen:
-        lever_speed.measure(store, arguments.rounds)
-    if "cosine" in chosen:
-        lever_effects.measure(bench, None)
-    if "growth" in chosen:
-        lever_growth.measure(bench)
-    if "robustness" in chosen:
-        lever_robustness.measure(bench)
-    if "controller" in chosen:
-        lever_effects.measure(bench, fingerprint)
+    names = arguments.tasks or (*TASKS, *FAMILY_TASKS)
+    tasks = [name for name in names if name in TASKS]
+    bench = Bench(store, arguments.data_dir, controller, arguments.seeds, arguments.updates, tasks)
+    for part in (one for one in PARTS if one in chosen):
+        if part == "speed":
+            lever_speed.measure(store, arguments.rounds)
+        else:
+            measure(part, bench, fingerprint, [name for name in names if name in FAMILY_TASKS])
     if arguments.markdown:
         write_page(arguments.markdown, bench, fingerprint, chosen)
+
+
+def measure(part: str, bench: Bench, fingerprint: str, others: Sequence[str]) -> None:
+    """Computes what is missing of a part; `others` are tasks by networks of other families."""
+    match part:
+        case "cosine":
+            lever_effects.measure(bench, None, bench.tasks)
+        case "growth":
+            lever_growth.measure(bench)
+        case "robustness":
+            lever_robustness.measure(bench)
+        case "quantiles":
+            lever_quantiles.measure(bench)
+        case "families":
+            for controlled in (None, fingerprint):
+                lever_effects.measure(bench, controlled, others, lever_effects.FAMILY_LEVERS)
+        case "controller":
+            lever_effects.measure(bench, fingerprint, bench.tasks)
 
 
 def fingerprint_of(controller: Controller) -> str:
@@ -77,7 +92,13 @@ def write_page(page: Path, bench: Bench, fingerprint: str, parts: Sequence[str])
     )
     blocks = {}
     if {"cosine", "controller"} & {*parts}:
-        blocks["effects"] = about + "\n" + lever_effects.tables(bench, fingerprint)
+        blocks["effects"] = about + "\n" + lever_effects.tables(bench, fingerprint, TASKS)
+    if "families" in parts:
+        blocks["families"] = lever_effects.tables(
+            bench, fingerprint, list(FAMILY_TASKS), lever_effects.FAMILY_LEVERS
+        )
+    if "quantiles" in parts:
+        blocks["quantiles"] = lever_quantiles.table(bench)
     if "growth" in parts:
         blocks["growth"] = lever_growth.table(bench)
     if "robustness" in parts:
