@@ -153,7 +153,7 @@ def _panel(panel: Axes, bench: Bench, name: str, ball: Ball) -> None:
         panel.plot(ball.epsilons, means, color=color, marker="o", markersize=3, label=words)
     last = ball.epsilons[-1]
     panel.axvline(ball.trained_at, color="#bbbbbb", linewidth=0.8, linestyle="--")
-    panel.text(ball.trained_at + 0.01 * last, 0.02, "in training", fontsize=8, color="#777777")
+    panel.text(ball.trained_at + 0.01 * last, 0.95, "in training", fontsize=8, color="#777777")
     panel.set_title(f"{short(name)}, {ball.norm}", loc="left")
     panel.set_xlabel("epsilon, standard deviations of an input")
     panel.set_xlim(0.0, last)
