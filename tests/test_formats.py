@@ -708,9 +708,15 @@ class Rows:
         return pd.DataFrame(self.columns)
 
 
+class DatasetsError(Exception):
+    """As of `datasets.exceptions`: what its errors have in common."""
+
+
 def fake_library(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Any]) -> None:
     library = types.ModuleType("datasets")
     library.load_dataset = load  # type: ignore[attr-defined]
+    errors = types.SimpleNamespace(DatasetsError=DatasetsError)
+    library.exceptions = errors  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "datasets", library)
 
 
@@ -751,6 +757,24 @@ def test_hugging_face_tables_have_their_splits_as_parts(monkeypatch: pytest.Monk
     three["train"] = rows(slice(0, 50))
     fake_library(monkeypatch, lambda *_, **__: three)
     assert len(load_task("hf:someone/table").valid.y) == 10  # not those of dev
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Dataset scripts are no longer supported, but found a.py"),
+        DatasetsError("An error occurred while\ngenerating the dataset"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        raise error
+
+    fake_library(monkeypatch, load)
+    expected = f"hf:a/b cannot be downloaded: {' '.join(str(error).split())}"
+    assert message_of(load_task, "hf:a/b") == expected
 
 
 def test_hugging_face_images_become_an_image_task(monkeypatch: pytest.MonkeyPatch) -> None:

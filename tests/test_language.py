@@ -154,6 +154,12 @@ def test_a_second_text_validates(tmp_path: Path) -> None:
     ("content", "options", "message"),
     [
         (b"\xff\xfe", {}, "a.txt is not a text file in UTF-8"),
+        (
+            b"1 0.5 2e-3\n2 -1 3\n",
+            {},
+            "a.txt holds rows of numbers, and no text; series are read from .tsv and .ts files, "
+            "tables from .csv and .tsv files",
+        ),
         (b"", {}, "a.txt is empty"),
         (
             b"ab" * 600,

@@ -168,6 +168,24 @@ def test_parts_are_disjoint_complete_and_in_time(
                 assert before.max() <= after.min()
 
 
+def test_the_file_of_the_larger_movielens_sets_is_read() -> None:
+    table = ratings()
+    rows = ["::".join(map(str, row)) for row in table.itertuples(index=False)]
+    Path("ratings.dat").write_text("\n".join(rows))
+    assert fingerprint(load_task("ratings.dat")) == fingerprint(load_task(u_data(table)))
+
+
+def test_texts_of_times_are_in_the_order_of_their_times() -> None:
+    x, y = columns(ratings())
+    names: dict[str, Any] = {"user": "userId", "item": "movieId"}
+    moments = pd.to_datetime(86_400 * (x["timestamp"] - x["timestamp"].min()), unit="s")
+    days = [f"{one.month}/{one.day}/{one.year}" for one in moments]  # 10/1/1971 behind 9/1/1970
+    task = from_ratings(x.assign(timestamp=days), y, **names)
+    assert fingerprint(task) == fingerprint(from_ratings(x, y, **names))
+    with pytest.raises(ValueError, match="column 'timestamp' has 'late', which is "):
+        from_ratings(x.assign(timestamp=["late", *days[1:]]), y, **names)
+
+
 def test_texts_that_sort_will_do_for_times() -> None:
     x, y = columns(ratings())
     dated = x.assign(timestamp=pd.to_datetime(x["timestamp"], unit="s"))
@@ -365,6 +383,14 @@ def test_ratings_as_classes_are_classified() -> None:
         ),
         (["iris", "--user", "a", "--item", "b"], "user is for ratings in tables, but iris is a "),
         (["bad.data"], "bad.data must have user, item, rating, timestamp in each row, separated"),
+        (
+            ["named.data"],
+            "named.data must have numbers for ratings, but row 1 has 'rating'; a file",
+        ),
+        (
+            ["bad.dat"],
+            "bad.dat must have user, item, rating, timestamp in each row, separated by ::",
+        ),
         (["few.data"], "2 rows are too few to divide into train and valid and test"),
         (
             ["t.csv", "--user", "a", "--item", "b", "--target", "c", "--time", "d"],
@@ -383,6 +409,8 @@ def test_what_makes_no_sense_is_one_sentence(
     Path("t.csv").write_text("\n".join(["a,b,c", *(row for row in rows if ",," not in row)]))
     u_data(ratings())
     Path("bad.data").write_text("1\t2\t3\n")
+    Path("bad.dat").write_text("1::2::3\n")
+    Path("named.data").write_text("user\titem\trating\ttime\n1\t2\t3\t4\n")
     Path("few.data").write_text("1\t2\t3\t4\n2\t2\t3.5\t4\n")
     assert main(["tune", *options, "--method", "constant"]) == 2
     said = capsys.readouterr().err

@@ -190,7 +190,7 @@ def folder_sources(folder: Path, target: str | None = None) -> list[Source]:
 
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
-    endings = (*_tables(), ".npz", ".ts", U_DATA)
+    endings = (*_tables(), ".npz", ".ts", *U_DATA)
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
     meant = [path for path in files if not (path.stem.endswith(TEST) and is_series(path))]
     if not meant:

@@ -135,10 +135,10 @@ def read_features(
     if skip_bad and not isinstance(inputs, ImageInput | AudioInput):
         raise ValueError(f"skip_bad is for images and sound, which {path} is not to be read as")
     if isinstance(inputs, TableInput | RecordInput):
-        return _read_columns(check_file(path, *READERS, U_DATA), inputs.are_texts)
+        return _read_columns(check_file(path, *READERS, *U_DATA), inputs.are_texts)
     if isinstance(inputs, ChoiceInput):
         names = dict.fromkeys([column.name for column in inputs.columns], True)
-        return _read_columns(check_file(path, *READERS, U_DATA), names)
+        return _read_columns(check_file(path, *READERS, *U_DATA), names)
     if isinstance(inputs, WindowInput):
         names = dict.fromkeys([inputs.time, *inputs.columns], False)
         return _read_columns(check_file(path, *READERS), names)
@@ -159,7 +159,7 @@ def read_features(
 def _read_columns(path: Path, are_texts: dict[str, bool]) -> pd.DataFrame:
     """The columns that were trained on, by their names; those that are texts as such."""
     texts = {name for name, is_text in are_texts.items() if is_text}
-    is_u_data = path.suffix.lower() == U_DATA
+    is_u_data = path.suffix.lower() in U_DATA
     table = read_u_data(path) if is_u_data else read_table(path, texts)
     for name in are_texts:
         if name not in table.columns:
@@ -293,7 +293,7 @@ NEEDED = {
 ARRAYS = (".npz", ".npy")
 SERIES = (".ts", ".tsv")
 LOADERS: dict[str, Callable[[Path, Options], Task]] = {
-    **dict.fromkeys((*READERS, U_DATA), _load_table),
+    **dict.fromkeys((*READERS, *U_DATA), _load_table),
     **dict.fromkeys(ARRAYS, _load_arrays),
     **dict.fromkeys(ARCHIVES, _load_archive),
     **dict.fromkeys((*IMAGES, AUDIO), _refuse_single_file),

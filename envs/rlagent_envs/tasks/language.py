@@ -109,8 +109,23 @@ def windows(text: str, characters: str, length: int, stride: int) -> Split:
 
 
 def read_text(path: Path) -> str:
-    """A text file; ValueError if it is not in UTF-8."""
+    """A text file; ValueError if it is not in UTF-8, or if it holds time series."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not a text file in UTF-8") from None
+    rows = [line.split() for line in text[:100_000].splitlines()[:10]]
+    if len(rows) > 1 and len(rows[0]) > 2 and all(map(_are_numbers, rows)):
+        raise ValueError(
+            f"{path} holds rows of numbers, and no text; series are read from .tsv and .ts files, "
+            f"tables from .csv and .tsv files"
+        )
+    return text
+
+
+def _are_numbers(cells: list[str]) -> bool:
+    """Whether a line holds numbers alone."""
+    try:
+        return bool([float(cell) for cell in cells])
+    except ValueError:
+        return False

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from rlagent_envs.tasks.task import Task
 
-U_DATA = ".data"  # suffix of MovieLens' u.data, which has no header
+# Suffixes of MovieLens' u.data and ratings.dat, which have no header, and what is between values.
+U_DATA = {".data": "\t", ".dat": "::"}
 
 
 class Columns(NamedTuple):
@@ -33,8 +34,8 @@ OF_RATINGS_CSV = Columns("userId", "movieId", "rating")
 def find_columns(path: Path, options: Options) -> Columns | None:
     """The columns of a file of ratings; None if it is no such file.
 
-    It is one if the columns are named, or if it is one of MovieLens: with the suffix .data, or
-    with the header of `ratings.csv`.
+    It is one if the columns are named, or if it is one of MovieLens: with the suffix .data or .dat,
+    or with the header of `ratings.csv`.
 
     Raises:
         ValueError: if only some of the columns are named.
@@ -42,7 +43,7 @@ def find_columns(path: Path, options: Options) -> Columns | None:
     user, item, target = options.user, options.item, options.target
     ranking = options.kind == RANKING
     known = None
-    if path.suffix.lower() == U_DATA:
+    if path.suffix.lower() in U_DATA:
         options.allow(f"{path} has no header", "valid", "kind")
         known = OF_U_DATA
     elif user is not None or item is not None:
@@ -72,7 +73,7 @@ def load_ratings(path: Path, columns: Columns, second: Path | None, options: Opt
     """
     texts = columns[:2]
     parts: dict[str, tuple[Any, Any]]
-    if path.suffix.lower() == U_DATA or columns.rating is None:
+    if path.suffix.lower() in U_DATA or columns.rating is None:
         options.allow(f"a ranking reads all of {path}", "valid", "kind", "user", "item", "time")
         files = {"train": path} | ({} if second is None else {"valid": second})
         parts = {part: _whole(file, columns) for part, file in files.items()}
@@ -95,13 +96,15 @@ def load_ratings(path: Path, columns: Columns, second: Path | None, options: Opt
 
 def _whole(path: Path, columns: Columns) -> tuple[pd.DataFrame, np.ndarray | None]:
     """All rows of a file, and their ratings if these are looked at."""
-    is_u_data = path.suffix.lower() == U_DATA
+    is_u_data = path.suffix.lower() in U_DATA
     table = read_u_data(path) if is_u_data else read_table(path, columns[:2])
     return table, None if columns.rating is None else target_values(table[columns.rating])
 
 
 def read_u_data(path: Path) -> pd.DataFrame:
-    """Rows of a user, an item, a rating and a time, separated by tabs, without a header.
+    """Rows of a user, an item, a rating and a time, without a header.
+
+    They are separated by tabs, or in a file with the suffix .dat by `::`.
 
     Raises:
         ValueError: if the file is of another form.
@@ -109,12 +112,23 @@ def read_u_data(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     names = ["user", "item", "rating", TIME]
+    between = U_DATA[path.suffix.lower()]
+    step = len(between)  # pandas is fast where one character separates: `::` has nothing within
+    ids = {0: str, step: str}
     try:
-        table = pd.read_csv(path, sep="\t", header=None, dtype={0: str, 1: str}, encoding="utf-8")
-    except (pd.errors.ParserError, UnicodeDecodeError):
+        table = pd.read_csv(path, sep=between[0], header=None, dtype=ids, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
         table = pd.DataFrame()
-    if table.shape[1] != len(names):
-        raise ValueError(f"{path} must have {', '.join(names)} in each row, separated by tabs")
+    if table.shape[1] != step * (len(names) - 1) + 1:
+        told = "tabs" if between == "\t" else between
+        raise ValueError(f"{path} must have {', '.join(names)} in each row, separated by {told}")
+    table = table.iloc[:, ::step]
     table.columns = pd.Index(names)
+    first = table["rating"].iloc[0]
+    if isinstance(first, str):
+        raise ValueError(
+            f"{path} must have numbers for ratings, but row 1 has {first!r}; a file with a header "
+            f"is read as a table: call it .tsv or .csv"
+        )
     table.index = pd.RangeIndex(1, len(table) + 1)
     return table

@@ -20,6 +20,7 @@ from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.splits import divide, divide_by_time
 from rlagent_envs.tasks.targets import ClassTarget
 from rlagent_envs.tasks.task import Task, default_batch_size
+from rlagent_envs.tasks.times import read_times
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,8 +62,8 @@ def from_ratings(
         y_valid: as `y`.
         x_test: as `x`, to test on; needs `y_test`.
         y_test: as `y`.
-        time: name of the column of times, of anything that sorts; `timestamp` where None, if there
-            is such a column.
+        time: name of the column of times: numbers, times, or texts of times; `timestamp` where
+            None, if there is such a column.
         name: of the task.
         kind: regression where None, even if the ratings are a few whole numbers; classification;
             or ranking.
@@ -143,6 +144,8 @@ def _division(
     seed: int,
 ) -> dict[str, np.ndarray]:
     """The rows of the part `train` that stay there, that validate, and that test if none do yet."""
+    import pandas as pd
+
     train, test_given = parts["train"], "test" in parts
     name = TIME if time is None else time
     if time is not None and time not in x.columns:
@@ -153,7 +156,9 @@ def _division(
     times = x[name]
     if times.isna().any():
         raise ValueError(f"column {name!r} is empty in {times.isna().sum()} of {len(times)} rows")
-    return divide_by_time(users, np.asarray(times), test_given=test_given)
+    # Texts in the order of what they mean: 12/31/2014 comes before 1/2/2015.
+    places, _ = pd.factorize(read_times(times, name), sort=True)
+    return divide_by_time(users, places, test_given=test_given)
 
 
 def check_columns(user: str | None, item: str | None) -> tuple[str, str]:
