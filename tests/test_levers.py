@@ -208,7 +208,6 @@ def test_the_loss_of_a_mixed_example_is_that_of_both_by_their_shares() -> None:
     target = np.zeros((5, CLASSES))
     np.add.at(target, (np.arange(5), y), share)
     np.add.at(target, (np.arange(5), y[partner]), 1.0 - share)
-    np.testing.assert_allclose(target.sum(axis=1), 1.0)
     np.testing.assert_allclose(trained, -(target * log_p).sum(axis=1), rtol=1e-5)
     np.testing.assert_allclose(plain, trained, rtol=1e-6)
 
@@ -681,6 +680,31 @@ def test_a_text_that_is_no_setting_is_named(texts: list[str], message: str) -> N
             {"settings": {"magic": 1.0}},
             r"unknown setting 'magic'; there are: dropout, .*",
         ),
+        (
+            {"settings": {"weight_decay": 0.1}},
+            r"weight_decay has an option of its own: --weight-decay",
+        ),
+        (
+            {"settings": {"trades": 6.0}},
+            r"trades 6 has no meaning for a run that does not learn from attacks: set adv.*",
+        ),
+        (
+            {"settings": {"adversarial_steps": 3.0}, "robust_epsilon": 0.1},
+            r"adversarial_steps 3 has no meaning for a run that does not learn from attacks.*",
+        ),
+        (
+            {"settings": {"adversarial_epsilon": 0.1, "adversarial_share": 0.0}},
+            r"adversarial_share 0 attacks no example: set a larger one, or no adversarial_eps.*",
+        ),
+        ({"norm": "l2"}, r"norm l2 has no meaning for a run without attacks"),
+        (
+            {"ensemble": "boosting", "robust_epsilon": 0.1},
+            r"robust_epsilon has no meaning for boosting, of which a stage would be attacked a.*",
+        ),
+        (
+            {"ensemble": "boosting", "settings": {"adversarial_epsilon": 0.1}},
+            r"adversarial_epsilon has no meaning for boosting, .* snapshot, bagging, seeds",
+        ),
         ({"settings": {"mixup": 2.0}}, r"mixup must be from 0 to 1, got 2"),
         ({"settings": {"mixup": "x"}}, r"mixup must be a number, got 'x'"),
         ({"settings": {"huber_delta": 1.0}}, r"huber_delta has no meaning for classification"),
@@ -693,6 +717,17 @@ def test_a_text_that_is_no_setting_is_named(texts: list[str], message: str) -> N
 def test_a_setting_that_makes_no_sense_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         make_plan(Request(**changes), make_task()[0], ())
+
+
+def test_the_knob_of_attacks_counts_where_it_is_open_and_means_something() -> None:
+    task, knobs = make_task()[0], ("adversarial_epsilon",)
+    asked: dict[str, Any] = {"norm": "l2", "settings": {"trades": 6.0}}
+    assert make_plan(Request(**asked), task, knobs).norm == "l2"
+    with pytest.raises(ValueError, match=r"^norm l2 has no meaning for a run without attacks$"):
+        make_plan(Request(**asked, hold=knobs), task, knobs)
+    with pytest.raises(ValueError, match=r"^the knob adversarial_epsilon must be held: it has no "):
+        make_plan(Request(ensemble="boosting"), task, knobs)
+    assert make_plan(Request(ensemble="boosting", hold=knobs), task, knobs).knobs == ()
 
 
 def test_a_quantile_alone_is_a_quantile() -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LEAST_UPDATES_PER_DECISION = 8  # of the base rung, where the number of decisions is ours to choose
 EPOCHS = 40
 FEWEST_UPDATES, MOST_UPDATES = 400, 6000
+# What else is said of attacks beside their epsilon.
+ATTACK_SETTINGS = ("adversarial_share", "adversarial_steps", "adversarial_step", "trades")
 QUANTILE_DELTA = 0.01  # of the Huber loss, where a quantile is asked for
 CONTROLLER_LEARNING_RATE = 1e-3  # where a controller starts; it goes on from there
 
@@ -182,9 +184,8 @@ def make_plan(
         settings = settings._replace(weight_decay=float(request.weight_decay))
     settings.check()
     norm = norm_named(request.norm or NORMS[0])
-    attacks = request.robust_epsilon or settings.adversarial_epsilon
-    if request.norm is not None and not attacks and "adversarial_epsilon" not in knobs:
-        raise ValueError(f"norm {request.norm} has no meaning for a run without attacks")
+    opened = _open(knobs, request.hold)
+    _check_attacks(request, settings, opened, task)
     whole = request.updates or default_updates(len(task.train.x), task.batch_size)
     updates = kinds.updates_of_each(request, whole)
     if request.decisions is not None and request.minutes is None:
@@ -202,7 +203,7 @@ def make_plan(
         norm=norm,
         patience=request.patience,
         schedule=schedule or request.method,
-        knobs=_open(knobs, request.hold),
+        knobs=opened,
         score=check_score(request.score, task.kind, task.form, score_shape(task)),
         seed=int(request.seed),
         deadline=None if request.minutes is None else 60.0 * request.minutes,
@@ -228,6 +229,37 @@ def parse_settings(texts: Sequence[str]) -> dict[str, float | str]:
     return found
 
 
+def _check_attacks(
+    request: Request, settings: Settings, opened: tuple[str, ...], task: Task
+) -> None:
+    """Raises ValueError for options of attacks that there are not, and for attacks on nothing."""
+    from rlagent_envs.knobs import meaningful
+    from rlagent_envs.settings import DEFAULT
+
+    epsilon = "adversarial_epsilon"
+    by_knob = epsilon in opened and meaningful(epsilon, task)
+    trained = settings.adversarial_epsilon > 0 or by_knob
+    if request.norm is not None and not (trained or request.robust_epsilon):
+        raise ValueError(f"norm {request.norm} has no meaning for a run without attacks")
+    for name in ATTACK_SETTINGS:
+        value = getattr(settings, name)
+        if not trained and value != getattr(DEFAULT, name):
+            raise ValueError(
+                f"{name} {value:g} has no meaning for a run that does not learn from attacks: set "
+                f"adversarial_epsilon, too"
+            )
+    if settings.adversarial_share == 0 and "adversarial_share" not in opened:
+        raise ValueError(
+            "adversarial_share 0 attacks no example: set a larger one, or no adversarial_epsilon"
+        )
+    if request.robust_epsilon:
+        kinds.check_attacked(request, "robust_epsilon has")
+    if trained:
+        by_setting = settings.adversarial_epsilon > 0
+        told = f"{epsilon} has" if by_setting else f"the knob {epsilon} must be held: it has"
+        kinds.check_attacked(request, told)
+
+
 def _settings(given: dict[str, float | str], task: Task) -> Settings:
     """The settings at the start, those that are not given at their defaults."""
     from rlagent_envs.knobs import meaningful
@@ -238,6 +270,8 @@ def _settings(given: dict[str, float | str], task: Task) -> Settings:
     names = [name for name in Settings._fields if name not in own]
     chosen: dict[str, float] = {}
     for name, value in given.items():
+        if name in own:
+            raise ValueError(f"{name} has an option of its own: --{name.replace('_', '-')}")
         if name not in names:
             raise ValueError(f"unknown setting {name!r}; there are: {', '.join(names)}")
         if not meaningful(name, task):

@@ -68,7 +68,7 @@ def _fetched(name: str) -> Mapping[str, Any]:
             found: Mapping[str, Any] = datasets.load_dataset(
                 path, config or None, cache_dir=str(folder)
             )
-        # Those of the network are OSErrors, of sets that are programs, which are not run, RuntimeErrors.
+        # Of the network OSErrors; of sets that are programs, which are not run, RuntimeErrors.
         except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{name} cannot be downloaded: {reason}") from None

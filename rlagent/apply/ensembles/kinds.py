@@ -100,6 +100,15 @@ def check_task(request: Request, task: Task, decisions: int) -> None:
         _check_offsets(task)
 
 
+def check_attacked(request: Request, told: str) -> None:
+    """Raises ValueError if stages of boosting would be attacked; `told` begins the sentence."""
+    if request.ensemble == BOOSTING:
+        raise ValueError(
+            f"{told} no meaning for boosting, of which a stage would be attacked alone, without "
+            f"those before it; there are for attacks: {SNAPSHOT}, {BAGGING}, {SEEDS}"
+        )
+
+
 def notes_on(several: str | None, task: Task) -> list[str]:
     """What a user has to know of the networks of a run before it begins.
 
