@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from rlagent.apply.driver import best_model
 from rlagent.apply.robustness import RESTARTS, STEPS, worst_case
 from rlagent.experiments.statistics import aggregates
+from rlagent_envs.config import BASIC_KNOBS
 from rlagent_envs.episode import Episode
 from rlagent_envs.tasks.task import Task
 from rlagent_envs.training.adversarial import Norm
@@ -60,11 +62,24 @@ BALLS = (
 COLORS = ("#777777", "#e69f00", "#0072b2", "#009e73")
 
 
+def judged_arms(bench: Bench, fingerprint: str) -> dict[str, Arm]:
+    """Runs whose weights are selected, and whose decisions are made, by losses under attack."""
+    (ball, *_), learned = BALLS, tuple(bench.controller.knobs)
+    basic = tuple(name for name in learned if name in BASIC_KNOBS)
+    name, at = f"`{bench.controller.name}`", ball.trained_at
+    return {
+        "a cosine": Arm(robust_epsilon=at),
+        "a cosine, FGSM": replace(ball.arms["FGSM"], robust_epsilon=at),
+        f"{name}, its basic knobs": Arm(fingerprint, basic, robust_epsilon=at),
+        f"{name}, all knobs": Arm(fingerprint, learned, robust_epsilon=at),
+    }
+
+
 def _seeds(bench: Bench) -> int:
     return min(bench.seeds, SEEDS)
 
 
-def measure(bench: Bench) -> None:
+def measure(bench: Bench, fingerprint: str) -> None:
     """Computes what is missing."""
     for name in (one for one in TASKS if one in bench.tasks):
         for ball in BALLS:
@@ -74,6 +89,8 @@ def measure(bench: Bench) -> None:
                 for one in balls:
                     bench.forget(name, arm, one.told, _seeds(bench))
                 bench.measure(name, [arm], _seeds(bench), partial(judge, balls))
+        arms = list(judged_arms(bench, fingerprint).values())
+        bench.measure(name, arms, _seeds(bench), partial(judge, BALLS[:1]))
         print(f"{short(name)}: robustness", flush=True)
 
 
@@ -101,8 +118,8 @@ def _curve(bench: Bench, name: str, ball: Ball, arm: Arm) -> np.ndarray:
     return np.array(curves).reshape(-1, len(ball.epsilons))
 
 
-def table(bench: Bench) -> str:
-    """Interquartile means by radius."""
+def table(bench: Bench, fingerprint: str) -> str:
+    """Interquartile means by radius, and of the runs that are judged under attack."""
     lines = [
         f"PGD with {STEPS} steps and {RESTARTS} random beginnings, on up to {ROWS:,} test rows.",
         "",
@@ -123,7 +140,29 @@ def table(bench: Bench) -> str:
                     told = " | ".join(f"{mean:.3f}" for mean in means)
                     lines.append(f"| {short(name)} | {words} | {len(curves)} | {told} |")
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_judged(bench, fingerprint)])
+
+
+def _judged(bench: Bench, fingerprint: str) -> Iterator[str]:
+    ball = BALLS[0]
+    yield (
+        f"With `--robust-epsilon {ball.trained_at:g}` ({ball.norm}): accuracy on inputs as they "
+        "are and under attack within it, lowest to highest."
+    )
+    yield ""
+    yield "| data set | run | n | as they are | under attack | |"
+    yield "| --- | --- | ---: | ---: | ---: | --- |"
+    places = [ball.epsilons.index(one) for one in (0.0, ball.trained_at)]
+    for name in TASKS:
+        for words, arm in judged_arms(bench, fingerprint).items():
+            curves = _curve(bench, name, ball, arm)
+            if len(curves):
+                clean, robust = (curves[:, place] for place in places)
+                means = [f"{aggregates.interquartile_mean(one):.3f}" for one in (clean, robust)]
+                span = f"{robust.min():.3f} to {robust.max():.3f}"
+                told = " | ".join((*means, span))
+                yield f"| {short(name)} | {words} | {len(curves)} | {told} |"
+    yield ""
 
 
 def draw(bench: Bench) -> Figure:

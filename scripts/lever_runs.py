@@ -64,10 +64,12 @@ class Arm:
     rung: tuple[int, int] | None = None  # depth and width at the start; None: the usual one
     edits: tuple[tuple[float, str], ...] = ()  # from that share of the budget on: see `EDITS`
     norm: Norm = "linf"  # of attacks
+    robust_epsilon: float = 0.0  # validation rows are judged under attacks within it; 0: not
 
     def key(self, task: str, seed: int, updates: int) -> str:
-        """Tells one result from another; a store may have results from before there was a norm."""
-        told = {k: v for k, v in asdict(self).items() if (k, v) != ("norm", "linf")}
+        """Tells one result from another; a store may be older than the last two fields."""
+        usual = {"norm": "linf", "robust_epsilon": 0.0}.items()
+        told = {k: v for k, v in asdict(self).items() if (k, v) not in usual}
         return json.dumps([task, seed, updates, told], sort_keys=True)
 
 
@@ -90,7 +92,12 @@ class Armed:
         opened = (*arm.opened, "growth", "shrink") if arm.edits else arm.opened
         held = tuple(name for name in KNOB_NAMES if name not in opened)
         start = problem.start(
-            settings, schedule=schedule, optimizer=arm.optimizer, norm=arm.norm, held=held
+            settings,
+            schedule=schedule,
+            optimizer=arm.optimizer,
+            norm=arm.norm,
+            robust_epsilon=arm.robust_epsilon,
+            held=held,
         )
         if arm.rung is not None:
             start = replace(start, rung=Rung(*arm.rung))

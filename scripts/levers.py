@@ -67,7 +67,7 @@ def measure(part: str, bench: Bench, fingerprint: str, others: Sequence[str]) ->
         case "growth":
             lever_growth.measure(bench)
         case "robustness":
-            lever_robustness.measure(bench)
+            lever_robustness.measure(bench, fingerprint)
         case "quantiles":
             lever_quantiles.measure(bench)
         case "families":
@@ -103,7 +103,7 @@ def write_page(page: Path, bench: Bench, fingerprint: str, parts: Sequence[str])
         blocks["growth"] = lever_growth.table(bench)
     if "robustness" in parts:
         lever_robustness.draw(bench).savefig(page.parent / IMAGE, dpi=150)
-        blocks["robustness"] = lever_robustness.table(bench)
+        blocks["robustness"] = lever_robustness.table(bench, fingerprint)
     if "speed" in parts:
         blocks["speed"] = lever_speed.table(bench.store)
     text = page.read_text("utf-8")
