@@ -351,7 +351,8 @@ def test_large_categories_beside_a_text_are_numbered() -> None:
     [
         (
             {"id": np.arange(60)},
-            "column 'id' numbers the rows, from 0 to 59; identifiers cannot be used, so drop it",
+            "column 'id' numbers the rows, from 0 to 59; identifiers cannot be used, so drop it: "
+            "--drop id, in Python drop='id'",
         ),
         (
             {"id": 1000.0 + 3 * np.arange(60)[::-1]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeGuard
@@ -95,7 +96,7 @@ class CategoryColumn(Stored):
         if len(counts) > max(MOST_TEXTS, len(given) // 2):
             raise ValueError(
                 f"column {name!r} has {len(counts)} different texts in {len(column)} rows; "
-                f"identifiers cannot be used, so drop it"
+                f"identifiers cannot be used, so drop it: {how_to_drop(name)}"
             )
         # Ties by name, so that the order of the rows does not matter.
         frequent = sorted(counts, key=lambda text: (-counts[text], text))[:MOST_CATEGORIES]
@@ -136,7 +137,9 @@ def fit_column(name: str, column: pd.Series) -> NumericColumn | CategoryColumn |
             holds identifiers, or dates and other things without a meaning here.
     """
     if column.isna().all():
-        raise ValueError(f"column {name!r} has no values in the training rows, so drop it")
+        raise ValueError(
+            f"column {name!r} has no values in the training rows, so drop it: {how_to_drop(name)}"
+        )
     if holds_numbers(name, column):
         values = to_numbers(column, name)
         numeric = NumericColumn.fit(name, values)
@@ -226,6 +229,11 @@ def row_numbers(name: str, column: pd.Series) -> tuple[float, float] | None:
     if most - least >= DENSE * len(column) or (column % 1 != 0).any() or not column.is_unique:
         return None
     return least, most
+
+
+def how_to_drop(name: str) -> str:
+    """What to write so that a column is left out, for errors: on the command line and in Python."""
+    return f"--drop {shlex.quote(name)}, in Python drop={name!r}"
 
 
 def is_table(given: Any) -> TypeGuard[pd.DataFrame]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlagent_envs.tasks.box_target import crowded
-from rlagent_envs.tasks.columns import column_names, is_table, row_numbers
+from rlagent_envs.tasks.columns import column_names, how_to_drop, is_table, row_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ def on_inputs(x: Any, preprocessing: Preprocessing) -> list[str]:
             if (numbers := row_numbers(name, x.iloc[:, place])) is not None:
                 notes.append(
                     f"column {name!r} numbers the rows, from {numbers[0]:g} to {numbers[1]:g}; "
-                    "drop it unless it is a quantity"
+                    f"drop it unless it is a quantity: {how_to_drop(name)}"
                 )
         return notes
     shape = getattr(x, "shape", ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from rlagent_envs.tasks.columns import holds_numbers, numbered_texts, to_numbers
 from rlagent_envs.tasks.csv_tables import csv_header, read_csv_table
 from rlagent_envs.tasks.json_lines import json_header, read_json_table
+from rlagent_envs.tasks.left_out import without_dropped
 from rlagent_envs.tasks.parquet import parquet_header, read_parquet_table
 from rlagent_envs.tasks.splits import SPLIT_NAMES
 
@@ -57,11 +58,31 @@ class Asked(NamedTuple):
     split_time: str | None
 
 
-def read_table(path: Path, texts: Container[str] = ()) -> pd.DataFrame:
-    """The table in a file, by its suffix; of a file without types `texts` are not numbers."""
+# What the columns of `Asked` are called in errors, and what each is for.
+ROLES = {
+    "the target": "for the target",
+    "the split column": "to split by",
+    "the group column": "to group by",
+    "the column of times": "to split by time",
+}
+
+
+def read_table(
+    path: Path, texts: Container[str] = (), notes: list[str] | None = None
+) -> pd.DataFrame:
+    """The table in a file, by its suffix.
+
+    Args:
+        path: the file.
+        texts: of a file without types, columns that are texts even if they look like numbers.
+        notes: what there is to say of the reading is put behind it.
+
+    Raises:
+        ValueError: if the file cannot be read.
+    """
     suffix = path.suffix.lower()
     if suffix in WITHOUT_TYPES:
-        return read_csv_table(path, texts)
+        return read_csv_table(path, texts, notes)
     table = READERS[suffix].read(path)
     for name, times in table.columns.value_counts().items():
         if times > 1:
@@ -82,6 +103,8 @@ def read_table_parts(
     second: Path | None,
     texts: Collection[str] = (),
     split_time: str | None = None,
+    drop: Sequence[str] | None = None,
+    notes: list[str] | None = None,
 ) -> dict[str, TablePart]:
     """Features and target of each part: train, and valid and test where they are told.
 
@@ -93,12 +116,16 @@ def read_table_parts(
         second: a file of the same columns to validate on.
         texts: names of columns that are texts even if they look like numbers.
         split_time: name of the column of times by which rows are to be divided.
+        drop: names of columns to leave out.
+        notes: what there is to say of the reading of `path` is put behind it.
 
     Raises:
         ValueError: if a column is not there or cannot be used.
     """
-    table = read_table(path, texts)
+    table = read_table(path, texts, notes)
     asked = _check_columns(table, target, split_column, group, split_time, path)
+    roles = dict(zip(ROLES, asked, strict=True))
+    table = without_dropped(table, drop, str(path), roles)
     tables = _divided(table, asked)
     if "train" not in tables:
         raise ValueError(f"the split column of {path} calls no row train")
@@ -125,14 +152,9 @@ def _check_columns(
     columns = ", ".join(table.columns)
     if target is None:
         raise ValueError(f"name the target column of {path}; it has: {columns}")
-    roles = {
-        "the target": (target, "for the target"),
-        "the split column": (split_column, "to split by"),
-        "the group column": (group, "to group by"),
-        "the column of times": (split_time, "to split by time"),
-    }
+    asked = Asked(target, split_column, group, split_time)
     taken: dict[str, str] = {}
-    for role, (name, purpose) in roles.items():
+    for (role, purpose), name in zip(ROLES.items(), asked, strict=True):
         if name is None:
             continue
         if name not in table.columns:
@@ -140,7 +162,7 @@ def _check_columns(
         if name in taken:
             raise ValueError(f"column {name!r} cannot be both {taken[name]} and {role}")
         taken[name] = role
-    return Asked(target, split_column, group, split_time)
+    return asked
 
 
 def _validating(path: Path, asked: Asked, train: pd.DataFrame) -> pd.DataFrame:
