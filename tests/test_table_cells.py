@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from rlagent_envs.tasks import load_task
 from rlagent_envs.tasks.csv_tables import csv_header, read_csv_table
 from rlagent_envs.tasks.json_lines import read_json_table
+from rlagent_envs.tasks.tables import header_of
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +99,69 @@ def test_what_is_too_large_is_named() -> None:
     told = r"^the key 'a' of t\.jsonl has a number in record 2 that is too large$"
     with pytest.raises(ValueError, match=told):
         read_json_table(Path("t.jsonl"))
+
+
+def test_classes_called_none_are_classes_but_empty_cells_are_missing() -> None:
+    kinds = ["None", "NA", "brick", "null"] * 10
+    rows = [f"{n**1.5},{'NA' if n % 4 else 2.5},{kind}" for n, kind in enumerate(kinds)]
+    Path("t.csv").write_text("\n".join(["a,b,y", *rows]))
+    task = load_task("t.csv", target="y")
+    assert task.preprocessing is not None
+    assert task.preprocessing.classes == ("NA", "None", "brick", "null")
+    assert "the target 'NA' in 10 rows is taken for a class, not for a missing value" in task.notes
+    assert len([note for note in task.notes if "is taken for a class" in note]) == 3
+    (b,) = (one for one in task.preprocessing.inputs.columns if one.name == "b")  # type: ignore[union-attr]
+    assert b.kind == "numeric"  # elsewhere NA is missing
+    assert b.flags_missing
+    Path("valid.csv").write_text("a,b,y\n1,1,None\n2,2,NA\n")
+    task = load_task("t.csv", target="y", valid="valid.csv")
+    assert sorted(task.valid.y.tolist()) == [0, 1]
+    Path("t.csv").write_text("\n".join(["a,b,y", *rows, "1,2,"]))
+    with pytest.raises(ValueError, match="the target column 'y' is empty in 1 of 41 rows, the fir"):
+        load_task("t.csv", target="y")
+    numbers = [f"{n**1.5},{'NA' if n == 3 else n}" for n in range(40)]
+    Path("t.csv").write_text("\n".join(["a,y", *numbers]))
+    with pytest.raises(ValueError, match="the target column 'y' is empty in 1 of 40 rows, the fir"):
+        load_task("t.csv", target="y")
+
+
+def test_the_index_of_pandas_is_left_out_of_parquet_files() -> None:
+    pytest.importorskip("pyarrow")
+    table = pd.DataFrame({"x": np.arange(40) ** 1.5, "y": ["a", "b"] * 20})
+    table.to_parquet("plain.parquet")
+    expected = load_task("plain.parquet", target="y")
+    assert expected.notes == ()
+    table.sample(frac=1, random_state=0).sort_values("x").to_parquet("t.parquet")
+    found = load_task("t.parquet", target="y")
+    np.testing.assert_array_equal(found.train.x, expected.train.x)
+    told = "column '__index_level_0__' is left out: the index of the rows in pandas"
+    assert found.notes == (told,)
+    assert header_of(Path("t.parquet")) == ["x", "y"]
+    # One with a name can be asked for.
+    days = pd.DataFrame(
+        {"sold": np.sin(np.arange(60.0))}, index=pd.Index(np.arange(60) ** 2, name="day")
+    )
+    days.to_parquet("days.parquet")
+    assert load_task("days.parquet", target="sold", time="day").notes == ()
+    assert load_task("t.parquet", target="y", drop="__index_level_0__").notes == ()
+
+
+def test_marks_among_numbers_are_named() -> None:
+    generator = np.random.default_rng(0)
+    some = [str(n) for n in generator.integers(0, 30, 150)]
+    kinds = ["yes", "no"] * 75
+    cells = ["unknown" if n % 5 == 4 else one for n, one in enumerate(some)]
+    Path("t.csv").write_text("\n".join(["a,y", *map(",".join, zip(cells, kinds, strict=True))]))
+    told = (
+        "column 'a' is of categories, because it has 'unknown' among its numbers; leave such cells "
+        "empty if it is a quantity"
+    )
+    assert load_task("t.csv", target="y").notes == (told,)
+    cells = ["?" if n % 5 == 4 else str(n / 7) for n in range(150)]
+    Path("t.csv").write_text("\n".join(["a,y", *map(",".join, zip(cells, kinds, strict=True))]))
+    with pytest.raises(ValueError, match="among its numbers") as caught:
+        load_task("t.csv", target="y")
+    assert str(caught.value) == (
+        "column 'a' has '?' among its numbers; leave cells without a number empty, or drop it: "
+        "--drop a, in Python drop='a'"
+    )

@@ -94,6 +94,11 @@ class CategoryColumn(Stored):
         given = places[places >= 0]
         counts = dict(zip(texts, np.bincount(given, minlength=len(texts)).tolist(), strict=True))
         if len(counts) > max(MOST_TEXTS, len(given) // 2):
+            if (mark := mark_among_numbers(texts)) is not None:
+                raise ValueError(
+                    f"column {name!r} has {mark!r} among its numbers; leave cells without a number "
+                    f"empty, or drop it: {how_to_drop(name)}"
+                )
             raise ValueError(
                 f"column {name!r} has {len(counts)} different texts in {len(column)} rows; "
                 f"identifiers cannot be used, so drop it: {how_to_drop(name)}"
@@ -199,6 +204,20 @@ def numbered_texts(name: str, column: pd.Series) -> tuple[np.ndarray, list[str]]
     texts = {text: place for place, text in enumerate(dict.fromkeys(map(str, values)))}
     same = np.array([*(texts[str(value)] for value in values), -1])
     return same[places], list(texts)
+
+
+def mark_among_numbers(texts: Sequence[str]) -> str | None:
+    """The first text that is no number, where most of them, and more than 20, are numbers.
+
+    Args:
+        texts: of a column, each once.
+    """
+    import pandas as pd
+
+    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
+    others = np.flatnonzero(numbers.isna())
+    known = len(texts) - len(others)
+    return texts[others[0]] if len(others) and known > max(MOST_TEXTS, len(others)) else None
 
 
 def to_numbers(column: pd.Series, name: str) -> np.ndarray:

@@ -83,6 +83,17 @@ def read_csv_table(
     return table
 
 
+def csv_texts(path: Path, name: str) -> pd.Series:
+    """A column as texts, of which the empty ones alone are missing; rows are numbered from 1."""
+    import pandas as pd
+
+    layout = _layout(path, encoding_of(path, []))
+    plain = layout.separator == "\t" and _quotes_mean_nothing(path, layout)
+    table = _parsed(path, layout, plain=plain, dtype=str, usecols=[name], missing=[""])
+    table.index = pd.RangeIndex(1, len(table) + 1)
+    return table[name]
+
+
 def csv_header(path: Path) -> list[str]:
     """The names in the header; ValueError if some are the same, or if there is none."""
     with path.open("rb") as file:

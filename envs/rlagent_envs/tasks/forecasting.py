@@ -14,7 +14,7 @@ from rlagent_envs.tasks.left_out import on_left_out, without_dropped
 from rlagent_envs.tasks.loading import task_of_parts
 from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.splits import part_sizes
-from rlagent_envs.tasks.tables import looks_numeric, read_table
+from rlagent_envs.tasks.tables import looks_numeric, read_table, without_index
 from rlagent_envs.tasks.window_input import WindowInput, fill, numbers, ordered, windows
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ DIVIDING = "split_time in the place of time divides the rows of any table by tim
 def load_forecast(path: Path, options: Options) -> Task:
     """Makes a task of a table with a column of times; see `forecast_task`."""
     notes: list[str] = []
-    task = forecast_task(read_table(path, notes=notes), path.stem, options)
+    table = read_table(path, notes=notes)
+    needed = (options.target, options.time, *(options.drop or ()))
+    table = without_index(path, table, needed, notes)
+    task = forecast_task(table, path.stem, options)
     return replace(task, notes=(*task.notes, *notes))
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rlagent_envs.tasks.columns import holds_numbers, numbered_texts, to_numbers
-from rlagent_envs.tasks.csv_tables import csv_header, read_csv_table
+from rlagent_envs.tasks.csv_tables import csv_header, csv_texts, read_csv_table
 from rlagent_envs.tasks.json_lines import json_header, read_json_table
-from rlagent_envs.tasks.left_out import without_dropped
-from rlagent_envs.tasks.parquet import parquet_header, read_parquet_table
+from rlagent_envs.tasks.left_out import on_left_out, without_dropped
+from rlagent_envs.tasks.parquet import parquet_header, parquet_index, read_parquet_table
 from rlagent_envs.tasks.splits import SPLIT_NAMES
 
 if TYPE_CHECKING:
@@ -90,6 +90,27 @@ def read_table(
     return table
 
 
+def without_index(
+    path: Path, table: pd.DataFrame, needed: Container[str | None], notes: list[str] | None
+) -> pd.DataFrame:
+    """The table of a file without the index that pandas wrote,.
+
+    Args:
+        path: the file.
+        table: what was read of it.
+        needed: names of columns that stay, such as the target.
+        notes: if something is left out, it is said behind it.
+    """
+    if path.suffix.lower() != ".parquet":
+        return table
+    index = [n for n in parquet_index(path) if n in table.columns and n not in needed]
+    if not index:
+        return table
+    if notes is not None:
+        notes.append(on_left_out(index, "the index of the rows in pandas"))
+    return table.drop(columns=index)
+
+
 def header_of(path: Path) -> list[str]:
     """The names of the columns of a file; ValueError if it cannot be read."""
     return READERS[path.suffix.lower()].header(path)
@@ -124,8 +145,10 @@ def read_table_parts(
     """
     table = read_table(path, texts, notes)
     asked = _check_columns(table, target, split_column, group, split_time, path)
+    _keep_classes(path, table, asked.target, notes)
     roles = dict(zip(ROLES, asked, strict=True))
     table = without_dropped(table, drop, str(path), roles)
+    table = without_index(path, table, asked, notes)
     tables = _divided(table, asked)
     if "train" not in tables:
         raise ValueError(f"the split column of {path} calls no row train")
@@ -174,11 +197,33 @@ def _validating(path: Path, asked: Asked, train: pd.DataFrame) -> pd.DataFrame:
             raise ValueError(f"{path} lacks the column {name!r}")
     if asked.split_column not in table.columns:
         asked = asked._replace(split_column=None)
+    if _is_text(train[asked.target]):
+        _keep_classes(path, table, asked.target, None)
     parts = _divided(table, asked)
     for part in ("valid", "train"):
         if part in parts:
             return parts[part][list(train.columns)]
     raise ValueError(f"the split column of {path} calls no row valid or train")
+
+
+def _keep_classes(path: Path, table: pd.DataFrame, name: str, notes: list[str] | None) -> None:
+    """Makes classes of what is called NA, None or null in a target of texts, and says so.
+
+    In a file without types such cells are missing elsewhere; no text of a target can be.
+    """
+    column = table[name]
+    if path.suffix.lower() not in WITHOUT_TYPES or not column.isna().any():
+        return
+    if not _is_text(column) or looks_numeric(column):
+        return
+    cells = csv_texts(path, name)
+    classes = cells[column.isna() & cells.notna()].value_counts()
+    table[name] = cells
+    if notes is not None:
+        notes += [
+            f"the target {text!r} in {count} rows is taken for a class, not for a missing value"
+            for text, count in classes.items()
+        ]
 
 
 def _divided(table: pd.DataFrame, asked: Asked) -> dict[str, pd.DataFrame]:
