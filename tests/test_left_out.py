@@ -185,7 +185,7 @@ def test_columns_without_a_name_are_left_out_with_a_note() -> None:
     assert expected.preprocessing is not None
     inputs = read_features("t.csv", expected.preprocessing)
     again = read_features("less.csv", expected.preprocessing)
-    pd.testing.assert_frame_equal(inputs, again)  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(inputs, again)
     Path("t.csv").write_text(",a,y\n0,1,2\n1,2,3,4\n")
     with pytest.raises(ValueError, match="Expected 3 fields in line 3, saw 4"):
         load_task("t.csv", target="y")
