@@ -103,6 +103,7 @@ def _add_data(add: argparse._ArgumentGroup) -> None:
     add.add_argument("--split-column", metavar="COLUMN", help="says train, valid or test")
     add.add_argument("--group", metavar="COLUMN", help="whose rows stay together in a part")
     add.add_argument("--split-time", metavar="COLUMN", help="oldest rows train, newest test")
+    add.add_argument("--drop", metavar="COLUMN[,COLUMN]", help="of a table: leave them out")
     add.add_argument("--kind", help="regression, detection or another; found out if not given")
     add.add_argument("--form", help="of arrays: image or sequence; by their shape if not given")
     add.add_argument("--image-size", metavar="N|HxW", help="pixels that images are resized to")
@@ -260,6 +261,8 @@ def tune(args: argparse.Namespace) -> None:
     """Tunes a network; prints the summary or a report."""
     shown = {"run", "json", "quiet"}
     options = {k: v for k, v in vars(args).items() if k not in shown and v is not None}
+    if "drop" in options:
+        options["drop"] = [name.strip() for name in options["drop"].split(",")]
     if "set" in options:
         from rlagent.apply.request import parse_settings
 

@@ -168,7 +168,9 @@ def bad_files() -> None:
     Path("cut.npz").write_bytes(Path("iris.npz").read_bytes()[:200])
     Path("empty.csv").write_text("")
     Path("one.csv").write_text("a,b\n" + "1.5,x\n2.5,x\n" * 20)
-    Path("gone.csv").write_text("a,b,c\n" + "1.5,,x\n2.5,,y\n" * 20)
+    Path("gone.csv").write_text(
+        "a,b,c,split\n" + "1.5,,x,train\n2.5,,y,train\n" * 20 + "1.5,1,x,valid\n"
+    )
     Path("inf.csv").write_text("a,b\n" + "1.5,x\n2.5,y\n" * 40 + "inf,x\n")
     write_arrays("old.safetensors", {}, {"controller": {"format_version": 9}})
 
@@ -193,7 +195,7 @@ BAD: list[tuple[str, str | None]] = [
     ("tune one.csv --target b", "the target is 'x' in every row"),
     (
         "tune gone.csv --target c",
-        "column 'b' has no values in the training rows, so drop it",
+        "column 'b' has no values in the training rows, so drop it: --drop b, in Python drop='b'",
     ),
     ("tune empty.csv --target a", "empty.csv is empty"),
     ("tune cut.npz", "cut.npz is not a readable .npz file, it may be damaged"),

@@ -30,7 +30,7 @@ def test_a_column_that_numbers_the_rows_is_named() -> None:
     labels = np.arange(ROWS) % 2
     (note,) = from_arrays(table(), labels).notes
     assert note.startswith("column 'Id' numbers the rows, from ")
-    assert note.endswith("; drop it unless it is a quantity")
+    assert note.endswith("; drop it unless it is a quantity: --drop Id, in Python drop='Id'")
     assert from_arrays(table().drop(columns="Id"), labels).notes == ()
 
 

@@ -199,11 +199,16 @@ def test_json_of_an_array_must_have_as_many_means_as_features() -> None:
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ([None] * 30, "column 'c' has no values in the training rows, so drop it"),
+        (
+            [None] * 30,
+            "column 'c' has no values in the training rows, so drop it: "
+            "--drop c, in Python drop='c'",
+        ),
         ([1.0, np.inf] * 15, "column 'c' has 'inf' in row 1, which is not a finite number"),
         (
             [f"Part {n}" for n in range(30)],
-            "column 'c' has 30 different texts in 30 rows; identifiers cannot be used, so drop it",
+            "column 'c' has 30 different texts in 30 rows; identifiers cannot be used, so drop it: "
+            "--drop c, in Python drop='c'",
         ),
         (
             pd.date_range("2020", periods=30, unit="s"),

@@ -351,17 +351,18 @@ def test_large_categories_beside_a_text_are_numbered() -> None:
     [
         (
             {"id": np.arange(60)},
-            "column 'id' numbers the rows, from 0 to 59; identifiers cannot be used, so drop it",
+            "column 'id' numbers the rows, from 0 to 59; identifiers cannot be used, so drop it: "
+            "--drop id, in Python drop='id'",
         ),
         (
             {"id": 1000.0 + 3 * np.arange(60)[::-1]},
             "column 'id' numbers the rows, from 1000 to 1177; identifiers cannot be used, so drop "
-            "it",
+            "it: --drop id, in Python drop='id'",
         ),
         (
             {"user": [f"user-{row}" for row in range(60)]},
             "column 'user' has 60 different texts in 60 rows; identifiers cannot be used, so drop "
-            "it",
+            "it: --drop user, in Python drop='user'",
         ),
         (
             {"at": pd.date_range("2020-01-01", periods=60)},

@@ -321,7 +321,7 @@ def csv_errors() -> list[tuple[str, dict[str, Any], str]]:
         ("", {}, "FILE is empty"),
         ("a,y\n", {}, "FILE has a header but no rows"),
         ("a,y,a\n1,2,3\n", {}, "FILE has 2 columns named 'a'"),
-        (",y\n0,1\n", {}, "column 1 of FILE has no name; name it or drop it"),
+        (",y\n0,1\n", {}, "there is no column besides the target 'y'"),
         ("a,y\n1,2,3\n", {}, "FILE has rows with more cells than its header"),
         (
             "a,y\n1,2\n1,2,3\n",
@@ -353,12 +353,13 @@ def csv_errors() -> list[tuple[str, dict[str, Any], str]]:
             table_text(text=[f"Sentence {n}" for n in range(40)]),
             {},
             "column 'text' has 24 different texts in 24 rows; identifiers cannot be used, so drop "
-            "it",
+            "it: --drop text, in Python drop='text'",
         ),
         (
-            table_text(empty=""),
+            table_text(empty=[""] * 39 + ["1"], split=["train"] * 39 + ["test"]),
             {},
-            "column 'empty' has no values in the training rows, so drop it",
+            "column 'empty' has no values in the training rows, so drop it: "
+            "--drop empty, in Python drop='empty'",
         ),
     ]
 

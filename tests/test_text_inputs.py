@@ -173,11 +173,13 @@ def test_repeated_texts_are_free_text_where_there_is_nothing_else() -> None:
     [
         (
             pd.DataFrame({"id": [f"user-{number}" for number in range(60)]}),
-            "column 'id' has 60 different texts in 60 rows; identifiers cannot be used, so drop it",
+            "column 'id' has 60 different texts in 60 rows; identifiers cannot be used, so drop it"
+            ": --drop id, in Python drop='id'",
         ),
         (
             pd.DataFrame({"at": [f"2020-01-02 10:00:{n:02}" for n in range(60)], "a": [0, 1] * 30}),
-            "column 'at' has 60 different texts in 60 rows; identifiers cannot be used, so drop it",
+            "column 'at' has 60 different texts in 60 rows; identifiers cannot be used, so drop it"
+            ": --drop at, in Python drop='at'",
         ),
         (["", None] * 30, "column 'text' has no words in the training rows"),
     ],

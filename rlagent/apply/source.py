@@ -43,8 +43,8 @@ def load_source(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str
         raise ValueError("give a task, a file or data")
     if isinstance(x, Task):
         others = ("valid", "target", "split_column", "group", "kind", "batch_size", "streamed")
-        of_some = ("split_time", "form", *SERIES, *OF_FILES, "user", "item", "vocabulary")
-        _refuse(request, "a Task", *others, *of_some)
+        of_tables = ("split_time", "drop", "user", "item", "vocabulary")
+        _refuse(request, "a Task", *others, "form", *SERIES, *OF_FILES, *of_tables)
         if y is not None or valid is not None:
             raise ValueError("a Task holds its targets and validation rows already")
         return request.applied(x), IN_MEMORY
@@ -86,6 +86,7 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
     if request.time is not None:
         return _forecast(x, y, request, valid)
     _refuse(request, "data without a column of times", *SERIES)
+    x = _without_dropped(x, request, "x")
     x, y = _with_target(x, y, request.target, "x")
     groups = None
     if request.group is not None:
@@ -93,7 +94,7 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
     times = None
     if request.split_time is not None:
         x, times = _taken_out(x, "split_time", request.split_time, "to split by time", "x")
-    x_valid, y_valid = _validating(valid, request.target)
+    x_valid, y_valid = _validating(valid, request.target)  # its other columns do not matter
     if request.group is not None and x_valid is not None:
         x_valid, own = _taken_out(x_valid, "group", request.group, "to group by", "valid")
         _refuse_shared(request.group, groups, own)
@@ -117,7 +118,7 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
 
 def _of_grain(x: Any, y: Any, request: Request, valid: Any) -> Task:
     """The task of a data set or loader of grain."""
-    others = ("target", "group", "split_time", "user", "item", *SERIES)
+    others = ("target", "group", "split_time", "drop", "user", "item", *SERIES)
     _refuse(request, "data of grain", "valid", "split_column", *others, *OF_FILES)
     if y is not None:
         raise ValueError("the examples of grain hold their targets, so y must not be given")
@@ -147,7 +148,7 @@ def _ratings(x: Any, y: Any, request: Request, valid: Any) -> Task:
     from rlagent_envs.tasks.ratings import RANKING, check_columns, from_ratings
 
     user, item = check_columns(request.user, request.item)
-    others = ("group", "split_time", "streamed", "form", "horizon", "window", "vocabulary")
+    others = ("group", "split_time", "drop", "streamed", "form", "horizon", "window", "vocabulary")
     _refuse(request, "ratings", *others)
     if request.kind != RANKING:
         x, y = _with_target(x, y, request.target, "x")
@@ -205,6 +206,23 @@ def _with_target(x: Any, y: Any, target: str | None, name: str) -> tuple[Any, An
     if y is not None:
         raise ValueError(f"give y or the target {target!r}, not both")
     return _taken_out(x, "target", target, "for the target", name)
+
+
+def _without_dropped(x: Any, request: Request, name: str) -> Any:
+    """A DataFrame without the columns that are to be left out; anything else if there are none."""
+    from rlagent_envs.tasks.columns import is_table
+    from rlagent_envs.tasks.left_out import without_dropped
+
+    if request.drop is None:
+        return x
+    if not is_table(x):
+        raise ValueError(f"drop names columns, but {name} is not a DataFrame")
+    roles = {
+        "the target": request.target,
+        "the group column": request.group,
+        "the column of times": request.split_time,
+    }
+    return without_dropped(x, request.drop, name, roles)
 
 
 def _taken_out(x: Any, option: str, column: str, purpose: str, name: str) -> tuple[Any, Any]:

@@ -93,6 +93,7 @@ def tune(
     split_column: str | None = None,
     group: str | None = None,
     split_time: str | None = None,
+    drop: str | Sequence[str] | None = None,
     image_size: str | int | None = None,
     skip_bad: bool | None = None,
     user: str | None = None,
@@ -166,6 +167,7 @@ def tune(
             such as those of a patient; it is no feature.
         split_time: of a table or a DataFrame, the column of times by which rows are divided: the
             oldest train, the next validate and the newest test; it is no feature.
+        drop: of a table or a DataFrame, the column or columns to leave out.
         image_size: what images are resized to, 32 or "24x32" pixels; see `load_task`.
         skip_bad: leave out files of a folder that cannot be read.
         user: of ratings, the column of users in a table or a DataFrame; needs `item`. The files of
@@ -235,6 +237,7 @@ def tune(
         split_column=split_column,
         group=group,
         split_time=split_time,
+        drop=drop,
         image_size=image_size,
         skip_bad=skip_bad,
         user=user,

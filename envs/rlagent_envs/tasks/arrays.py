@@ -13,6 +13,7 @@ from rlagent_envs.forms import form_of
 from rlagent_envs.tasks.array_input import ArrayInput, check_form, read_inputs
 from rlagent_envs.tasks.box_target import BoxTarget, are_boxes, read_boxes
 from rlagent_envs.tasks.columns import is_table
+from rlagent_envs.tasks.left_out import on_left_out, without_empty
 from rlagent_envs.tasks.mask_target import read_masks
 from rlagent_envs.tasks.notes import on_boxes, on_inputs, on_times
 from rlagent_envs.tasks.preprocessing import Preprocessing
@@ -116,6 +117,7 @@ def from_arrays(
         check_together(part, part_x, part_y)
         if part_x is not None:
             given[part] = read_part(f"_{part}", part_x, part_y, checked)
+    given, empty = _without_empty(given, ids)
     chosen = _choose_kind(checked, given["train"].y)
     numbers = None if groups is None else _read_groups(groups, len(given["train"].y))
     moments = None if times is None else _read_times(times, given, grouped=groups is not None)
@@ -127,7 +129,7 @@ def from_arrays(
     preprocessing = Preprocessing.fit(
         train.x, train.y, chosen, asked, ids=ids, embed=embed, vocabulary=vocabulary
     )
-    task = _make_task(name, chosen, parts, preprocessing, batch_size)
+    task = _make_task(name, chosen, parts, preprocessing, batch_size, empty)
     if moments is None:
         return task if groups is None else replace(task, divided_by="groups")
     ends = on_times(*moments, len(train.y), len(parts["valid"].y))
@@ -195,6 +197,19 @@ def read_part(suffix: str, x: Any, y: Any, asked: AskedKind | None = None) -> Pa
     if len(inputs) != len(target):
         raise ValueError(f"{x_name} has {len(inputs)} rows but {y_name} has {len(target)}")
     return Part(inputs, target)
+
+
+def _without_empty(
+    given: dict[str, Part], ids: Collection[str]
+) -> tuple[dict[str, Part], list[str]]:
+    """Parts without the columns that have no value in any, and a note if there are some."""
+    if ids or not all(is_table(part.x) for part in given.values()):
+        return given, []
+    tables, names = without_empty({part: one.x for part, one in given.items()})
+    if not names:
+        return given, []
+    note = on_left_out(names, "empty in every row")
+    return {part: one._replace(x=tables[part]) for part, one in given.items()}, [note]
 
 
 def _texts_or_numbers(x: Any, name: str) -> pd.Series | np.ndarray:
@@ -313,6 +328,7 @@ def _make_task(
     parts: dict[str, Part],
     preprocessing: Preprocessing,
     batch_size: int | None,
+    notes: Sequence[str],
 ) -> Task:
     """Applies the preprocessing to all parts."""
     from rlagent_envs.models import usual  # imports JAX, which reading data does not need
@@ -332,7 +348,7 @@ def _make_task(
             continue
         given = x[np.arange(len(x))] if isinstance(x, OnDisk) else x
         splits[part] = Split(preprocessing.transform(given), target)
-    notes, boxes = on_inputs(train.x, preprocessing), None
+    notes, boxes = [*on_inputs(train.x, preprocessing), *notes], None
     if isinstance(preprocessing.target, BoxTarget):
         boxes = {name: part.y for name, part in parts.items()}
         notes += on_boxes(boxes, {name: split.y for name, split in splits.items()})

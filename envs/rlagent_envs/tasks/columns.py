@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeGuard
@@ -93,9 +94,14 @@ class CategoryColumn(Stored):
         given = places[places >= 0]
         counts = dict(zip(texts, np.bincount(given, minlength=len(texts)).tolist(), strict=True))
         if len(counts) > max(MOST_TEXTS, len(given) // 2):
+            if (mark := mark_among_numbers(texts)) is not None:
+                raise ValueError(
+                    f"column {name!r} has {mark!r} among its numbers; leave cells without a number "
+                    f"empty, or drop it: {how_to_drop(name)}"
+                )
             raise ValueError(
                 f"column {name!r} has {len(counts)} different texts in {len(column)} rows; "
-                f"identifiers cannot be used, so drop it"
+                f"identifiers cannot be used, so drop it: {how_to_drop(name)}"
             )
         # Ties by name, so that the order of the rows does not matter.
         frequent = sorted(counts, key=lambda text: (-counts[text], text))[:MOST_CATEGORIES]
@@ -136,7 +142,9 @@ def fit_column(name: str, column: pd.Series) -> NumericColumn | CategoryColumn |
             holds identifiers, or dates and other things without a meaning here.
     """
     if column.isna().all():
-        raise ValueError(f"column {name!r} has no values in the training rows, so drop it")
+        raise ValueError(
+            f"column {name!r} has no values in the training rows, so drop it: {how_to_drop(name)}"
+        )
     if holds_numbers(name, column):
         values = to_numbers(column, name)
         numeric = NumericColumn.fit(name, values)
@@ -198,6 +206,20 @@ def numbered_texts(name: str, column: pd.Series) -> tuple[np.ndarray, list[str]]
     return same[places], list(texts)
 
 
+def mark_among_numbers(texts: Sequence[str]) -> str | None:
+    """The first text that is no number, where most of them, and more than 20, are numbers.
+
+    Args:
+        texts: of a column, each once.
+    """
+    import pandas as pd
+
+    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
+    others = np.flatnonzero(numbers.isna())
+    known = len(texts) - len(others)
+    return texts[others[0]] if len(others) and known > max(MOST_TEXTS, len(others)) else None
+
+
 def to_numbers(column: pd.Series, name: str) -> np.ndarray:
     """A column as float64 `[rows]`, NaN where missing; ValueError for text and infinity."""
     import pandas as pd
@@ -226,6 +248,11 @@ def row_numbers(name: str, column: pd.Series) -> tuple[float, float] | None:
     if most - least >= DENSE * len(column) or (column % 1 != 0).any() or not column.is_unique:
         return None
     return least, most
+
+
+def how_to_drop(name: str) -> str:
+    """What to write so that a column is left out, for errors: on the command line and in Python."""
+    return f"--drop {shlex.quote(name)}, in Python drop={name!r}"
 
 
 def is_table(given: Any) -> TypeGuard[pd.DataFrame]:

@@ -191,15 +191,21 @@ def _load_table(path: Path, options: Options) -> Task:
         return load_ratings(path, columns, second, options)
     if options.time is not None:
         return load_forecast(path, options)
-    own = ("target", "split_column", "group", "split_time", "valid", "kind", "vocabulary")
-    options.allow(f"{path} is a table", *own)
+    divided = ("split_column", "group", "split_time", "valid")
+    options.allow(f"{path} is a table", "target", "drop", *divided, "kind", "vocabulary")
     second = None if options.valid is None else check_file(options.valid, path.suffix.lower())
     target, told, group = options.target, options.split_column, options.group
-    parts = read_table_parts(path, target, told, group, second, split_time=options.split_time)
+    notes: list[str] = []
+    parts = read_table_parts(
+        *(path, target, told, group, second),
+        split_time=options.split_time,
+        drop=options.drop,
+        notes=notes,
+    )
     _refuse_torn_groups(parts)
     inputs = {part: (rows.x, rows.y) for part, rows in parts.items()}
     train = parts["train"]
-    return task_of_parts(inputs, path.stem, options, train.groups, times=train.times)
+    return task_of_parts(inputs, path.stem, options, train.groups, tuple(notes), train.times)
 
 
 def _load_series(path: Path, options: Options) -> Task:

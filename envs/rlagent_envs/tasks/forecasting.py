@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlagent_envs.tasks.arrays import check_kind
+from rlagent_envs.tasks.left_out import on_left_out, without_dropped
 from rlagent_envs.tasks.loading import task_of_parts
 from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.splits import part_sizes
-from rlagent_envs.tasks.tables import looks_numeric, read_table
+from rlagent_envs.tasks.tables import looks_numeric, read_table, without_index
 from rlagent_envs.tasks.window_input import WindowInput, fill, numbers, ordered, windows
 
 if TYPE_CHECKING:
@@ -28,7 +29,12 @@ DIVIDING = "split_time in the place of time divides the rows of any table by tim
 
 def load_forecast(path: Path, options: Options) -> Task:
     """Makes a task of a table with a column of times; see `forecast_task`."""
-    return forecast_task(read_table(path), path.stem, options)
+    notes: list[str] = []
+    table = read_table(path, notes=notes)
+    needed = (options.target, options.time, *(options.drop or ()))
+    table = without_index(path, table, needed, notes)
+    task = forecast_task(table, path.stem, options)
+    return replace(task, notes=(*task.notes, *notes))
 
 
 def forecast_task(table: pd.DataFrame, name: str, options: Options) -> Task:
@@ -42,15 +48,16 @@ def forecast_task(table: pd.DataFrame, name: str, options: Options) -> Task:
     Args:
         table: a row for each time.
         name: of the task.
-        options: `target`, the column to predict; `time`, the column that orders the rows;
-            `horizon`, how many rows after the last one of a window the target is, 1 where None;
-            `window`, the rows of a window, 32 where None, but at most a fifth of all rows; batch
-            size; and the seed, which orders the rows to validate on.
+        options: `target`, the column to predict; `drop`, columns to leave out; `time`, the
+            column that orders the rows; `horizon`, how many rows after the last one of a window
+            the target is, 1 where None; `window`, the rows of a window, 32 where None, but at
+            most a fifth of all rows; batch size; and the seed, which orders the rows to validate
+            on.
 
     Raises:
         ValueError: naming the column, option or value that cannot be used.
     """
-    allowed = ("target", "time", "horizon", "window", "kind")
+    allowed = ("target", "drop", "time", "horizon", "window", "kind")
     options.allow(f"{name} is a time series", *allowed)
     if (kind := check_kind(options.kind)) not in (None, "regression"):
         hint = f"; {DIVIDING}" if kind == "classification" else ""
@@ -58,8 +65,10 @@ def forecast_task(table: pd.DataFrame, name: str, options: Options) -> Task:
     horizon = int(options.horizon or 1)
     steps = int(options.window or min(MOST_STEPS, max(len(table) // LEAST_WINDOWS, 1)))
     assert options.time is not None
+    roles = {"the target": options.target, "the column of times": options.time}
+    table = without_dropped(table, options.drop, name, roles)
     table = ordered(table, options.time)
-    columns = _columns(table, name, options)
+    columns, empty = _columns(table, name, options)
     target = columns.index(str(options.target))
     values = numbers(table, columns)
     rows = np.arange(steps - 1 + horizon, len(values))
@@ -89,11 +98,13 @@ def forecast_task(table: pd.DataFrame, name: str, options: Options) -> Task:
         steps=steps,
         horizon=horizon,
     )
-    return replace(task, preprocessing=task.preprocessing.made_by(inputs))
+    preprocessing = task.preprocessing.made_by(inputs)
+    notes = [on_left_out(empty, "empty in every row")] if empty else []
+    return replace(task, preprocessing=preprocessing, notes=(*task.notes, *notes))
 
 
-def _columns(table: pd.DataFrame, name: str, options: Options) -> tuple[str, ...]:
-    """The columns of numbers, without the time."""
+def _columns(table: pd.DataFrame, name: str, options: Options) -> tuple[tuple[str, ...], list[str]]:
+    """The columns of numbers, without the time, and those that have no value at all."""
     target, time = options.target, options.time
     texts = {str(name): table.iloc[:, place] for place, name in enumerate(table.columns)}
     if target is None:
@@ -103,12 +114,14 @@ def _columns(table: pd.DataFrame, name: str, options: Options) -> tuple[str, ...
         raise ValueError(f"{name} has no column {target!r} for the target; it has: {names}")
     if target == time:
         raise ValueError(f"column {target!r} cannot be both the target and the time")
-    columns = tuple(name for name, column in texts.items() if name != time and _holds(column))
+    empty = [name for name, column in texts.items() if name != target and column.isna().all()]
+    others = {time, *empty}
+    columns = tuple(name for name, column in texts.items() if name not in others and _holds(column))
     if target not in columns:
         raise ValueError(
             f"a forecast needs a target of numbers, but column {target!r} has others; {DIVIDING}"
         )
-    return columns
+    return columns, [name for name in empty if name != time]
 
 
 def _holds(column: pd.Series) -> bool:

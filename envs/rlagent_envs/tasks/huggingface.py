@@ -12,6 +12,7 @@ import numpy as np
 
 from rlagent_envs.tasks.cache import download_folder
 from rlagent_envs.tasks.image_folders import as_pixels, asked_size, image_task, size_for_all
+from rlagent_envs.tasks.left_out import without_dropped
 from rlagent_envs.tasks.loading import rows_to_train, task_of_parts
 from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.pictures import picture_of
@@ -38,21 +39,27 @@ def load_huggingface(name: str, options: Options) -> Task:
 
     Args:
         name: such as `hf:ylecun/mnist`, or `hf:nyu-mll/glue:sst2` where it has configurations.
-        options: target (where None the single column of classes), image size, kind, batch size and
-            seed are looked at.
+        options: target (where None the single column of classes), image size, columns to drop,
+            kind, batch size and seed are looked at.
 
     Raises:
         ValueError: if the library is not installed, there is no such data set, or no network.
     """
-    own = ("target", "image_size", "kind", "vocabulary")
+    own = ("target", "image_size", "drop", "kind", "vocabulary")
     options.allow(f"{name} is a data set of Hugging Face", *own)
-    parts = _labelled_parts(name, _fetched(name), options.target)
+    target, parts = _labelled_parts(name, _fetched(name), options.target)
     title = name.removeprefix(PREFIX).split("/")[-1].replace(":", "-")
     features = parts["train"].rows.features
     images = [one for one, feature in features.items() if _type(feature) == "Image"]
     if images:
+        if options.drop is not None:
+            raise ValueError(f"drop is for tables, but {name} holds images")
         return _image_task(title, parts, images[0], options)
-    tables = {part: (_table(one), one.y) for part, one in parts.items()}
+    roles = {"the target": target}
+    tables = {
+        part: (without_dropped(_table(one), options.drop, f"{part} of {name}", roles), one.y)
+        for part, one in parts.items()
+    }
     return task_of_parts(tables, title, options)
 
 
@@ -87,8 +94,10 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _labelled_parts(name: str, splits: Mapping[str, Any], target: str | None) -> dict[str, _Part]:
-    """The splits that are parts and have their targets; ValueError if none is to train on."""
+def _labelled_parts(
+    name: str, splits: Mapping[str, Any], target: str | None
+) -> tuple[str, dict[str, _Part]]:
+    """The target, and the splits that are parts and have it; ValueError if none is to train on."""
     # Of several for one part the usual name counts, which comes last here.
     usual = sorted(splits, key=lambda split: (split in USUAL_SPLITS, split))
     known = {SPLIT_NAMES[split]: splits[split] for split in usual if split in SPLIT_NAMES}
@@ -108,7 +117,7 @@ def _labelled_parts(name: str, splits: Mapping[str, Any], target: str | None) ->
         parts[part] = _Part(rows.remove_columns(target), values)
     if "train" not in parts:
         raise ValueError(f"{name} has rows without a class in its split train")
-    return parts
+    return target, parts
 
 
 def _only_classes(name: str, features: Mapping[str, Any]) -> str:

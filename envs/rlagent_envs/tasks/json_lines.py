@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,8 +106,18 @@ def _column(path: Path, name: str, records: list[Record]) -> pd.Series:
         # By way of floats: a whole number may be larger than any type of NumPy.
         floats = any(value is None or isinstance(value, float) for value in values)
         large = any(isinstance(value, int) and abs(value) >= 2**63 for value in values)
-        return pd.Series(values, dtype="float64" if floats or large else "int64")
+        try:
+            return pd.Series(values, dtype="float64" if floats or large else "int64")
+        except OverflowError:
+            wrong = next(n for n, one in enumerate(values, 1) if _beyond_floats(one))
+            raise ValueError(
+                f"the key {name!r} of {path} has a number in record {wrong} that is too large"
+            ) from None
     return pd.Series(values, dtype="object" if first is None else None)
+
+
+def _beyond_floats(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) > sys.float_info.max
 
 
 def _kind(value: Any) -> str:

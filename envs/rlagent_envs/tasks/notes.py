@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlagent_envs.tasks.box_target import crowded
-from rlagent_envs.tasks.columns import column_names, is_table, row_numbers
+from rlagent_envs.tasks.columns import (
+    NumericColumn,
+    column_names,
+    how_to_drop,
+    is_table,
+    mark_among_numbers,
+    numbered_texts,
+    row_numbers,
+)
+from rlagent_envs.tasks.record_input import RecordInput
+from rlagent_envs.tasks.table_input import TableInput
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +41,9 @@ def on_inputs(x: Any, preprocessing: Preprocessing) -> list[str]:
             if (numbers := row_numbers(name, x.iloc[:, place])) is not None:
                 notes.append(
                     f"column {name!r} numbers the rows, from {numbers[0]:g} to {numbers[1]:g}; "
-                    "drop it unless it is a quantity"
+                    f"drop it unless it is a quantity: {how_to_drop(name)}"
                 )
-        return notes
+        return notes + on_marks(x, inputs)
     shape = getattr(x, "shape", ())
     if len(shape) > 2 and not inputs.input_shape:
         told = " x ".join(map(str, shape[1:]))
@@ -41,6 +51,27 @@ def on_inputs(x: Any, preprocessing: Preprocessing) -> list[str]:
             f"examples of {told} numbers are taken for {inputs.features} quantities; "
             "images are [rows, height, width, channels]"
         )
+    return notes
+
+
+def on_marks(x: pd.DataFrame, inputs: Any) -> list[str]:
+    """Of columns of categories that most likely are of numbers, with a mark for missing ones.
+
+    Args:
+        x: the training rows as they were given.
+        inputs: what was fitted on them.
+    """
+    table = inputs.table if isinstance(inputs, RecordInput) else inputs
+    notes, names = [], column_names(x)
+    for column in table.columns if isinstance(table, TableInput) else ():
+        if isinstance(column, NumericColumn):
+            continue
+        _, texts = numbered_texts(column.name, x.iloc[:, names[column.name]])
+        if (mark := mark_among_numbers(texts)) is not None:
+            notes.append(
+                f"column {column.name!r} is of categories, because it has {mark!r} among its "
+                "numbers; leave such cells empty if it is a quantity"
+            )
     return notes
 
 

@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from rlagent_envs.tasks.cache import download_folder
+from rlagent_envs.tasks.left_out import without_dropped
 from rlagent_envs.tasks.loading import task_of_parts
 from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.tables import target_values
@@ -23,15 +24,21 @@ def load_openml(name: str, options: Options) -> Task:
 
     Args:
         name: such as `openml:adult` or, by its number, `openml:1590`.
-        options: target, group, split time, kind, batch size and seed are looked at.
+        options: target, group, split time, drop, kind, batch size and seed are looked at.
 
     Raises:
         ValueError: if there is no such data set, or no network to get it.
     """
-    known = ("target", "group", "split_time", "kind", "vocabulary")
+    known = ("target", "group", "split_time", "drop", "kind", "vocabulary")
     options.allow(f"{name} is a data set of OpenML", *known)
     found = _fetched(name, options.target)
     table: pd.DataFrame = found.data
+    roles = {
+        "the target": str(found.target.name),
+        "the group column": options.group,
+        "the column of times": options.split_time,
+    }
+    table = without_dropped(table, options.drop, name, roles)
     groups = times = None
     if options.group is not None:
         table, groups = _taken_out(name, table, options.group, "to group by")

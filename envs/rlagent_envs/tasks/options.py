@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rlagent_envs.tasks.left_out import names_to_drop
 from rlagent_envs.tasks.task import Task
 
 # What an option is for, in the words of an error.
@@ -13,6 +15,7 @@ PURPOSES = {
     "split_column": "tables",
     "group": "tables",
     "split_time": "tables",
+    "drop": "tables",
     "time": "tables",
     "horizon": "time series, which need the option time",
     "window": "time series, which need the option time",
@@ -36,6 +39,7 @@ class Options:
     split_column: str | None = None
     group: str | None = None
     split_time: str | None = None
+    drop: str | Sequence[str] | None = None  # a tuple as soon as it is checked
     valid: str | Path | None = None
     image_size: str | int | None = None
     skip_bad: bool | None = None
@@ -55,6 +59,8 @@ class Options:
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the option and its value, if one makes no sense by itself."""
+        if self.drop is not None:
+            object.__setattr__(self, "drop", names_to_drop(self.drop))
         for name in ("batch_size", "horizon", "window", "vocabulary"):
             check_whole(name, getattr(self, name))
         if self.group is not None and self.split_time is not None:

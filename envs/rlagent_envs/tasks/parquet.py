@@ -34,8 +34,17 @@ def read_parquet_table(path: Path) -> pd.DataFrame:
 
 
 def parquet_header(path: Path) -> list[str]:
-    """The names of the columns."""
-    return list(_parquet_file(path).schema_arrow.names)
+    """The names of the columns, without those of an index unless there are no others."""
+    names, index = list(_parquet_file(path).schema_arrow.names), parquet_index(path)
+    return [name for name in names if name not in index] or names
+
+
+def parquet_index(path: Path) -> list[str]:
+    """The columns that were no columns in pandas, but the index of its rows; none of others."""
+    schema = _parquet_file(path).schema_arrow
+    told = (schema.pandas_metadata or {}).get("index_columns", ())
+    # A range is told by an object in the place of a name, and has no column.
+    return [name for name in told if isinstance(name, str) and name in schema.names]
 
 
 def _parquet_file(path: Path) -> Any:

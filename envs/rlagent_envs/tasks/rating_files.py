@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -71,18 +72,19 @@ def load_ratings(path: Path, columns: Columns, second: Path | None, options: Opt
     Raises:
         ValueError: naming the column that is not there or cannot be used.
     """
-    texts = columns[:2]
+    texts, notes = columns[:2], list[str]()
     parts: dict[str, tuple[Any, Any]]
     if path.suffix.lower() in U_DATA or columns.rating is None:
         options.allow(f"a ranking reads all of {path}", "valid", "kind", "user", "item", "time")
         files = {"train": path} | ({} if second is None else {"valid": second})
-        parts = {part: _whole(file, columns) for part, file in files.items()}
+        parts = {part: _whole(file, columns, notes) for part, file in files.items()}
     else:
         allowed = ("target", "split_column", "valid", "kind", "user", "item", "time")
         options.allow(f"{path} holds ratings", *allowed)
-        found = read_table_parts(path, columns.rating, options.split_column, None, second, texts)
+        split = options.split_column
+        found = read_table_parts(path, columns.rating, split, None, second, texts, notes=notes)
         parts = {part: (rows.x, rows.y) for part, rows in found.items()}
-    return ratings_task(
+    task = ratings_task(
         parts,
         columns.user,
         columns.item,
@@ -92,12 +94,15 @@ def load_ratings(path: Path, columns: Columns, second: Path | None, options: Opt
         options.batch_size,
         options.seed,
     )
+    return replace(task, notes=(*task.notes, *notes))
 
 
-def _whole(path: Path, columns: Columns) -> tuple[pd.DataFrame, np.ndarray | None]:
+def _whole(
+    path: Path, columns: Columns, notes: list[str]
+) -> tuple[pd.DataFrame, np.ndarray | None]:
     """All rows of a file, and their ratings if these are looked at."""
     is_u_data = path.suffix.lower() in U_DATA
-    table = read_u_data(path) if is_u_data else read_table(path, columns[:2])
+    table = read_u_data(path) if is_u_data else read_table(path, columns[:2], notes)
     return table, None if columns.rating is None else target_values(table[columns.rating])
 
 

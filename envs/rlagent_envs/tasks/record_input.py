@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rlagent_envs.tasks.columns import Stored, column_names, is_table, row_numbers
+from rlagent_envs.tasks.columns import Stored, column_names, how_to_drop, is_table, row_numbers
 from rlagent_envs.tasks.table_input import TableInput
 from rlagent_envs.tasks.texts import TextInput
 
@@ -41,7 +41,7 @@ class RecordInput(Stored):
             if (numbers := row_numbers(name, others.iloc[:, place])) is not None:
                 raise ValueError(
                     f"column {name!r} numbers the rows, from {numbers[0]:g} to {numbers[1]:g}; "
-                    "identifiers cannot be used, so drop it"
+                    f"identifiers cannot be used, so drop it: {how_to_drop(name)}"
                 )
         text = TextInput.fit(texts, vocabulary)
         return cls(text=text, table=TableInput.fit(others, embed=embed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +36,7 @@ def load_task(
     split_column: str | None = None,
     group: str | None = None,
     split_time: str | None = None,
+    drop: str | Sequence[str] | None = None,
     valid: str | Path | None = None,
     image_size: str | int | None = None,
     skip_bad: bool | None = None,
@@ -70,6 +71,7 @@ def load_task(
         split_time: of a table, the column of times (numbers, or such as 2024-01-31) by which rows
             are divided: the oldest 60 % train, the next 20 % validate, the newest 20 % test, all
             rows of one time in one part. It is no feature.
+        drop: of a table, the column or columns to leave out, such as numbers of the rows.
         valid: a second file or folder of the same form to validate on: by its own validation rows
             if it tells them, else by its training rows.
         image_size: of images, 32 or 24x32 pixels, height first; where None their own size if it
@@ -101,6 +103,7 @@ def load_task(
         split_column=split_column,
         group=group,
         split_time=split_time,
+        drop=drop,
         valid=valid,
         image_size=image_size,
         skip_bad=skip_bad,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from rlagent_envs.tasks.columns import holds_numbers, numbered_texts, to_numbers
-from rlagent_envs.tasks.csv_tables import csv_header, read_csv_table
+from rlagent_envs.tasks.csv_tables import csv_header, csv_texts, read_csv_table
 from rlagent_envs.tasks.json_lines import json_header, read_json_table
-from rlagent_envs.tasks.parquet import parquet_header, read_parquet_table
+from rlagent_envs.tasks.left_out import on_left_out, without_dropped
+from rlagent_envs.tasks.parquet import parquet_header, parquet_index, read_parquet_table
 from rlagent_envs.tasks.splits import SPLIT_NAMES
 
 if TYPE_CHECKING:
@@ -57,16 +58,57 @@ class Asked(NamedTuple):
     split_time: str | None
 
 
-def read_table(path: Path, texts: Container[str] = ()) -> pd.DataFrame:
-    """The table in a file, by its suffix; of a file without types `texts` are not numbers."""
+# What the columns of `Asked` are called in errors, and what each is for.
+ROLES = {
+    "the target": "for the target",
+    "the split column": "to split by",
+    "the group column": "to group by",
+    "the column of times": "to split by time",
+}
+
+
+def read_table(
+    path: Path, texts: Container[str] = (), notes: list[str] | None = None
+) -> pd.DataFrame:
+    """The table in a file, by its suffix.
+
+    Args:
+        path: the file.
+        texts: of a file without types, columns that are texts even if they look like numbers.
+        notes: what there is to say of the reading is put behind it.
+
+    Raises:
+        ValueError: if the file cannot be read.
+    """
     suffix = path.suffix.lower()
     if suffix in WITHOUT_TYPES:
-        return read_csv_table(path, texts)
+        return read_csv_table(path, texts, notes)
     table = READERS[suffix].read(path)
     for name, times in table.columns.value_counts().items():
         if times > 1:
             raise ValueError(f"{path} has {times} columns named {name!r}")
     return table
+
+
+def without_index(
+    path: Path, table: pd.DataFrame, needed: Container[str | None], notes: list[str] | None
+) -> pd.DataFrame:
+    """The table of a file without the index that pandas wrote,.
+
+    Args:
+        path: the file.
+        table: what was read of it.
+        needed: names of columns that stay, such as the target.
+        notes: if something is left out, it is said behind it.
+    """
+    if path.suffix.lower() != ".parquet":
+        return table
+    index = [n for n in parquet_index(path) if n in table.columns and n not in needed]
+    if not index:
+        return table
+    if notes is not None:
+        notes.append(on_left_out(index, "the index of the rows in pandas"))
+    return table.drop(columns=index)
 
 
 def header_of(path: Path) -> list[str]:
@@ -82,6 +124,8 @@ def read_table_parts(
     second: Path | None,
     texts: Collection[str] = (),
     split_time: str | None = None,
+    drop: Sequence[str] | None = None,
+    notes: list[str] | None = None,
 ) -> dict[str, TablePart]:
     """Features and target of each part: train, and valid and test where they are told.
 
@@ -93,12 +137,18 @@ def read_table_parts(
         second: a file of the same columns to validate on.
         texts: names of columns that are texts even if they look like numbers.
         split_time: name of the column of times by which rows are to be divided.
+        drop: names of columns to leave out.
+        notes: what there is to say of the reading of `path` is put behind it.
 
     Raises:
         ValueError: if a column is not there or cannot be used.
     """
-    table = read_table(path, texts)
+    table = read_table(path, texts, notes)
     asked = _check_columns(table, target, split_column, group, split_time, path)
+    _keep_classes(path, table, asked.target, notes)
+    roles = dict(zip(ROLES, asked, strict=True))
+    table = without_dropped(table, drop, str(path), roles)
+    table = without_index(path, table, asked, notes)
     tables = _divided(table, asked)
     if "train" not in tables:
         raise ValueError(f"the split column of {path} calls no row train")
@@ -125,14 +175,9 @@ def _check_columns(
     columns = ", ".join(table.columns)
     if target is None:
         raise ValueError(f"name the target column of {path}; it has: {columns}")
-    roles = {
-        "the target": (target, "for the target"),
-        "the split column": (split_column, "to split by"),
-        "the group column": (group, "to group by"),
-        "the column of times": (split_time, "to split by time"),
-    }
+    asked = Asked(target, split_column, group, split_time)
     taken: dict[str, str] = {}
-    for role, (name, purpose) in roles.items():
+    for (role, purpose), name in zip(ROLES.items(), asked, strict=True):
         if name is None:
             continue
         if name not in table.columns:
@@ -140,7 +185,7 @@ def _check_columns(
         if name in taken:
             raise ValueError(f"column {name!r} cannot be both {taken[name]} and {role}")
         taken[name] = role
-    return Asked(target, split_column, group, split_time)
+    return asked
 
 
 def _validating(path: Path, asked: Asked, train: pd.DataFrame) -> pd.DataFrame:
@@ -152,11 +197,33 @@ def _validating(path: Path, asked: Asked, train: pd.DataFrame) -> pd.DataFrame:
             raise ValueError(f"{path} lacks the column {name!r}")
     if asked.split_column not in table.columns:
         asked = asked._replace(split_column=None)
+    if _is_text(train[asked.target]):
+        _keep_classes(path, table, asked.target, None)
     parts = _divided(table, asked)
     for part in ("valid", "train"):
         if part in parts:
             return parts[part][list(train.columns)]
     raise ValueError(f"the split column of {path} calls no row valid or train")
+
+
+def _keep_classes(path: Path, table: pd.DataFrame, name: str, notes: list[str] | None) -> None:
+    """Makes classes of what is called NA, None or null in a target of texts, and says so.
+
+    In a file without types such cells are missing elsewhere; no text of a target can be.
+    """
+    column = table[name]
+    if path.suffix.lower() not in WITHOUT_TYPES or not column.isna().any():
+        return
+    if not _is_text(column) or looks_numeric(column):
+        return
+    cells = csv_texts(path, name)
+    classes = cells[column.isna() & cells.notna()].value_counts()
+    table[name] = cells
+    if notes is not None:
+        notes += [
+            f"the target {text!r} in {count} rows is taken for a class, not for a missing value"
+            for text, count in classes.items()
+        ]
 
 
 def _divided(table: pd.DataFrame, asked: Asked) -> dict[str, pd.DataFrame]:
