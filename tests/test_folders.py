@@ -350,7 +350,7 @@ def test_folders_that_cannot_be_used_are_named(capsys: pytest.CaptureFixture[str
         (
             "odd",
             "odd has the folder extra beside train; there may be: train, valid, val, validation, "
-            "dev, test",
+            "dev, test, training, testing",
         ),
         ("hollow", f"the folder hollow/none of a class holds no {types} file"),
         (

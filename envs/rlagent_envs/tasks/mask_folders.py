@@ -10,8 +10,8 @@ import numpy as np
 
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.image_folders import Pixels, image_task, read_at_one_size, read_pixels
+from rlagent_envs.tasks.part_folders import told_parts, train_folder
 from rlagent_envs.tasks.pictures import DAMAGES, SUFFIXES, Size, size_of
-from rlagent_envs.tasks.splits import SPLIT_NAMES
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.options import Options
@@ -29,8 +29,8 @@ class Pair(NamedTuple):
 
 
 def holds_masks(folder: Path) -> bool:
-    """Whether a folder holds images and masks, or a folder `train` that does."""
-    return any((one / MASKS).is_dir() for one in (folder, folder / "train"))
+    """Whether a folder holds images and masks, or a folder to train on that does."""
+    return any((one / MASKS).is_dir() for one in (folder, train_folder(folder)))
 
 
 def load_mask_folder(folder: Path, options: Options) -> Task:
@@ -92,15 +92,12 @@ def part_folders(folder: Path, inside: str) -> dict[str, Path]:
         folder: of the task.
         inside: the folder that the images' targets are in.
     """
-    if not any((one / inside).is_dir() for one in (folder, folder / "train")):
+    if not any((one / inside).is_dir() for one in (folder, train_folder(folder))):
         raise ValueError(f"{folder} holds no folder {inside}, nor a folder train with one")
     if (folder / inside).is_dir():
         return {"train": folder}
     found: dict[str, Path] = {}
-    for one in sorted(folder.iterdir()):
-        part = SPLIT_NAMES.get(one.name.lower())
-        if part is None or not one.is_dir():
-            continue
+    for part, one in told_parts(folder):
         if part in found:
             raise ValueError(f"{folder} has two folders for the {part} part")
         found[part] = one
