@@ -160,6 +160,37 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     return sorted(path for path in found if path.is_file() and not _hidden(path, folder))
 
 
+def on_others(places: Iterable[str | Path | None], suffixes: Sequence[str]) -> tuple[str, ...]:
+    """A sentence on the files of other kinds in the folders of some folders; () if there are none.
+
+    Args:
+        places: the folders; None is none.
+        suffixes: of the files that are read.
+    """
+    inside = [one for place in places if place is not None for one in folders_in(Path(place))]
+    counts = sum((_others(one, suffixes) for one in inside), Counter[str]())
+    if not counts:
+        return ()
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    told = shortened([f"{count} {suffix or 'without an ending'}" for suffix, count in ordered])
+    return (f"files with other endings in the folders, which do not count: {told}",)
+
+
+def instead(folder: Path, suffixes: Sequence[str]) -> str:
+    """What to add to an error on a folder without files of these kinds: what it holds instead."""
+    if not (counts := _others(folder, suffixes)):
+        return ""
+    suffix, count = max(counts.items(), key=lambda one: (one[1], one[0]))
+    return f"; most of its files end in {suffix} ({count} of {counts.total()})" if suffix else ""
+
+
+def _others(folder: Path, suffixes: Sequence[str]) -> Counter[str]:
+    """How many visible files of other kinds there are in a folder and its folders, by ending."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() not in suffixes)
+    there = (path for path in found if not _hidden(path, folder) and path.is_file())
+    return Counter(path.suffix.lower() for path in there)
+
+
 def _of_part(folder: Path, part: str) -> Path:
     """The folder of a part, or the lone one in it that has such a name too: seg_test/seg_test."""
     inside = folders_in(folder)
@@ -187,7 +218,10 @@ def _of_classes(folder: Path, suffixes: Sequence[str]) -> Labelled:
     for one in folders_in(folder):
         inside = files_below(one, suffixes)
         if not inside:
-            raise ValueError(f"the folder {one} of a class holds no {' or '.join(suffixes)} file")
+            raise ValueError(
+                f"the folder {one} of a class holds no {' or '.join(suffixes)} file"
+                f"{instead(one, suffixes)}"
+            )
         files += inside
         labels += [one.name] * len(inside)
     if not files:
