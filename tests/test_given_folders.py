@@ -34,7 +34,7 @@ def rows(task: Task) -> list[int]:
     return [len(one.y) for one in (task.train, task.valid, task.test) if one is not None]
 
 
-def classes(task: Task) -> tuple[object, ...]:
+def classes(task: Task) -> tuple[object, ...] | None:
     assert isinstance(task.preprocessing, Preprocessing)
     return task.preprocessing.classes
 
@@ -150,6 +150,10 @@ def test_hidden_entries_beside_the_only_folder_of_an_archive_do_not_matter() -> 
     task = load_task("photos.tar")
     assert same(task, expected)
     assert (task.name, task.notes) == ("photos", ())
+    Path("story.txt").write_text("once upon a time there was a fox. " * 100)
+    Path("._story.txt").write_bytes(b"of macOS")
+    zipped("story.zip", "._story.txt", "story.txt")
+    assert same(load_task("story.zip"), load_task("story.txt"))
 
 
 def test_a_lone_folder_is_gone_into_and_others_are_not() -> None:
