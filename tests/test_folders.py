@@ -343,14 +343,14 @@ def test_folders_that_cannot_be_used_are_named(capsys: pytest.CaptureFixture[str
     Image.fromarray(drawn(1).astype(np.float32), "F").save("deep.tiff")
     write("floats")
     Path("floats/above/x.tiff").write_bytes(Path("deep.tiff").read_bytes())
-    types = ".bmp or .gif or .jpeg or .jpg or .pgm or .png or .ppm or .tif or .tiff or .webp"
+    types = ".bmp .gif .jfif .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".replace(" ", " or ")
     for command, message in (
         ("empty", "empty holds no folders, one for each class"),
         ("flat", "flat holds no folders, one for each class"),
         (
             "odd",
             "odd has the folder extra beside train; there may be: train, valid, val, validation, "
-            "dev, test",
+            "dev, test, training, testing",
         ),
         ("hollow", f"the folder hollow/none of a class holds no {types} file"),
         (

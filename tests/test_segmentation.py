@@ -472,7 +472,7 @@ def test_a_folder_that_cannot_be_used_is_named() -> None:
     hint = "; leave such files out by --skip-bad"
     refused("a/masks/more.png has 8 x 8 pixels, its image 8 x 9" + hint)
     Image.new("RGB", (8, 8), (9, 0, 0)).save(images / "more.jpg")
-    Image.new("RGB", (8, 8)).save(masks / "more.png")
+    Image.new("RGB", (8, 8), (9, 0, 0)).save(masks / "more.png")
     refused("the mask a/masks/more.png has colours, not a number for each pixel" + hint)
     Image.new("L", (8, 8)).save(masks / "more.png", format="JPEG")
     refused("the mask a/masks/more.png is a JPEG, which changes its numbers; save it as PNG" + hint)

@@ -174,7 +174,7 @@ def test_parts_may_be_folders() -> None:
     Path("set", "more").mkdir()
     assert sentence(lambda: load_task("set")) == (
         "set has the folder more beside train; there may be: train, valid, val, validation, dev, "
-        "test"
+        "test, training, testing"
     )
 
 

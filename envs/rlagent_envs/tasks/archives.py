@@ -13,8 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from rlagent_envs.tasks.data_files import innermost
+from rlagent_envs.tasks.part_folders import OF_MACOS
+
 COMPRESSED = (".gz", ".bz2", ".xz")  # an archive behind .tar
 SUFFIXES = (".zip", ".tar", ".tgz", *COMPRESSED)
+ENCRYPTED = 0x1  # a flag of a member of .zip
 DAMAGES = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError)
 
 
@@ -25,15 +29,25 @@ class Member(NamedTuple):
     open: Callable[[], IO[bytes]]
 
 
+class Unpacked(NamedTuple):
+    """The content of an archive, for as long as it is there."""
+
+    archive: Path
+    folder: Path  # that it is unpacked into
+    inside: Path  # the data: where all is in one folder, that is the one
+
+    def told(self, text: str) -> str:
+        """A sentence on the unpacked files, by what they are called in the archive."""
+        return text.replace(str(self.folder), str(self.archive))
+
+
 @contextmanager
-def unpacked(path: Path) -> Iterator[Path]:
+def unpacked(path: Path) -> Iterator[Unpacked]:
     """The content of an archive in a temporary folder, which is removed at the end.
 
-    Where all is in one folder, that is the one.
-
     Raises:
-        ValueError: if it is damaged, or has a member that is a link or would lie outside of the
-            folder; nothing is unpacked then.
+        ValueError: if it is damaged, encrypted or compressed in an unknown way, or has a member
+            that is a link or would lie outside of the folder; nothing is unpacked then.
     """
     with tempfile.TemporaryDirectory(prefix="rlagent-") as temporary:
         folder = Path(temporary) / _stem(path)
@@ -45,11 +59,15 @@ def unpacked(path: Path) -> Iterator[Path]:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with member.open() as source, target.open("wb") as file:
                         shutil.copyfileobj(source, file)
+        except NotImplementedError:
+            raise ValueError(
+                f"{path} is compressed by a method that is not supported; use deflate, as is usual"
+            ) from None
         except DAMAGES as error:
             if isinstance(error, OSError) and error.errno:  # gzip's own has none
                 raise ValueError(f"cannot unpack {path}: {error.strerror}") from None
             raise ValueError(f"{path} is not a readable archive, it may be damaged") from None
-        yield _innermost(folder)
+        yield Unpacked(path, folder, innermost(folder))
 
 
 def member_names(path: Path) -> list[str]:
@@ -75,7 +93,9 @@ def _members(path: Path, archive: zipfile.ZipFile | tarfile.TarFile) -> Iterator
     if isinstance(archive, zipfile.ZipFile):
         for entry in archive.infolist():
             _refuse_climbing(path, entry.filename)
-            if not entry.is_dir() and not entry.filename.startswith("__MACOSX/"):
+            if entry.flag_bits & ENCRYPTED:
+                raise ValueError(f"{path} is encrypted; unpack it by its password before")
+            if not entry.is_dir() and not entry.filename.startswith(f"{OF_MACOS}/"):
                 yield Member(entry.filename, partial(archive.open, entry))
         return
     for item in archive:
@@ -102,10 +122,3 @@ def _refuse_climbing(path: Path, name: str) -> None:
 def _stem(path: Path) -> str:
     """`photos` of photos.tar.gz."""
     return path.stem.removesuffix(".tar") or "archive"
-
-
-def _innermost(folder: Path) -> Path:
-    """The first folder on the way down that holds more than one folder, or a single file."""
-    while folder.is_dir() and len(inside := list(folder.iterdir())) == 1:
-        folder = inside[0]
-    return folder

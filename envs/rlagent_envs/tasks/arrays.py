@@ -14,8 +14,8 @@ from rlagent_envs.tasks.array_input import ArrayInput, check_form, read_inputs
 from rlagent_envs.tasks.box_target import BoxTarget, are_boxes, read_boxes
 from rlagent_envs.tasks.columns import is_table
 from rlagent_envs.tasks.left_out import on_left_out, without_empty
-from rlagent_envs.tasks.mask_target import read_masks
-from rlagent_envs.tasks.notes import on_boxes, on_inputs, on_times
+from rlagent_envs.tasks.mask_target import MaskTarget, read_masks
+from rlagent_envs.tasks.notes import on_boxes, on_inputs, on_masks, on_times
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.splits import (
     MOST_VALID_ROWS,
@@ -352,6 +352,8 @@ def _make_task(
     if isinstance(preprocessing.target, BoxTarget):
         boxes = {name: part.y for name, part in parts.items()}
         notes += on_boxes(boxes, {name: split.y for name, split in splits.items()})
+    if isinstance(preprocessing.target, MaskTarget):
+        notes += on_masks(preprocessing.target.outputs)
     return Task(
         name=name,
         kind=kind,

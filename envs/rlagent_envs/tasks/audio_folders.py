@@ -75,6 +75,7 @@ def load_audio_folder(folder: Path, options: Options) -> Task:
     others = sum(one.rate != rate for one in facts.values())
     if others:
         notes += (f"recordings resampled to {rate} Hz: {others} of {len(facts)}",)
+    notes += folders.on_others((folder, options.valid), (SUFFIX,))
     task = task_of_parts(given, folder.resolve().name, options, notes=notes)
     assert task.preprocessing is not None
     inputs = partial(AudioInput, rate=rate, steps=steps)
@@ -90,7 +91,8 @@ def audio_files(path: Path) -> list[Path]:
     """The .wav file, or those of a folder and its folders; ValueError if there is none."""
     files = folders.files_below(path, (SUFFIX,)) if path.is_dir() else [path]
     if not files:
-        raise ValueError(f"the folder {path} holds no {SUFFIX} file")
+        told = folders.instead(path, (SUFFIX,))
+        raise ValueError(f"the folder {path} holds no {SUFFIX} file{told}")
     return files
 
 

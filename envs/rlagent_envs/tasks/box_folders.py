@@ -14,6 +14,7 @@ from rlagent_envs.tasks.box_target import padded
 from rlagent_envs.tasks.class_names import TEXT, find_names, with_names
 from rlagent_envs.tasks.image_folders import Pixels, image_task, read_at_one_size, read_pixels
 from rlagent_envs.tasks.mask_folders import IMAGES, by_name, part_folders
+from rlagent_envs.tasks.part_folders import is_hidden, train_folder
 from rlagent_envs.tasks.pictures import Size
 from rlagent_envs.tasks.splits import part_of
 from rlagent_envs.tasks.targets import shortened
@@ -34,8 +35,8 @@ class Place(NamedTuple):
 
 
 def holds_boxes(folder: Path) -> bool:
-    """Whether a folder holds images and labels, or a folder `train` that does."""
-    places = (folder, folder / "train")
+    """Whether a folder holds images and labels, or a folder to train on that does."""
+    places = (folder, train_folder(folder))
     return any((one / LABELS).is_dir() and (one / IMAGES).is_dir() for one in places)
 
 
@@ -118,7 +119,7 @@ def read_labels(path: Path, size: Size) -> np.ndarray:
     height, width = size
     boxes = []
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not a text file in UTF-8") from None
     for number, line in enumerate(lines, 1):
@@ -162,7 +163,7 @@ def label_lines(boxes: np.ndarray, size: Size) -> str:
 def _refuse_alone(place: Place, names: set[str]) -> None:
     """Raises ValueError if there are labels of an image that is not there."""
     for path in sorted(place.labels.glob("*.txt")) if place.labels.is_dir() else ():
-        if path.stem not in names and path.name != TEXT:
+        if path.stem not in names and path.name != TEXT and not is_hidden(path.name):
             raise ValueError(f"{path} has no image in {place.images}")
 
 

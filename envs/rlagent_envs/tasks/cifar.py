@@ -59,7 +59,7 @@ def load_cifar(path: Path, options: Options) -> Task:
             f"{path} is not the archive of CIFAR-10 that was published, its MD5 is {found} and not "
             f"{MD5}; download it again"
         )
-    with unpacked(path) as folder:
+    with unpacked(path) as (_, _, folder):
         parts = {part: _read([folder / name for name in files]) for part, files in BATCHES.items()}
     options = replace(options, kind="classification")
     task = task_of_parts(parts, "cifar10", options)

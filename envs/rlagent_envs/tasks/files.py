@@ -25,6 +25,8 @@ from rlagent_envs.tasks.choices import ChoiceInput
 from rlagent_envs.tasks.cifar import holds_cifar, load_cifar
 from rlagent_envs.tasks.coco import holds_coco
 from rlagent_envs.tasks.coco_folders import load_coco_folder
+from rlagent_envs.tasks.data_files import data_file, folder_of_classes
+from rlagent_envs.tasks.folders import files_below
 from rlagent_envs.tasks.forecasting import load_forecast
 from rlagent_envs.tasks.image_folders import image_files, load_image_folder, readable_images
 from rlagent_envs.tasks.image_input import ImageInput
@@ -74,6 +76,9 @@ def load_path(path: Path, options: Options) -> Task:
 
     A .txt file is for language modelling, see `from_text`.
 
+    A folder that holds neither images nor .wav files holds a file of these: the ratings of
+    MovieLens, the only pair of a training and a test file of time series, or the only file.
+
     A folder holds images or .wav files, see `load_image_folder` and `load_audio_folder`, or images
     with masks or boxes, see `load_mask_folder`, `load_box_folder` and `load_coco_folder`. A .zip or
     .tar archive holds a folder or a single file, or is CIFAR-10, see `load_cifar`.
@@ -88,14 +93,30 @@ def load_path(path: Path, options: Options) -> Task:
         ValueError: one sentence that names the file, column or array that cannot be used.
     """
     if path.is_dir():
+        path = _data_in(path)
+    if path.is_dir():
         return _load_folder(path, options)
     path = check_file(path)
     return LOADERS[path.suffix.lower()](path, options)
 
 
+def _data_in(folder: Path) -> Path:
+    """The folder with the folders for classes in a folder, or the file in it that is the data."""
+    if _is_whole(folder) or files_below(folder, PICTURES_AND_SOUND):
+        return folder_of_classes(folder, PICTURES_AND_SOUND, _is_whole)
+    return data_file(folder) or folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder is known by what is in it: masks or boxes."""
+    return any(holds(folder) for _, holds, _ in FOLDERS)
+
+
 def _load_folder(folder: Path, options: Options) -> Task:
     """The task of a folder, by the kind that was asked for or by what is in it."""
     asked = check_kind(options.kind)
+    if options.valid is not None and Path(options.valid).is_dir():
+        options = replace(options, valid=_data_in(Path(options.valid)))
     if asked == "regression":
         raise ValueError(
             f"kind is regression, but {folder} is a folder; there are for it: classification, "
@@ -270,9 +291,15 @@ def _load_archive(path: Path, options: Options) -> Task:
         return load_cifar(path, options)
     if options.streamed:
         raise ValueError(f"streamed needs files that stay, but {path} is unpacked to be read")
-    with unpacked(path) as inside:
-        # Files of a folder would be gone when they are needed; an array that is mapped is not.
-        return load_path(inside, replace(options, streamed=False) if inside.is_dir() else options)
+    with unpacked(path) as content:
+        try:
+            inside = _data_in(content.inside) if content.inside.is_dir() else content.inside
+            # Files of a folder would be gone when they are needed; an array that is mapped is not.
+            gone = replace(options, streamed=False) if inside.is_dir() else options
+            task = load_path(inside, gone)
+        except ValueError as error:
+            raise ValueError(content.told(str(error))) from None
+        return replace(task, notes=tuple(map(content.told, task.notes)))
 
 
 def _refuse_single_file(path: Path, options: Options) -> Task:
@@ -297,12 +324,13 @@ NEEDED = {
     "or train/_annotations.coco.json",
 }
 ARRAYS = (".npz", ".npy")
+PICTURES_AND_SOUND = (*IMAGES, AUDIO)
 SERIES = (".ts", ".tsv")
 LOADERS: dict[str, Callable[[Path, Options], Task]] = {
     **dict.fromkeys((*READERS, *U_DATA), _load_table),
     **dict.fromkeys(ARRAYS, _load_arrays),
     **dict.fromkeys(ARCHIVES, _load_archive),
-    **dict.fromkeys((*IMAGES, AUDIO), _refuse_single_file),
+    **dict.fromkeys(PICTURES_AND_SOUND, _refuse_single_file),
     ".ts": _load_series,
     ".txt": _load_text,
 }

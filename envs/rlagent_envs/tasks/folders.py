@@ -7,7 +7,8 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from rlagent_envs.tasks.splits import SPLIT_NAMES
+from rlagent_envs.tasks.part_folders import folders_in, is_hidden, tells_part, told_parts
+from rlagent_envs.tasks.splits import FOLDER_NAMES
 from rlagent_envs.tasks.streamed import in_threads
 from rlagent_envs.tasks.targets import shortened
 
@@ -24,9 +25,9 @@ class Labelled(NamedTuple):
 def class_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Labelled]:
     """The files of each part, in the order of their names; all in train if parts are not told.
 
-    The folder has a folder for each class, or a folder train, and as it likes valid (or val,
-    validation, dev) and test, with a folder for each class in each of them. Hidden files and
-    folders, and files of other kinds, do not count.
+    The folder has a folder for each class, or folders for parts, see `told_parts`, with a folder
+    for each class in each of them. Hidden files and folders, and files of other kinds, do not
+    count.
 
     Args:
         folder: where they are.
@@ -35,20 +36,22 @@ def class_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Labelled]:
     Raises:
         ValueError: if the folders are not of this kind, or if one of them holds no such file.
     """
-    inside = _folders(folder)
-    if "train" not in {SPLIT_NAMES.get(one.name.lower()) for one in inside}:
+    told = told_parts(folder)
+    if not told:
+        _refuse_parts(folder)
         return {"train": _of_classes(folder, suffixes)}
-    parts: dict[str, Labelled] = {}
-    for one in inside:
-        part = SPLIT_NAMES.get(one.name.lower())
-        if part is None:
+    for one in folders_in(folder):
+        if one not in [path for _, path in told]:
+            beside = next(path.name for part, path in told if part == "train")
             raise ValueError(
-                f"{folder} has the folder {one.name} beside train; there may be: "
-                f"{', '.join(SPLIT_NAMES)}"
+                f"{folder} has the folder {one.name} beside {beside}; there may be: "
+                f"{', '.join(FOLDER_NAMES)}"
             )
+    parts: dict[str, Labelled] = {}
+    for part, one in told:
         if part in parts:
             raise ValueError(f"{folder} has two folders for the {part} part")
-        parts[part] = _of_classes(one, suffixes)
+        parts[part] = _of_classes(_of_part(one, part), suffixes)
     return parts
 
 
@@ -157,13 +160,68 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     return sorted(path for path in found if path.is_file() and not _hidden(path, folder))
 
 
+def on_others(places: Iterable[str | Path | None], suffixes: Sequence[str]) -> tuple[str, ...]:
+    """A sentence on the files of other kinds in the folders of some folders; () if there are none.
+
+    Args:
+        places: the folders; None is none.
+        suffixes: of the files that are read.
+    """
+    inside = [one for place in places if place is not None for one in folders_in(Path(place))]
+    counts = sum((_others(one, suffixes) for one in inside), Counter[str]())
+    if not counts:
+        return ()
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    told = shortened([f"{count} {suffix or 'without an ending'}" for suffix, count in ordered])
+    return (f"files with other endings in the folders, which do not count: {told}",)
+
+
+def instead(folder: Path, suffixes: Sequence[str]) -> str:
+    """What to add to an error on a folder without files of these kinds: what it holds instead."""
+    if not (counts := _others(folder, suffixes)):
+        return ""
+    suffix, count = max(counts.items(), key=lambda one: (one[1], one[0]))
+    return f"; most of its files end in {suffix} ({count} of {counts.total()})" if suffix else ""
+
+
+def _others(folder: Path, suffixes: Sequence[str]) -> Counter[str]:
+    """How many visible files of other kinds there are in a folder and its folders, by ending."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() not in suffixes)
+    there = (path for path in found if not _hidden(path, folder) and path.is_file())
+    return Counter(path.suffix.lower() for path in there)
+
+
+def _of_part(folder: Path, part: str) -> Path:
+    """The folder of a part, or the lone one in it that has such a name too: seg_test/seg_test."""
+    inside = folders_in(folder)
+    twice = len(inside) == 1 and tells_part(inside[0].name, part) and bool(folders_in(inside[0]))
+    return inside[0] if twice else folder
+
+
+def _refuse_parts(folder: Path) -> None:
+    """Raises ValueError if what would be classes looks like parts, with classes in each of them."""
+    seen: dict[tuple[str, ...], str] = {}
+    for one in folders_in(folder):
+        names = tuple(inside.name for inside in folders_in(one))
+        if len(names) > 1 and names in seen:
+            raise ValueError(
+                f"{folder} would have the classes {seen[names]} and {one.name}, but both hold the "
+                f"folders {shortened(list(names))}; if these are the classes, call those above "
+                f"train, valid and test, else put the files of each class into its folder alone"
+            )
+        seen[names] = one.name
+
+
 def _of_classes(folder: Path, suffixes: Sequence[str]) -> Labelled:
     files: list[Path] = []
     labels: list[str] = []
-    for one in _folders(folder):
+    for one in folders_in(folder):
         inside = files_below(one, suffixes)
         if not inside:
-            raise ValueError(f"the folder {one} of a class holds no {' or '.join(suffixes)} file")
+            raise ValueError(
+                f"the folder {one} of a class holds no {' or '.join(suffixes)} file"
+                f"{instead(one, suffixes)}"
+            )
         files += inside
         labels += [one.name] * len(inside)
     if not files:
@@ -171,9 +229,5 @@ def _of_classes(folder: Path, suffixes: Sequence[str]) -> Labelled:
     return Labelled(files, labels)
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
-
-
 def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return any(is_hidden(part) for part in path.relative_to(folder).parts)

@@ -86,6 +86,7 @@ def load_image_folder(folder: Path, options: Options) -> Task:
     parts = folders.with_second(class_files(folder), folder, options.valid, class_files)
     if "valid" not in parts:
         folders.check_counts(parts["train"], folder)
+    others = folders.on_others((folder, options.valid), SUFFIXES)
     name, options = folder.resolve().name, replace(options, kind="classification")
     files = {part: one.files for part, one in parts.items()}
     labels = {path: label for part in parts.values() for path, label in zip(*part, strict=True)}
@@ -94,6 +95,7 @@ def load_image_folder(folder: Path, options: Options) -> Task:
         facts = read_at_one_size(
             files, options, read_facts, labels=labels, sizes=sizes, resident=False
         )
+        facts = facts._replace(notes=(*facts.notes, *others))
         kept = _kept(parts, facts.read, folder)
         channels = 3 if any(facts.read[path].coloured for path in _training(kept, options)) else 1
         if are_streamed(options, channels * len(facts.read) * math.prod(facts.size)):
@@ -104,7 +106,7 @@ def load_image_folder(folder: Path, options: Options) -> Task:
         name: ([read[path] for path in part.files], np.array(part.labels))
         for name, part in parts.items()
     }
-    return image_task(images, name, options, notes)
+    return image_task(images, name, options, (*notes, *others))
 
 
 def _pixels_of(
@@ -316,7 +318,10 @@ def image_files(path: Path) -> list[Path]:
     """The image, or those of a folder and its folders; ValueError if there is none."""
     files = folders.files_below(path, SUFFIXES) if path.is_dir() else [path]
     if not files:
-        raise ValueError(f"the folder {path} holds no image ({', '.join(SUFFIXES)})")
+        raise ValueError(
+            f"the folder {path} holds no image ({', '.join(SUFFIXES)})"
+            f"{folders.instead(path, SUFFIXES)}"
+        )
     return files
 
 

@@ -10,10 +10,12 @@ import numpy as np
 
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.image_folders import Pixels, image_task, read_at_one_size, read_pixels
+from rlagent_envs.tasks.part_folders import is_hidden, told_parts, train_folder
 from rlagent_envs.tasks.pictures import DAMAGES, SUFFIXES, Size, size_of
-from rlagent_envs.tasks.splits import SPLIT_NAMES
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from rlagent_envs.tasks.options import Options
     from rlagent_envs.tasks.task import Task
 
@@ -29,8 +31,8 @@ class Pair(NamedTuple):
 
 
 def holds_masks(folder: Path) -> bool:
-    """Whether a folder holds images and masks, or a folder `train` that does."""
-    return any((one / MASKS).is_dir() for one in (folder, folder / "train"))
+    """Whether a folder holds images and masks, or a folder to train on that does."""
+    return any((one / MASKS).is_dir() for one in (folder, train_folder(folder)))
 
 
 def load_mask_folder(folder: Path, options: Options) -> Task:
@@ -38,9 +40,10 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
 
     An image and its mask have the same name, but for the ending, and the same size. A mask is an
     image without colours, or with a palette: the number of a pixel is its class, whatever numbers
-    there are. With folders `train` and, as it likes, `valid` (or val, validation, dev) and `test`,
-    each of them has `images` and `masks`. All images get one size, as those of `load_image_folder`,
-    and so do masks, whose pixels are never mixed.
+    there are. It may have equal channels of red, green and blue, and one opacity all over. With
+    folders `train` and, as it likes, `valid` (or val, validation, dev) and `test`, each of them has
+    `images` and `masks`. All images get one size, as those of `load_image_folder`, and so do masks,
+    whose pixels are never mixed.
 
     Raises:
         ValueError: naming the file that lacks its partner, is of another size, or cannot be read.
@@ -92,15 +95,12 @@ def part_folders(folder: Path, inside: str) -> dict[str, Path]:
         folder: of the task.
         inside: the folder that the images' targets are in.
     """
-    if not any((one / inside).is_dir() for one in (folder, folder / "train")):
+    if not any((one / inside).is_dir() for one in (folder, train_folder(folder))):
         raise ValueError(f"{folder} holds no folder {inside}, nor a folder train with one")
     if (folder / inside).is_dir():
         return {"train": folder}
     found: dict[str, Path] = {}
-    for one in sorted(folder.iterdir()):
-        part = SPLIT_NAMES.get(one.name.lower())
-        if part is None or not one.is_dir():
-            continue
+    for part, one in told_parts(folder):
         if part in found:
             raise ValueError(f"{folder} has two folders for the {part} part")
         found[part] = one
@@ -122,13 +122,16 @@ def by_name(folder: Path) -> dict[str, Path]:
         raise ValueError(f"{folder.parent} lacks the folder {folder.name}")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+        if path.suffix.lower() not in SUFFIXES or is_hidden(path.name):
             continue
         if path.stem in found:
             raise ValueError(f"{found[path.stem]} and {path} have one name")
         found[path.stem] = path
     if not found:
-        raise ValueError(f"the folder {folder} holds no image ({', '.join(SUFFIXES)})")
+        raise ValueError(
+            f"the folder {folder} holds no image ({', '.join(SUFFIXES)})"
+            f"{folders.instead(folder, SUFFIXES)}"
+        )
     return found
 
 
@@ -147,13 +150,25 @@ def _numbers(path: Path, size: Size) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(path) as mask:
-            mode, kind = mask.mode, mask.format
+        with Image.open(path) as file:
+            kind, mask = file.format, _without_channels(file)
             numbers = np.asarray(mask.resize(size[::-1], Image.Resampling.NEAREST))
     except DAMAGES:
         raise ValueError(f"{path} is not a readable image, it may be damaged") from None
     if kind == "JPEG":
         raise ValueError(f"the mask {path} is a JPEG, which changes its numbers; save it as PNG")
-    if mode not in PLAIN:
+    if mask.mode not in PLAIN:
         raise ValueError(f"the mask {path} has colours, not a number for each pixel")
     return numbers
+
+
+def _without_channels(mask: Image) -> Image:
+    """The first channel of a mask whose colours are all grey, of one opacity; else the mask."""
+    if mask.mode not in ("LA", "RGB", "RGBA"):
+        return mask
+    channels = np.asarray(mask)
+    colours = channels[..., :-1] if mask.mode.endswith("A") else channels
+    opacity = channels[..., -1] if mask.mode.endswith("A") else np.zeros(())
+    if (colours != colours[..., :1]).any() or (opacity != opacity.flat[0]).any():
+        return mask
+    return mask.getchannel(0)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from rlagent_envs.tasks.preprocessing import Preprocessing
 
+MANY_CLASSES = 32  # of masks: edges between two classes that were smoothed have more
 DARK = 64  # of 256: photos have a brighter pixel somewhere
 
 
@@ -94,6 +95,13 @@ def on_boxes(given: Mapping[str, np.ndarray], encoded: Mapping[str, np.ndarray])
     """Of objects that are not learned; both by part."""
     lost = sum(crowded(boxes, encoded[part]) for part, boxes in given.items())
     return [f"{lost} objects share a cell of 4 x 4 pixels with a smaller one"] if lost else []
+
+
+def on_masks(classes: int) -> list[str]:
+    """Of masks with so many classes that they may be no masks."""
+    if classes <= MANY_CLASSES:
+        return []
+    return [f"the masks hold {classes} different numbers, each a class: soft edges or a JPEG?"]
 
 
 def on_brightness(brightest: int) -> list[str]:

@@ -14,7 +14,10 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+    *(".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff"),
+    ".webp",
+)
 GREY = ("1", "L", "LA", "La")  # Pillow's modes without colours; I;16 has 16 bits
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L")
 # As an entry of `warnings.filters`.
@@ -72,6 +75,8 @@ def _decoded(path: Path) -> Image:
         with Image.open(path) as file:
             file.load()
             picture = ImageOps.exif_transpose(file)
+            if file.format == "PPM" and picture.mode == "I":  # of 16 bits, in 32
+                picture = picture.convert("I;16")
     except Image.DecompressionBombError:
         raise ValueError(f"{path} has too many pixels") from None
     except DAMAGES:

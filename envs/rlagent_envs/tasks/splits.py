@@ -16,6 +16,7 @@ SPLIT_NAMES = {
     "dev": "valid",
     "test": "test",
 }
+FOLDER_NAMES = SPLIT_NAMES | {"training": "train", "testing": "test"}  # of a folder for a part
 VALID_SHARE = 0.2  # of the rows to divide
 TEST_SHARE = 0.2
 MOST_VALID_ROWS = 10_000  # when a test part is given: more would only slow evaluation down

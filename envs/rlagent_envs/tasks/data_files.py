@@ -1,0 +1,77 @@
+"""Where in a folder the data is: in the only folder in it, or in one of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rlagent_envs.tasks.folders import files_below
+from rlagent_envs.tasks.part_folders import folders_in, is_hidden
+from rlagent_envs.tasks.rating_files import U_DATA
+from rlagent_envs.tasks.series_files import SUFFIXES as SERIES
+from rlagent_envs.tasks.series_files import test_file
+from rlagent_envs.tasks.splits import FOLDER_NAMES
+from rlagent_envs.tasks.tables import READERS
+from rlagent_envs.tasks.targets import shortened
+
+RATINGS = ("ratings.csv", "u.data")  # of MovieLens, beside files on users and items
+ALONE = tuple(dict.fromkeys((*READERS, U_DATA, *SERIES, ".npz")))  # each file of these is a task
+DATA = (*ALONE, ".npy")
+
+
+def innermost(folder: Path) -> Path:
+    """The first folder on the way down that holds more than one visible thing, or a single file."""
+    while folder.is_dir():
+        inside = [one for one in folder.iterdir() if not is_hidden(one.name)]
+        if len(inside) != 1:
+            break
+        folder = inside[0]
+    return folder
+
+
+def folder_of_classes(
+    folder: Path, suffixes: tuple[str, ...], is_whole: Callable[[Path], bool]
+) -> Path:
+    """The first folder on the way down that holds more than one folder, or none.
+
+    A lone folder that is called as a part is, that holds no folders, or that holds files of its
+    own, is not gone into.
+
+    Args:
+        folder: where to begin.
+        suffixes: of the files.
+        is_whole: whether a folder is known by what is in it, and so is not gone into.
+    """
+    while len(inside := folders_in(folder)) == 1 and not is_whole(folder):
+        (lone,) = inside
+        holds_files = any(one.suffix.lower() in suffixes for one in lone.iterdir())
+        if lone.name.lower() in FOLDER_NAMES or not folders_in(lone) or holds_files:
+            break
+        folder = lone
+    return folder
+
+
+def data_file(folder: Path) -> Path | None:
+    """The file of a folder that is the data; None if there is no file that could be.
+
+    The ratings of MovieLens, the training part of the only pair of files of time series, or the
+    only file.
+
+    Raises:
+        ValueError: naming some of the files, if several could be.
+    """
+    found = files_below(folder, DATA)
+    ratings = [path for path in found if path.name.lower() in RATINGS]
+    pairs = [path for path in found if path.suffix.lower() in SERIES and test_file(path)]
+    one_set = len({path.with_suffix("") for path in pairs}) == 1  # it may be there in two forms
+    alone = [path for path in found if path.suffix.lower() in ALONE]
+    if len(ratings) == 1:
+        return ratings[0]
+    if one_set:
+        return pairs[0]
+    if len(alone) == 1:
+        return alone[0]
+    if not found:
+        return None
+    names = shortened([str(path.relative_to(folder)) for path in found])
+    raise ValueError(f"{folder} holds several files of data; give one of them alone: {names}")

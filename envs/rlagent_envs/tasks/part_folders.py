@@ -1,0 +1,70 @@
+"""Which folders of a folder are the parts train, valid and test."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from rlagent_envs.tasks.splits import FOLDER_NAMES, SPLIT_NAMES
+
+OF_MACOS = "__MACOSX"  # what macOS puts beside the files of an archive
+WORD = "|".join(sorted(FOLDER_NAMES, key=len, reverse=True))
+WITH_PREFIX = re.compile(rf"(?P<before>.+[_-])(?P<word>{WORD})")  # seg_train
+WITH_SUFFIX = re.compile(rf"(?P<word>{WORD})(?P<after>[_-].+)")  # test-set
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name does not count."""
+    return name.startswith(".") or name == OF_MACOS
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders directly in a folder that are not hidden, in the order of their names."""
+    return sorted(one for one in folder.iterdir() if one.is_dir() and not is_hidden(one.name))
+
+
+def told_parts(folder: Path) -> list[tuple[str, Path]]:
+    """The folders for the parts of a folder, each with its part; none if there is none for train.
+
+    These are `train` and all that have one of `SPLIT_NAMES`, in any case. Or they hold folders, and
+    have one of `FOLDER_NAMES`, all with the same prefix or suffix, or without one: `Training` and
+    `Testing`, `seg_train` and `seg_test`. Such names may be those of classes too, so a folder
+    `Training` has to have another part beside it, or to be alone.
+    """
+    inside = folders_in(folder)
+    usual = [(part, one) for one in inside if (part := FOLDER_NAMES.get(one.name.lower()))]
+    if any(SPLIT_NAMES.get(one.name.lower()) == "train" for _, one in usual):
+        return usual
+    by_affix: dict[tuple[str, str], list[tuple[str, Path]]] = defaultdict(list)
+    for one in inside:
+        part, affix = _part_and_affix(one.name.lower())
+        if part is not None and folders_in(one):
+            by_affix[affix].append((part, one))
+    for found in by_affix.values():
+        parts = [part for part, _ in found]
+        told = len(found) > 1 or len(inside) == 1
+        if told and "train" in parts and len(set(parts)) == len(parts):
+            return found
+    return []
+
+
+def train_folder(folder: Path) -> Path:
+    """The folder to train on of a folder, whether there is one or not."""
+    return next((one for part, one in told_parts(folder) if part == "train"), folder / "train")
+
+
+def tells_part(name: str, part: str) -> bool:
+    """Whether the name of a folder tells this part, with a prefix or suffix or without one."""
+    return _part_and_affix(name.lower())[0] == part
+
+
+def _part_and_affix(name: str) -> tuple[str | None, tuple[str, str]]:
+    """The part that a name tells, and what is before and behind the word that tells it."""
+    if name in FOLDER_NAMES:
+        return FOLDER_NAMES[name], ("", "")
+    if (match := WITH_PREFIX.fullmatch(name)) is not None:
+        return FOLDER_NAMES[match["word"]], (match["before"], "")
+    if (match := WITH_SUFFIX.fullmatch(name)) is not None:
+        return FOLDER_NAMES[match["word"]], ("", match["after"])
+    return None, ("", "")
