@@ -14,8 +14,8 @@ from rlagent_envs.tasks.splits import FOLDER_NAMES
 from rlagent_envs.tasks.tables import READERS
 from rlagent_envs.tasks.targets import shortened
 
-RATINGS = ("ratings.csv", "u.data")  # of MovieLens, beside files on users and items
-ALONE = tuple(dict.fromkeys((*READERS, U_DATA, *SERIES, ".npz")))  # each file of these is a task
+RATINGS = ("ratings.csv", "ratings.dat", "u.data")  # of MovieLens, beside files on users and items
+ALONE = tuple(dict.fromkeys((*READERS, *U_DATA, *SERIES, ".npz")))  # each file of these is a task
 DATA = (*ALONE, ".npy")
 
 
