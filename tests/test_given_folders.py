@@ -112,16 +112,17 @@ def test_a_folder_beside_parts_is_named() -> None:
     )
 
 
-def test_classes_with_the_same_folders_are_refused() -> None:
+def test_of_classes_with_the_same_folders_there_is_a_note() -> None:
     write("data/fold1")
     write("data/fold2")
-    assert sentence("data") == (
-        "data would have the classes fold1 and fold2, but both hold the folders cat, dog; if "
-        "these are the classes, call those above train, valid and test, else put the files of "
-        "each class into its folder alone"
+    task = load_task("data")
+    assert classes(task) == ("fold1", "fold2")
+    assert task.notes == (
+        "the classes fold1 and fold2 hold the same folders, cat, dog: if these are the classes, "
+        "call those above train, valid and test",
     )
     Path("data/fold2/dog").rename(Path("data/fold2/more"))
-    assert classes(load_task("data")) == ("fold1", "fold2")
+    assert load_task("data").notes == ()
 
 
 def test_parts_of_images_and_masks_have_these_names_too() -> None:

@@ -153,7 +153,10 @@ def test_a_folder_of_classes_is_a_task() -> None:
     stored = stored_again(task)
     assert isinstance(stored.inputs, AudioInput)
     assert stored.inputs.rate == RATE  # of most of them
-    assert task.notes == (f"recordings resampled to {RATE} Hz: 1 of 20",)
+    assert task.notes == (
+        f"recordings resampled to {RATE} Hz: 1 of 20",
+        "files with other endings in the folders, which do not count: 1 .txt",
+    )
     assert 25 <= stored.inputs.steps <= 34
     assert stored.classes == ("high", "low")
     files = read_features(folder / "low", stored)

@@ -75,7 +75,7 @@ def load_audio_folder(folder: Path, options: Options) -> Task:
     others = sum(one.rate != rate for one in facts.values())
     if others:
         notes += (f"recordings resampled to {rate} Hz: {others} of {len(facts)}",)
-    notes += folders.on_others((folder, options.valid), (SUFFIX,))
+    notes += folders.on_others((folder, options.valid), (SUFFIX,)) + folders.on_alike(folder)
     task = task_of_parts(given, folder.resolve().name, options, notes=notes)
     assert task.preprocessing is not None
     inputs = partial(AudioInput, rate=rate, steps=steps)

@@ -38,7 +38,6 @@ def class_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Labelled]:
     """
     told = told_parts(folder)
     if not told:
-        _refuse_parts(folder)
         return {"train": _of_classes(folder, suffixes)}
     for one in folders_in(folder):
         if one not in [path for _, path in told]:
@@ -160,6 +159,21 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     return sorted(path for path in found if path.is_file() and not _hidden(path, folder))
 
 
+def on_alike(folder: Path) -> tuple[str, ...]:
+    """A sentence on classes that look like parts, with classes in each of them; () if none do."""
+    seen: dict[tuple[str, ...], str] = {}
+    for one in [] if told_parts(folder) else folders_in(folder):
+        names = tuple(inside.name for inside in folders_in(one))
+        if len(names) > 1 and names in seen:
+            told = shortened(list(names))
+            return (
+                f"the classes {seen[names]} and {one.name} hold the same folders, {told}: if these "
+                f"are the classes, call those above train, valid and test",
+            )
+        seen[names] = one.name
+    return ()
+
+
 def on_others(places: Iterable[str | Path | None], suffixes: Sequence[str]) -> tuple[str, ...]:
     """A sentence on the files of other kinds in the folders of some folders; () if there are none.
 
@@ -196,20 +210,6 @@ def _of_part(folder: Path, part: str) -> Path:
     inside = folders_in(folder)
     twice = len(inside) == 1 and tells_part(inside[0].name, part) and bool(folders_in(inside[0]))
     return inside[0] if twice else folder
-
-
-def _refuse_parts(folder: Path) -> None:
-    """Raises ValueError if what would be classes looks like parts, with classes in each of them."""
-    seen: dict[tuple[str, ...], str] = {}
-    for one in folders_in(folder):
-        names = tuple(inside.name for inside in folders_in(one))
-        if len(names) > 1 and names in seen:
-            raise ValueError(
-                f"{folder} would have the classes {seen[names]} and {one.name}, but both hold the "
-                f"folders {shortened(list(names))}; if these are the classes, call those above "
-                f"train, valid and test, else put the files of each class into its folder alone"
-            )
-        seen[names] = one.name
 
 
 def _of_classes(folder: Path, suffixes: Sequence[str]) -> Labelled:

@@ -86,7 +86,10 @@ def load_image_folder(folder: Path, options: Options) -> Task:
     parts = folders.with_second(class_files(folder), folder, options.valid, class_files)
     if "valid" not in parts:
         folders.check_counts(parts["train"], folder)
-    others = folders.on_others((folder, options.valid), SUFFIXES)
+    others = (
+        *folders.on_others((folder, options.valid), SUFFIXES),
+        *folders.on_alike(folder),
+    )
     name, options = folder.resolve().name, replace(options, kind="classification")
     files = {part: one.files for part, one in parts.items()}
     labels = {path: label for part in parts.values() for path, label in zip(*part, strict=True)}
