@@ -93,7 +93,7 @@ def read_table(
 def without_index(
     path: Path, table: pd.DataFrame, needed: Container[str | None], notes: list[str] | None
 ) -> pd.DataFrame:
-    """The table of a file without the index that pandas wrote,.
+    """The table of a file without the index that pandas wrote.
 
     Args:
         path: the file.
