@@ -497,6 +497,16 @@ def test_a_task_may_bring_options_along() -> None:
     )
 
 
+def test_columns_to_leave_out_are_known_in_one_form() -> None:
+    Path("t.csv").write_text("a,b,y\n1,2,3\n")
+    forms = {source({"task": "t.csv", "drop": drop}) for drop in ("a", ["a"])}
+    (one,) = forms
+    assert one.options == (("drop", ("a",)),)
+    Path("data").mkdir()
+    Path("t.csv").rename("data/t.csv")
+    assert source({"task": "data", "target": "b"}).target == "b"  # of the table in it
+
+
 def test_the_test_part_in_another_file_is_part_of_the_content() -> None:
     series_file(Path("c_TRAIN.tsv"))
     series_file(Path("c_TEST.tsv"))

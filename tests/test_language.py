@@ -150,16 +150,18 @@ def test_a_second_text_validates(tmp_path: Path) -> None:
     assert task.valid.y[0, :4].tolist() == [2, 1, 0, 3]
 
 
+def test_series_of_ucr_are_no_text() -> None:
+    Path("a_TRAIN.txt").write_text("1 0.5 2e-3\n2 -1 3\n")
+    with pytest.raises(ValueError, match=r"^a_TRAIN.txt holds time series, and no text; they are"):
+        load_task("a_TRAIN.txt")
+    Path("sums.txt").write_text("1 2 3\n" * 200)
+    assert load_task("sums.txt").name == "sums"
+
+
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
         (b"\xff\xfe", {}, "a.txt is not a text file in UTF-8"),
-        (
-            b"1 0.5 2e-3\n2 -1 3\n",
-            {},
-            "a.txt holds rows of numbers, and no text; series are read from .tsv and .ts files, "
-            "tables from .csv and .tsv files",
-        ),
         (b"", {}, "a.txt is empty"),
         (
             b"ab" * 600,

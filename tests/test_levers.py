@@ -694,7 +694,7 @@ def test_a_text_that_is_no_setting_is_named(texts: list[str], message: str) -> N
         ),
         (
             {"settings": {"adversarial_epsilon": 0.1, "adversarial_share": 0.0}},
-            r"adversarial_share 0 attacks no example: set a larger one, or no adversarial_eps.*",
+            r"adversarial_share 0 attacks no example: set a larger one, or do not attack",
         ),
         ({"norm": "l2"}, r"norm l2 has no meaning for a run without attacks"),
         (

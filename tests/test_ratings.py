@@ -182,8 +182,13 @@ def test_texts_of_times_are_in_the_order_of_their_times() -> None:
     days = [f"{one.month}/{one.day}/{one.year}" for one in moments]  # 10/1/1971 behind 9/1/1970
     task = from_ratings(x.assign(timestamp=days), y, **names)
     assert fingerprint(task) == fingerprint(from_ratings(x, y, **names))
-    with pytest.raises(ValueError, match="column 'timestamp' has 'late', which is "):
-        from_ratings(x.assign(timestamp=["late", *days[1:]]), y, **names)
+    assert task.notes == ()
+    ranks = [f"w{rank:07.1f}" for rank in x["timestamp"].rank()]
+    ranked = from_ratings(x.assign(timestamp=ranks), y, **names)
+    assert fingerprint(ranked) == fingerprint(task)
+    assert ranked.notes == (
+        "column 'timestamp' is not read as times, so its texts are in their own order",
+    )
 
 
 def test_texts_that_sort_will_do_for_times() -> None:
@@ -385,7 +390,7 @@ def test_ratings_as_classes_are_classified() -> None:
         (["bad.data"], "bad.data must have user, item, rating, timestamp in each row, separated"),
         (
             ["named.data"],
-            "named.data must have numbers for ratings, but row 1 has 'rating'; a file",
+            "named.data must have no header, but row 1 has 'rating' for a rating; with a",
         ),
         (
             ["bad.dat"],
@@ -409,7 +414,7 @@ def test_what_makes_no_sense_is_one_sentence(
     Path("t.csv").write_text("\n".join(["a,b,c", *(row for row in rows if ",," not in row)]))
     u_data(ratings())
     Path("bad.data").write_text("1\t2\t3\n")
-    Path("bad.dat").write_text("1::2::3\n")
+    Path("bad.dat").write_text("1:7:2:8:5:9:100\n")
     Path("named.data").write_text("user\titem\trating\ttime\n1\t2\t3\t4\n")
     Path("few.data").write_text("1\t2\t3\t4\n2\t2\t3.5\t4\n")
     assert main(["tune", *options, "--method", "constant"]) == 2

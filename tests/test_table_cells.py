@@ -43,6 +43,8 @@ def test_other_texts_are_those_of_windows_with_a_note() -> None:
     assert csv_header(Path("t.csv")) == ["größe", "preis"]
     Path("t.tsv").write_bytes('a\tb\n5" ß\tx\n6\ty\n'.encode("cp1252"))
     assert read_csv_table(Path("t.tsv"))["a"].tolist() == ['5" ß', "6"]
+    Path("a.csv").write_bytes("a,b\nKöln,1\n".encode("cp1252"))  # the header is in ASCII
+    assert csv_header(Path("a.csv")) == ["a", "b"]
     # The byte that is no UTF-8 may come late, and a character may lie across two pieces.
     late = b"a,b\n" + b"x\xc3\xb6x,1\n" * 400_000
     Path("late.csv").write_bytes(late)
@@ -74,7 +76,9 @@ def test_decimal_commas_are_read_where_commas_do_not_separate() -> None:
     Path("v.csv").write_text("a;y\n" + rows)
     task = load_task("v.csv", target="y")
     assert task.kind == "regression"
-    assert "decimal commas: 1,5 is read as 1.5 in 'a', 'y'" in task.notes
+    assert "decimal commas: 0,0 is read as 0.0 in 'a', 'y'" in task.notes
+    Path("w.csv").write_text("a;y\n1,234;1\n12,500;2\n")  # thousands, it may be
+    assert read_csv_table(Path("w.csv"))["a"].tolist() == ["1,234", "12,500"]
 
 
 def test_separators_are_counted_outside_of_quotes_or_said() -> None:
@@ -136,7 +140,12 @@ def test_the_index_of_pandas_is_left_out_of_parquet_files() -> None:
     told = "column '__index_level_0__' is left out: the index of the rows in pandas"
     assert found.notes == (told,)
     assert header_of(Path("t.parquet")) == ["x", "y"]
-    # One with a name can be asked for.
+    # One with a name is a column like others, and may be what tells the parts.
+    named = pd.concat({"train": table, "test": table}, names=["split", "row"])
+    named.to_parquet("named.parquet")
+    divided = load_task("named.parquet", target="y", drop="row")
+    assert divided.test is not None
+    assert (len(divided.test.y), divided.notes) == (40, ())
     days = pd.DataFrame(
         {"sold": np.sin(np.arange(60.0))}, index=pd.Index(np.arange(60) ** 2, name="day")
     )

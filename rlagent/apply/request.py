@@ -250,7 +250,7 @@ def _check_attacks(
             )
     if settings.adversarial_share == 0 and "adversarial_share" not in opened:
         raise ValueError(
-            "adversarial_share 0 attacks no example: set a larger one, or no adversarial_epsilon"
+            "adversarial_share 0 attacks no example: set a larger one, or do not attack"
         )
     if request.robust_epsilon:
         kinds.check_attacked(request, "robust_epsilon has")

@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlagent_envs.tasks.archives import SUFFIXES as ARCHIVES
 from rlagent_envs.tasks.domains import PREFIX, drawn_by
+from rlagent_envs.tasks.left_out import names_to_drop
 from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.ratings import RANKING
 
@@ -25,7 +27,7 @@ USUAL_TARGETS = ("target", "label", "class", "y", "income")
 # Of a task in an experiment: how its data is read. The seed is that of a run.
 # Experiments have seeds of their own, and all methods train from memory.
 OPTIONS = tuple(one.name for one in fields(Options) if one.name not in ("seed", "streamed"))
-FOLDERS = 2  # one more whenever the same folder becomes another task
+FOLDERS = 3  # one more whenever the same folder becomes another task
 RANKINGS = 2  # the same of what users take, of files and of random tasks
 
 
@@ -120,10 +122,15 @@ def source(
         raise ValueError(f"unknown option {unknown[0]!r} of the task {text}; there are: {choices}")
     if "valid" in described:
         described["valid"] = str((folder or Path()) / described["valid"])
+    if "drop" in described:  # one of several forms, since a cell is known by it
+        described |= {"drop": names_to_drop(described["drop"])}
     Options(**described)  # it says what is wrong with a value
     own_target = described.pop("target", None)
     target = own_target or target
     found = _named(text, own_target, described) or _read(text, folder or Path(), target, described)
+    place = Path(found.place)
+    if place.is_dir() or place.suffix.lower() in ARCHIVES:  # it may hold a table
+        found = replace(found, target=own_target)
     return Source(name or found.name, found.place, found.target, tuple(sorted(described.items())))
 
 
@@ -185,13 +192,17 @@ def folder_sources(folder: Path, target: str | None = None) -> list[Source]:
     Raises:
         ValueError: if there is no such folder, or no such file in it.
     """
-    from rlagent_envs.tasks.rating_files import U_DATA
+    from rlagent_envs.tasks.rating_files import RATINGS_DAT, U_DATA_100K
     from rlagent_envs.tasks.series_files import TEST, is_series
 
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
-    endings = (*_tables(), ".npz", ".ts", *U_DATA)
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
+    endings = (*_tables(), ".npz", ".ts", U_DATA_100K)
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in endings or path.name == RATINGS_DAT
+    )
     meant = [path for path in files if not (path.stem.endswith(TEST) and is_series(path))]
     if not meant:
         raise ValueError(f"the folder {folder} holds no {', '.join(endings)} file to train on")

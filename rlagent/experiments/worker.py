@@ -64,7 +64,11 @@ def main() -> None:
 def _job(plain: dict[str, Any]) -> Job:
     cell = plain["cell"]
     source = cell["source"]
-    source["options"] = tuple(map(tuple, source["options"]))
+    # JSON has no tuples.
+    source["options"] = tuple(
+        (name, tuple(value) if isinstance(value, list) else value)
+        for name, value in source["options"]
+    )
     return Job(Cell(**cell | {"source": Source(**source)}), plain["key"], plain["configuration"])
 
 

@@ -252,6 +252,8 @@ def row_numbers(name: str, column: pd.Series) -> tuple[float, float] | None:
 
 def how_to_drop(name: str) -> str:
     """What to write so that a column is left out, for errors: on the command line and in Python."""
+    if "," in name or name != name.strip():
+        return f"drop=[{name!r}] in Python"
     return f"--drop {shlex.quote(name)}, in Python drop={name!r}"
 
 

@@ -97,7 +97,7 @@ def csv_texts(path: Path, name: str) -> pd.Series:
 def csv_header(path: Path) -> list[str]:
     """The names in the header; ValueError if some are the same, or if there is none."""
     with path.open("rb") as file:
-        encoding = _encoding([file.readline()])  # a whole table is too much for its names
+        encoding = _encoding([file.readline() + file.readline()])  # the header is one of them
     return _names(path, _layout(path, encoding))
 
 
@@ -140,7 +140,8 @@ def _layout(path: Path, encoding: str) -> _Layout:
 
 def _first_lines(path: Path, encoding: str) -> tuple[str, str]:
     try:
-        with path.open(encoding=encoding, newline="") as file:
+        # More than a line is decoded at once, and what is behind these two does not matter here.
+        with path.open(encoding=encoding, newline="", errors="replace") as file:
             lines = file.readline(), file.readline()
     except UnicodeError:
         raise ValueError(f"{path} is not a text file in UTF-8 or {OTHERWISE}") from None
@@ -235,25 +236,30 @@ def _quotes_mean_nothing(path: Path, layout: _Layout) -> bool:
 
 
 def _read_decimal_commas(table: pd.DataFrame, names: list[str], notes: list[str]) -> None:
-    """Makes numbers of columns of texts such as 1,5, with a note behind `notes`."""
+    """Makes numbers of columns of texts such as 1,5, with a note behind `notes`.
+
+    Where three digits are behind each comma they may be thousands: such columns stay texts.
+    """
     import pandas as pd
     from pandas.api import types
 
-    found = []
+    found, told = [], ""
     for name in names:
         column = table[name]
         if types.is_numeric_dtype(column.dtype):
             continue
         places, texts = pd.factorize(column)
         whole_or_decimal = map(re.compile("-?[0-9]+(,[0-9]+)?").fullmatch, texts)
-        if not all(whole_or_decimal) or not any("," in text for text in texts):
+        cells = [text for text in texts if "," in text]
+        thousands = all(len(text.partition(",")[2]) == 3 for text in cells)
+        if not all(whole_or_decimal) or thousands:
             continue
+        told = told or f"decimal commas: {cells[0]} is read as {cells[0].replace(',', '.')} in "
         values = [float(text.replace(",", ".")) for text in texts]
         table[name] = np.array([*values, np.nan])[places]
         found.append(name)
     if found:
-        told = ", ".join(map(repr, found[:5])) + (", …" if len(found) > 5 else "")
-        notes.append(f"decimal commas: 1,5 is read as 1.5 in {told}")
+        notes.append(told + ", ".join(map(repr, found[:5])) + (", …" if len(found) > 5 else ""))
 
 
 def _settled(column: pd.Series) -> bool:

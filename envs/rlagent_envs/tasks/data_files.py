@@ -44,7 +44,8 @@ def folder_of_classes(
     """
     while len(inside := folders_in(folder)) == 1 and not is_whole(folder):
         (lone,) = inside
-        holds_files = any(one.suffix.lower() in suffixes for one in lone.iterdir())
+        files = (one for one in lone.iterdir() if not is_hidden(one.name))
+        holds_files = any(one.suffix.lower() in suffixes for one in files)
         if lone.name.lower() in FOLDER_NAMES or not folders_in(lone) or holds_files:
             break
         folder = lone
@@ -74,4 +75,5 @@ def data_file(folder: Path) -> Path | None:
     if not found:
         return None
     names = shortened([str(path.relative_to(folder)) for path in found])
-    raise ValueError(f"{folder} holds several files of data; give one of them alone: {names}")
+    count = "several files of data; give one of them" if len(found) > 1 else "a file; give it"
+    raise ValueError(f"{folder} holds {count} alone: {names}")

@@ -195,7 +195,8 @@ def instead(folder: Path, suffixes: Sequence[str]) -> str:
     if not (counts := _others(folder, suffixes)):
         return ""
     suffix, count = max(counts.items(), key=lambda one: (one[1], one[0]))
-    return f"; most of its files end in {suffix} ({count} of {counts.total()})" if suffix else ""
+    told = f"; the most frequent ending in it is {suffix} ({count} of {counts.total()} files)"
+    return told if suffix else ""
 
 
 def _others(folder: Path, suffixes: Sequence[str]) -> Counter[str]:

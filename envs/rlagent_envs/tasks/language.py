@@ -115,10 +115,10 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not a text file in UTF-8") from None
     rows = [line.split() for line in text[:100_000].splitlines()[:10]]
-    if len(rows) > 1 and len(rows[0]) > 2 and all(map(_are_numbers, rows)):
+    of_a_set = path.stem.upper().endswith(("_TRAIN", "_TEST"))  # as those of UCR are called
+    if of_a_set and all(map(_are_numbers, rows)):
         raise ValueError(
-            f"{path} holds rows of numbers, and no text; series are read from .tsv and .ts files, "
-            f"tables from .csv and .tsv files"
+            f"{path} holds time series, and no text; they are read from .ts and .tsv files"
         )
     return text
 

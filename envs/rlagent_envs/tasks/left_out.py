@@ -6,7 +6,7 @@ Both are left out before rows are divided, so that it does not matter which rows
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlagent_envs.tasks.columns import column_names
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def names_to_drop(given: str | Sequence[str]) -> tuple[str, ...]:
+def names_to_drop(given: Any) -> tuple[str, ...]:
     """The names of columns, one or several; ValueError if there is none, or one is no text."""
-    names = (given,) if isinstance(given, str) else tuple(given)
+    names = tuple(given) if isinstance(given, list | tuple) else (given,)
     wrong = [name for name in names if not isinstance(name, str) or not name]
     if wrong or not names:
         got = repr(wrong[0]) if wrong else "none"

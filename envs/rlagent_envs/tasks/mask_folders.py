@@ -12,6 +12,7 @@ from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.image_folders import Pixels, image_task, read_at_one_size, read_pixels
 from rlagent_envs.tasks.part_folders import is_hidden, told_parts, train_folder
 from rlagent_envs.tasks.pictures import DAMAGES, SUFFIXES, Size, size_of
+from rlagent_envs.tasks.splits import SPLIT_NAMES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -100,7 +101,10 @@ def part_folders(folder: Path, inside: str) -> dict[str, Path]:
     if (folder / inside).is_dir():
         return {"train": folder}
     found: dict[str, Path] = {}
-    for part, one in told_parts(folder):
+    told = told_parts(folder)
+    if any(one.name.lower() == "train" for _, one in told):  # beside it the shorter names count
+        told = [(part, one) for part, one in told if one.name.lower() in SPLIT_NAMES]
+    for part, one in told:
         if part in found:
             raise ValueError(f"{folder} has two folders for the {part} part")
         found[part] = one

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+
+UNNAMED = re.compile(
+    r"__index_level_\d+__"
+)  # what pandas calls the column of an index without a name
 
 
 def read_parquet_table(path: Path) -> pd.DataFrame:
@@ -43,8 +48,10 @@ def parquet_index(path: Path) -> list[str]:
     """The columns that were no columns in pandas, but the index of its rows; none of others."""
     schema = _parquet_file(path).schema_arrow
     told = (schema.pandas_metadata or {}).get("index_columns", ())
-    # A range is told by an object in the place of a name, and has no column.
-    return [name for name in told if isinstance(name, str) and name in schema.names]
+    # A range is told by an object in the place of a name, and has no column. An index that was
+    # given a name may be what is meant: the users, the times, the parts.
+    names = [name for name in told if isinstance(name, str) and name in schema.names]
+    return [name for name in names if UNNAMED.fullmatch(name)]
 
 
 def _parquet_file(path: Path) -> Any:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rlagent_envs.tasks.task import Task
 
 # Suffixes of MovieLens' u.data and ratings.dat, which have no header, and what is between values.
-U_DATA = {".data": "\t", ".dat": "::"}
+U_DATA_100K, RATINGS_DAT = ".data", "ratings.dat"
+U_DATA = {U_DATA_100K: "\t", ".dat": "::"}
 
 
 class Columns(NamedTuple):
@@ -124,15 +125,20 @@ def read_u_data(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, sep=between[0], header=None, dtype=ids, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
         table = pd.DataFrame()
-    if table.shape[1] != step * (len(names) - 1) + 1:
+    between_values = table.iloc[:, [n for n in range(table.shape[1]) if n % step]]
+    if table.shape[1] != step * (len(names) - 1) + 1 or between_values.notna().any(axis=None):
         told = "tabs" if between == "\t" else between
         raise ValueError(f"{path} must have {', '.join(names)} in each row, separated by {told}")
     table = table.iloc[:, ::step]
     table.columns = pd.Index(names)
-    first = table["rating"].iloc[0]
-    if isinstance(first, str):
+    first, others = str(table["rating"].iloc[0]), table["rating"].iloc[1:]
+    if (
+        first.isidentifier()
+        and len(others)
+        and pd.to_numeric(others, errors="coerce").notna().all()
+    ):
         raise ValueError(
-            f"{path} must have numbers for ratings, but row 1 has {first!r}; a file with a header "
+            f"{path} must have no header, but row 1 has {first!r} for a rating; with a header it "
             f"is read as a table: call it .tsv or .csv"
         )
     table.index = pd.RangeIndex(1, len(table) + 1)

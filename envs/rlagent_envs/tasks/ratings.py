@@ -62,8 +62,8 @@ def from_ratings(
         y_valid: as `y`.
         x_test: as `x`, to test on; needs `y_test`.
         y_test: as `y`.
-        time: name of the column of times: numbers, times, or texts of times; `timestamp` where
-            None, if there is such a column.
+        time: name of the column of times: numbers, times, texts of times, or other texts that
+            sort; `timestamp` where None, if there is such a column.
         name: of the task.
         kind: regression where None, even if the ratings are a few whole numbers; classification;
             or ranking.
@@ -97,17 +97,19 @@ def ratings_task(
         if x is not None:
             suffix = "" if part == "train" else f"_{part}"
             parts[part] = read_part(suffix, _pairs(x, user, item, part), y)
-    x, timed = given["train"][0], False
+    x, timed, notes = given["train"][0], False, list[str]()
     if "valid" not in parts:
         stratified, timed = kind == "classification", (time or TIME) in x.columns
-        rows = _division(x, parts, user, time, stratified=stratified, seed=seed)
+        rows = _division(x, parts, user, time, notes, stratified=stratified, seed=seed)
         parts |= {part: parts["train"].take(own) for part, own in rows.items()}
     if kind == RANKING:
         pairs: dict[str, Any] = {part: rows.x for part, rows in parts.items()}
         task = _ranking(name, pairs, batch_size, seed)
     else:
         task = _of_ratings(name, parts, (user, item), kind, batch_size, seed)
-    return replace(task, divided_by="times of users") if timed else task
+    if timed:
+        task = replace(task, divided_by="times of users", notes=(*notes, *task.notes))
+    return task
 
 
 def _of_ratings(
@@ -139,13 +141,12 @@ def _division(
     parts: dict[str, Part],
     user: str,
     time: str | None,
+    notes: list[str],
     *,
     stratified: bool,
     seed: int,
 ) -> dict[str, np.ndarray]:
     """The rows of the part `train` that stay there, that validate, and that test if none do yet."""
-    import pandas as pd
-
     train, test_given = parts["train"], "test" in parts
     name = TIME if time is None else time
     if time is not None and time not in x.columns:
@@ -156,9 +157,20 @@ def _division(
     times = x[name]
     if times.isna().any():
         raise ValueError(f"column {name!r} is empty in {times.isna().sum()} of {len(times)} rows")
-    # Texts in the order of what they mean: 12/31/2014 comes before 1/2/2015.
-    places, _ = pd.factorize(read_times(times, name), sort=True)
-    return divide_by_time(users, places, test_given=test_given)
+    return divide_by_time(users, _in_order(times, name, notes), test_given=test_given)
+
+
+def _in_order(times: pd.Series, name: str, notes: list[str]) -> np.ndarray:
+    """The place of each row's time among all times, `[rows]`."""
+    import pandas as pd
+
+    try:
+        # In the order of what texts mean: 12/31/2014 comes before 1/2/2015.
+        places, _ = pd.factorize(read_times(times, name), sort=True)
+    except ValueError:
+        places, _ = pd.factorize(times.astype(str), sort=True)
+        notes.append(f"column {name!r} is not read as times, so its texts are in their own order")
+    return places
 
 
 def check_columns(user: str | None, item: str | None) -> tuple[str, str]:
