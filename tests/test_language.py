@@ -154,7 +154,7 @@ def test_series_of_ucr_are_no_text() -> None:
     Path("a_TRAIN.txt").write_text("1 0.5 2e-3\n2 -1 3\n")
     with pytest.raises(ValueError, match=r"^a_TRAIN.txt holds time series, and no text; they are"):
         load_task("a_TRAIN.txt")
-    Path("sums.txt").write_text("1 2 3\n" * 200)
+    Path("sums.txt").write_text("1 2 3\n" * 400)
     assert load_task("sums.txt").name == "sums"
 
 
