@@ -138,6 +138,7 @@ def _add_network(add: argparse._ArgumentGroup) -> None:
     add.add_argument("--weight-decay", type=float, metavar="RATE", help="(1e-4)")
     add.add_argument("--set", action="append", metavar="NAME=VALUE", help="mixup=0.2 and others")
     add.add_argument("--robust-epsilon", type=float, metavar="E", help="judge under attack, too")
+    add.add_argument("--report-epsilon", type=float, metavar="E", help="tell attacked scores")
     add.add_argument("--norm", metavar="NAME", help="of attacks: linf (default) or l2")
 
 

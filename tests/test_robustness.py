@@ -225,6 +225,19 @@ def test_tune_tells_how_robust_a_model_is(capsys: pytest.CaptureFixture[str]) ->
     assert task.attackable
 
 
+def test_a_run_may_only_tell_how_robust_its_model_is() -> None:
+    options: dict[str, Any] = {"method": "constant", "updates": 60, "decisions": 4}
+    plain = rlagent.tune("iris", **options)
+    told = rlagent.tune("iris", report_epsilon=0.2, norm="l2", **options)
+    assert told.history == plain.history
+    new = {name: told.summary[name] for name in set(told.summary) - set(plain.summary)}
+    assert new.pop("robust_test_score") <= told.summary["test_score"]
+    assert new.pop("robust_test_loss") > told.summary["test_loss"]
+    assert new.pop("robust_valid_loss") > told.summary["valid_loss"]
+    new.pop("robust_valid_score")
+    assert new == {"robust_epsilon": 0.2, "norm": "l2"}
+
+
 # --- what makes no sense
 
 
@@ -251,11 +264,17 @@ def test_only_the_numbers_of_a_table_are_attacked() -> None:
     assert task.continuous.sum() == 1
 
 
+@pytest.mark.parametrize("option", ["robust", "report"])
 @pytest.mark.parametrize("epsilon", [0.0, -0.1, 11.0, float("nan")])
 def test_a_ball_that_makes_no_sense_is_named(
-    epsilon: float, capsys: pytest.CaptureFixture[str]
+    option: str, epsilon: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["tune", "iris", "--robust-epsilon", str(epsilon)]) == 2
+    assert main(["tune", "iris", f"--{option}-epsilon", str(epsilon)]) == 2
     assert capsys.readouterr().err == (
-        f"rlagent: robust_epsilon must be more than 0 and at most 10, got {epsilon:g}\n"
+        f"rlagent: {option}_epsilon must be more than 0 and at most 10, got {epsilon:g}\n"
     )
+
+
+def test_a_run_is_judged_under_attack_or_tells_of_it() -> None:
+    with pytest.raises(ValueError, match=r"^give robust_epsilon, which also"):
+        Request(robust_epsilon=0.1, report_epsilon=0.1)

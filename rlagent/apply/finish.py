@@ -71,15 +71,16 @@ def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[st
     device = jax.devices()[0]
     before = [*task.notes, *notes_on(plan.several, task)]
     robust: dict[str, Any] = {}
-    if plan.robust_epsilon:
-        robust = {"robust_epsilon": plan.robust_epsilon, "norm": plan.norm}
+    epsilon = plan.robust_epsilon or plan.report_epsilon
+    if epsilon:
+        robust = {"robust_epsilon": epsilon, "norm": plan.norm}
         parts: tuple[JudgedPart, ...] = ("valid", "test")
         for part in parts:
             # The networks of folds have trained on each other's validation rows.
             folded = part == "valid" and plan.several == FOLDS
             there = part == "valid" or task.test is not None
             known = there and status != "interrupted" and not folded
-            judged = _judge_robust(model, task, part, plan) if known else (None, None)
+            judged = _judge_robust(model, task, part, plan, epsilon) if known else (None, None)
             robust |= {f"robust_{part}_loss": judged[0], f"robust_{part}_score": judged[1]}
     networks = 1 if plan.several == SNAPSHOT else plan.members
     return {
@@ -133,11 +134,11 @@ def _warnings(now: Moment) -> list[str]:
 
 
 def _judge_robust(
-    model: Predictor, task: Task, part: JudgedPart, plan: Plan
+    model: Predictor, task: Task, part: JudgedPart, plan: Plan, epsilon: float
 ) -> tuple[float | None, float | None]:
-    """The same under attack."""
+    """The loss and the score of a part under attack."""
     split = task.valid if part == "valid" else task.test
     assert split is not None
-    worst = worst_case(model, split.x, split.y, plan.robust_epsilon, plan.norm)
+    worst = worst_case(model, split.x, split.y, epsilon, plan.norm)
     _, value = judge(model, task, part, worst.raw, plan.score)
     return finite(float(np.mean(worst.losses))), value

@@ -42,6 +42,7 @@ class Request(Options):
     optimizer: str | None = None
     norm: str | None = None  # of attacks: linf or l2
     robust_epsilon: float | None = None  # judge under attacks within it, too
+    report_epsilon: float | None = None  # tell at the end what attacks within it do
     patience: int | None = None  # decisions without improvement after which the run ends
     rung: str | None = None  # width x depth at the start
     updates: int | None = None  # of the base rung
@@ -66,6 +67,8 @@ class Request(Options):
             )
         if self.updates is not None and self.minutes is not None:
             raise ValueError("give updates or minutes, not both")
+        if self.robust_epsilon is not None and self.report_epsilon is not None:
+            raise ValueError("give robust_epsilon, which also reports, or report_epsilon, not both")
         for name in ("updates", "decisions", "patience"):
             check_whole(name, getattr(self, name))
         if self.minutes is not None and not 0 < self.minutes < math.inf:
@@ -101,6 +104,7 @@ class Plan:
     seed: int
     deadline: float | None  # seconds after which the run ends early
     robust_epsilon: float = 0.0  # of attacks that validation rows are judged under; 0: none
+    report_epsilon: float = 0.0  # of attacks at the end only; 0: none
     several: str | None = None  # what several networks are for: one of kinds.KINDS, or folds
     members: int = 1  # of an ensemble, or folds
 
@@ -207,7 +211,8 @@ def make_plan(
         score=check_score(request.score, task.kind, task.form, score_shape(task)),
         seed=int(request.seed),
         deadline=None if request.minutes is None else 60.0 * request.minutes,
-        robust_epsilon=_robust_epsilon(request, task),
+        robust_epsilon=_attack_epsilon("robust_epsilon", request, task),
+        report_epsilon=_attack_epsilon("report_epsilon", request, task),
         several=several,
         members=members,
     )
@@ -239,7 +244,8 @@ def _check_attacks(
     epsilon = "adversarial_epsilon"
     by_knob = epsilon in opened and meaningful(epsilon, task)
     trained = settings.adversarial_epsilon > 0 or by_knob
-    if request.norm is not None and not (trained or request.robust_epsilon):
+    judged = request.robust_epsilon or request.report_epsilon
+    if request.norm is not None and not (trained or judged):
         raise ValueError(f"norm {request.norm} has no meaning for a run without attacks")
     for name in ATTACK_SETTINGS:
         value = getattr(settings, name)
@@ -344,20 +350,20 @@ def chosen_optimizer(request: Request, task: Task) -> str:
     return name
 
 
-def _robust_epsilon(request: Request, task: Task) -> float:
+def _attack_epsilon(name: str, request: Request, task: Task) -> float:
+    """The option of this name, 0 where it was not given."""
     from rlagent_envs.settings import HIGH
 
-    epsilon = request.robust_epsilon
+    epsilon: float | None = getattr(request, name)
     if epsilon is None:
         return 0.0
     if not 0.0 < epsilon <= HIGH.adversarial_epsilon:
         raise ValueError(
-            f"robust_epsilon must be more than 0 and at most {HIGH.adversarial_epsilon:g}, "
-            f"got {epsilon:g}"
+            f"{name} must be more than 0 and at most {HIGH.adversarial_epsilon:g}, got {epsilon:g}"
         )
     if not task.attackable:
         raise ValueError(
-            f"robust_epsilon has no meaning for {task.name}, which has no continuous inputs that "
+            f"{name} has no meaning for {task.name}, which has no continuous inputs that "
             f"an attack could move"
         )
     return float(epsilon)

@@ -79,6 +79,7 @@ def tune(
     optimizer: str | None = None,
     norm: str | None = None,
     robust_epsilon: float | None = None,
+    report_epsilon: float | None = None,
     patience: int | None = None,
     family: str | None = None,
     rung: str | None = None,
@@ -140,6 +141,8 @@ def tune(
         robust_epsilon: judge and select by validation rows as they are and, to an equal share,
             attacked within this distance, in standard deviations of the inputs; and tell how the
             model does under attack at the end. See `rlagent.apply.robustness`.
+        report_epsilon: tell only how the model does under such attacks, and select by the rows as
+            they are.
         patience: end the run after so many decisions without improvement; never where None.
         family: of networks, such as cnn for images: arrays `[rows, height, width]`, or with 1, 3
             or 4 channels behind. Where None, the first that docs/tasks.md names for the data.
@@ -223,6 +226,7 @@ def tune(
         hold=(hold,) if isinstance(hold, str) else tuple(hold),
         norm=norm,
         robust_epsilon=robust_epsilon,
+        report_epsilon=report_epsilon,
         patience=patience,
         family=family,
         rung=rung,
