@@ -100,6 +100,7 @@ def _add_tune(add: argparse.ArgumentParser) -> None:
 def _add_data(add: argparse._ArgumentGroup) -> None:
     add.add_argument("--target", metavar="COLUMN", help="what to predict, of a table")
     add.add_argument("--valid", metavar="FILE|FOLDER", help="validate on this one")
+    add.add_argument("--test", metavar="FILE|FOLDER", help="judge by this one at the end")
     add.add_argument("--split-column", metavar="COLUMN", help="says train, valid or test")
     add.add_argument("--group", metavar="COLUMN", help="whose rows stay together in a part")
     add.add_argument("--split-time", metavar="COLUMN", help="oldest rows train, newest test")

@@ -134,10 +134,10 @@ def test_a_second_folder_validates() -> None:
     write("divided/valid", 20)
     assert same(load_task("images", valid="divided"), task)
     assert message_of(load_task, "divided", valid="more") == (
-        "divided has a part to validate on, so more cannot be used too"
+        "divided has validation rows already, so more cannot be used too"
     )
     assert message_of(load_task, "images", valid="more/above/000.png") == (
-        "what images is validated on must be a folder too, got more/above/000.png"
+        "valid must be a folder, as images is, got more/above/000.png"
     )
 
 

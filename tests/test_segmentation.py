@@ -465,7 +465,7 @@ def test_a_folder_that_cannot_be_used_is_named() -> None:
             load_task("a", **options)
 
     refused("target is for tables, but a is a folder of images with masks", target="y")
-    refused("what a is validated on must be a folder too, got b", valid="b")
+    refused("valid must be a folder, as a is, got b", valid="b")
     Image.new("L", (8, 8)).save(masks / "more.png")
     refused("a/masks/more.png has no partner in a/images")
     Image.new("L", (9, 8)).save(images / "more.jpg")

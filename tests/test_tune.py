@@ -558,7 +558,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "the controller has no knob 'mixup'; it has: learning_rate, weight_decay, dropout, "
         "label_smoothing, momentum, growth, restore",
     ),
-    ({"y": [1, 2]}, "y and valid rows in memory go with x in memory, but x is 'iris'"),
+    ({"y": [1, 2]}, "data in memory for y goes with x in memory, but x is 'iris'"),
     ({"x": [[1.0], [2.0]]}, "y is missing: give the targets, or target, a column of a DataFrame"),
     ({"x": None}, "give a task, a file or data"),
 ]

@@ -32,20 +32,30 @@ class Job:
 def new_job(
     x: Any,
     y: Any,
-    valid: Any,
+    apart: dict[str, Any],
     request: Request,
     controller: str | Path | Controller | None,
     out: Path | None,
     started: float,
 ) -> Job:
-    """Checks everything, then makes the folder of the run."""
+    """Checks everything, then makes the folder of the run.
+
+    Args:
+        x: as `load_source` takes it, and so are `y` and `apart`.
+        y: see there.
+        apart: see there.
+        request: what is asked for.
+        controller: a name, a file, or one in memory.
+        out: the folder; None for one of ours.
+        started: when, for a run that is limited in time.
+    """
     from rlagent_envs.training.feed import check_room
 
     run_folder.check_free(out)
     use_device(request.device)
     if controller is not None:  # what is wrong with it is said before data is read
         _controller(request, controller, request.optimizer)
-    task, source = load_source(x, y, request, valid)
+    task, source = load_source(x, y, request, apart)
     policy = _controller(request, controller, chosen_optimizer(request, task))
     schedule = None if policy is None else policy.schedule
     plan = make_plan(request, task, () if policy is None else tuple(policy.knobs), schedule)
@@ -82,7 +92,7 @@ def _controller(
 
 
 def job_again(
-    folder: Path, x: Any, y: Any, valid: Any, given: Request, out: str | Path | None
+    folder: Path, x: Any, y: Any, apart: dict[str, Any], given: Request, out: str | Path | None
 ) -> Job | Path:
     """The job of a folder, to go on with; its path if there is nothing left to do."""
     for option in fields(Request):
@@ -103,7 +113,7 @@ def job_again(
         expected = stored["data"]["fingerprint"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the run {folder} cannot be read: {error}") from error
-    task = _same_data(folder, source, x, y, valid, request, expected)
+    task = _same_data(folder, source, x, y, apart, request, expected)
     from rlagent.controller.file import load_controller
 
     use_device(given.device or request.device)
@@ -114,14 +124,20 @@ def job_again(
 
 
 def _same_data(
-    folder: Path, source: str, x: Any, y: Any, valid: Any, request: Request, expected: str
+    folder: Path,
+    source: str,
+    x: Any,
+    y: Any,
+    apart: dict[str, Any],
+    request: Request,
+    expected: str,
 ) -> Task:
     """The data of a run that is taken up again; ValueError if it is not what it was."""
-    if source != IN_MEMORY and not (x is y is valid is None):
+    if source != IN_MEMORY and (apart or not x is y is None):
         raise ValueError("a run that is resumed goes on with its own data: leave out other data")
     if source == IN_MEMORY and x is None:
         raise ValueError(f"the run {folder} is on data in memory: give the data again")
-    task, _ = load_source(source if source != IN_MEMORY else x, y, request, valid)
+    task, _ = load_source(source if source != IN_MEMORY else x, y, request, apart)
     if fingerprint(task) != expected:
         what = "the data given" if source == IN_MEMORY else source
         raise ValueError(f"{what} is not what the run {folder} began with: it has changed since")

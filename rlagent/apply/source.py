@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlagent_envs.tasks.grain_data import is_grain, read_grain
+from rlagent_envs.tasks.parts_apart import PARTS_APART
 
 if TYPE_CHECKING:
     from rlagent.apply.request import Request
@@ -20,7 +22,7 @@ SERIES = ("time", "horizon", "window")  # options that are for a time series
 OF_FILES = ("image_size", "skip_bad")  # options that have a meaning where files are read
 
 
-def load_source(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str]:
+def load_source(x: Any, y: Any, request: Request, apart: Mapping[str, Any]) -> tuple[Task, str]:
     """The task that `tune` was given, whatever it is, and how `run.json` calls it.
 
     Args:
@@ -28,7 +30,8 @@ def load_source(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str
         y: the targets where `x` is an array or a DataFrame; None otherwise, and where a column of
             a DataFrame is the target.
         request: the other options.
-        valid: `(x, y)` to validate on, in memory, or None.
+        apart: `valid` and `test`, as far as they are given and in memory: `(x, y)`, a DataFrame,
+            or data of grain.
 
     Returns:
         The task, and its name, its absolute path, or `IN_MEMORY`.
@@ -42,16 +45,17 @@ def load_source(x: Any, y: Any, request: Request, valid: Any) -> tuple[Task, str
     if x is None:
         raise ValueError("give a task, a file or data")
     if isinstance(x, Task):
-        others = ("valid", "target", "split_column", "group", "kind", "batch_size", "streamed")
+        others = (*PARTS_APART, "target", "split_column", "group", "kind", "batch_size", "streamed")
         of_tables = ("split_time", "drop", "user", "item", "vocabulary")
         _refuse(request, "a Task", *others, "form", *SERIES, *OF_FILES, *of_tables)
-        if y is not None or valid is not None:
-            raise ValueError("a Task holds its targets and validation rows already")
+        if y is not None or apart:
+            raise ValueError("a Task holds its targets, validation rows and test rows already")
         return request.applied(x), IN_MEMORY
     if not isinstance(x, str | Path):
-        return request.applied(_from_memory(x, y, request, valid)), IN_MEMORY
-    if y is not None or valid is not None:
-        raise ValueError(f"y and valid rows in memory go with x in memory, but x is {str(x)!r}")
+        return request.applied(_from_memory(x, y, request, apart)), IN_MEMORY
+    if y is not None or apart:
+        named = " and ".join([*(["y"] if y is not None else []), *apart])
+        raise ValueError(f"data in memory for {named} goes with x in memory, but x is {str(x)!r}")
     return load_with(x, request), str(x) if is_name(str(x)) else str(Path(x).resolve())
 
 
@@ -75,16 +79,16 @@ def fingerprint(task: Task) -> str:
     return digest.hexdigest()
 
 
-def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
+def _from_memory(x: Any, y: Any, request: Request, apart: Mapping[str, Any]) -> Task:
     from rlagent_envs.tasks import from_arrays
 
     if is_grain(x):
-        return _of_grain(x, y, request, valid)
-    _refuse(request, "data in memory", "valid", "split_column", *OF_FILES)
+        return _of_grain(x, y, request, apart)
+    _refuse(request, "data in memory", *PARTS_APART, "split_column", *OF_FILES)
     if request.user is not None or request.item is not None:
-        return _ratings(x, y, request, valid)
+        return _ratings(x, y, request, apart)
     if request.time is not None:
-        return _forecast(x, y, request, valid)
+        return _forecast(x, y, request, apart)
     _refuse(request, "data without a column of times", *SERIES)
     x = _without_dropped(x, request, "x")
     x, y = _with_target(x, y, request.target, "x")
@@ -94,16 +98,19 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
     times = None
     if request.split_time is not None:
         x, times = _taken_out(x, "split_time", request.split_time, "to split by time", "x")
-    x_valid, y_valid = _validating(valid, request.target)  # its other columns do not matter
-    if request.group is not None and x_valid is not None:
-        x_valid, own = _taken_out(x_valid, "group", request.group, "to group by", "valid")
-        _refuse_shared(request.group, groups, own)
+    others = _others(apart, request.target)  # whose other columns do not matter
+    if request.group is not None:
+        seen = {"x": groups}
+        for part, (own_x, own_y) in others.items():
+            own_x, own = _taken_out(own_x, "group", request.group, "to group by", part)
+            for before, groups_before in seen.items():
+                _refuse_shared(request.group, groups_before, own, before, part)
+            seen[part], others[part] = own, (own_x, own_y)
     kind: AskedKind | None = request.kind  # type: ignore[assignment]  # from_arrays checks it
     return from_arrays(
         x,
         y,
-        x_valid=x_valid,
-        y_valid=y_valid,
+        **_as_arguments(others),
         groups=groups,
         times=times,
         kind=kind,
@@ -116,26 +123,28 @@ def _from_memory(x: Any, y: Any, request: Request, valid: Any) -> Task:
     )
 
 
-def _of_grain(x: Any, y: Any, request: Request, valid: Any) -> Task:
+def _of_grain(x: Any, y: Any, request: Request, apart: Mapping[str, Any]) -> Task:
     """The task of a data set or loader of grain."""
     others = ("target", "group", "split_time", "drop", "user", "item", *SERIES)
-    _refuse(request, "data of grain", "valid", "split_column", *others, *OF_FILES)
+    _refuse(request, "data of grain", *PARTS_APART, "split_column", *others, *OF_FILES)
     if y is not None:
         raise ValueError("the examples of grain hold their targets, so y must not be given")
     inputs, targets = read_grain(x, "x", streamed=request.streamed)
-    if is_grain(valid):
-        valid = read_grain(valid, "valid", streamed=False)
+    apart = {
+        part: read_grain(data, part, streamed=False) if is_grain(data) else data
+        for part, data in apart.items()
+    }
     # What is to be streamed is so already.
-    return _from_memory(inputs, targets, replace(request, streamed=None), valid)
+    return _from_memory(inputs, targets, replace(request, streamed=None), apart)
 
 
-def _forecast(x: Any, y: Any, request: Request, valid: Any) -> Task:
+def _forecast(x: Any, y: Any, request: Request, apart: Mapping[str, Any]) -> Task:
     """The task of a time series in a DataFrame."""
     from rlagent_envs.tasks.columns import is_table
     from rlagent_envs.tasks.forecasting import forecast_task
 
     _refuse(request, "a time series", "streamed", "vocabulary")
-    if not is_table(x) or y is not None or valid is not None:
+    if not is_table(x) or y is not None or apart:
         raise ValueError(
             "time is for a DataFrame alone: the target is one of its columns, and its latest rows "
             "validate and test"
@@ -143,7 +152,7 @@ def _forecast(x: Any, y: Any, request: Request, valid: Any) -> Task:
     return forecast_task(x, "data", request)
 
 
-def _ratings(x: Any, y: Any, request: Request, valid: Any) -> Task:
+def _ratings(x: Any, y: Any, request: Request, apart: Mapping[str, Any]) -> Task:
     """The task of a DataFrame of ratings, or of what users took."""
     from rlagent_envs.tasks.ratings import RANKING, check_columns, from_ratings
 
@@ -154,14 +163,12 @@ def _ratings(x: Any, y: Any, request: Request, valid: Any) -> Task:
         x, y = _with_target(x, y, request.target, "x")
     elif y is not None or request.target is not None:
         raise ValueError("a ranking has no target: each row is an item taken")
-    x_valid, y_valid = _validating(valid, request.target)
     return from_ratings(
         x,
         y,
         user=user,
         item=item,
-        x_valid=x_valid,
-        y_valid=y_valid,
+        **_as_arguments(_others(apart, request.target)),
         time=request.time,
         kind=request.kind,
         batch_size=request.batch_size,
@@ -169,32 +176,41 @@ def _ratings(x: Any, y: Any, request: Request, valid: Any) -> Task:
     )
 
 
-def _refuse_shared(column: str, train: Any, valid: Any) -> None:
-    """Raises ValueError if a group has rows to train on and rows to validate on."""
-    if valid.isna().any():
+def _refuse_shared(column: str, groups: Any, others: Any, part: str, other_part: str) -> None:
+    """Raises ValueError if a group has rows in two parts."""
+    if others.isna().any():
         raise ValueError(
-            f"the group is missing in {valid.isna().sum()} of {len(valid)} rows of valid"
+            f"the group is missing in {others.isna().sum()} of {len(others)} rows of {other_part}"
         )
-    shared = sorted(map(str, set(train.dropna()) & set(valid)))
+    shared = sorted(map(str, set(groups.dropna()) & set(others)))
     if shared:
-        raise ValueError(f"the group {shared[0]!r} of {column!r} is in x and valid")
+        raise ValueError(f"the group {shared[0]!r} of {column!r} is in {part} and {other_part}")
 
 
-def _validating(valid: Any, target: str | None) -> tuple[Any, Any]:
-    """Inputs and targets to validate on; None and None where there are none."""
+def _others(apart: Mapping[str, Any], target: str | None) -> dict[str, tuple[Any, Any]]:
+    """Inputs and targets of the other parts that there are."""
+    return {part: _inputs_and_targets(part, data, target) for part, data in apart.items()}
+
+
+def _inputs_and_targets(part: str, data: Any, target: str | None) -> tuple[Any, Any]:
     from rlagent_envs.tasks.columns import is_table
 
-    if valid is None:
-        return None, None
-    if is_table(valid):  # whose target is a column
-        valid = valid, None
+    if is_table(data):  # whose target is a column
+        data = data, None
     try:
-        x_valid, y_valid = valid
+        x, y = data
     except (TypeError, ValueError):
-        raise ValueError("valid must be a file or a pair (x, y)") from None
-    if target is not None and y_valid is None:
-        return _with_target(x_valid, None, target, "valid")
-    return x_valid, y_valid
+        raise ValueError(f"{part} must be a file or a pair (x, y)") from None
+    return _with_target(x, None, target, part) if target is not None and y is None else (x, y)
+
+
+def _as_arguments(others: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """The parts by the names of arguments: x_valid, y_valid, x_test and y_test."""
+    return {
+        f"{axis}_{part}": values
+        for part, pair in others.items()
+        for axis, values in zip("xy", pair, strict=True)
+    }
 
 
 def _with_target(x: Any, y: Any, target: str | None, name: str) -> tuple[Any, Any]:
@@ -244,7 +260,7 @@ def lasting_paths(request: Request, source: str) -> dict[str, str | None]:
         request: what was asked for.
         source: what the data is, as `load_source` says.
     """
-    paths: dict[str, str | Path | None] = {"valid": request.valid}
+    paths: dict[str, str | Path | None] = {part: getattr(request, part) for part in PARTS_APART}
     if source.endswith(".npy"):
         paths["target"] = request.target
     return {

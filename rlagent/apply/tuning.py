@@ -90,6 +90,7 @@ def tune(
     streamed: bool | None = None,
     mirrored: bool = False,
     valid: Any = None,
+    test: Any = None,
     target: str | None = None,
     split_column: str | None = None,
     group: str | None = None,
@@ -163,6 +164,8 @@ def tune(
             and a prediction is the mean of what is said of an image and of its mirror image.
         valid: what to validate on: a file or folder, `(x, y)`, or data of grain. Where None, rows
             of the data.
+        test: what to judge the model by at the end, the same. Where None, rows of the data, or none
+            if `valid` is given.
         target: the column to predict, of a table or a DataFrame; of a .npy file, that of the
             targets.
         split_column: of a table in a file, the column that says train, valid or test.
@@ -215,7 +218,10 @@ def tune(
         Interrupted: a KeyboardInterrupt, after Ctrl-C: the best model so far has been written.
     """
     started = monotonic()
-    in_memory = None if valid is None or isinstance(valid, str | Path) else valid
+    given = {"valid": valid, "test": test}
+    apart = {part: data for part, data in given.items() if data is not None}
+    paths = {part: str(data) for part, data in apart.items() if isinstance(data, str | Path)}
+    in_memory = {part: data for part, data in apart.items() if part not in paths}
     request = Request(
         method=method,
         controller=None if controller is None else _controller_name(controller),
@@ -236,7 +242,8 @@ def tune(
         batch_size=batch_size,
         streamed=streamed,
         mirrored=mirrored,
-        valid=None if valid is None or in_memory is not None else str(valid),
+        valid=paths.get("valid"),
+        test=paths.get("test"),
         target=target,
         split_column=split_column,
         group=group,

@@ -16,6 +16,7 @@ from rlagent_envs.tasks.audio_input import AudioInput, spectra
 from rlagent_envs.tasks.file_rows import are_streamed, digest_of, streamed_parts
 from rlagent_envs.tasks.loading import rows_to_train, task_of_parts
 from rlagent_envs.tasks.options import Options
+from rlagent_envs.tasks.parts_apart import PARTS_APART
 from rlagent_envs.tasks.spectra import BANDS, steps_of
 from rlagent_envs.tasks.wav import SUFFIX, Recording, read_wav
 
@@ -44,14 +45,14 @@ def load_audio_folder(folder: Path, options: Options) -> Task:
 
     Args:
         folder: see `folders.class_files`.
-        options: `skip_bad`, `streamed`, `valid`, batch size and seed are looked at.
+        options: `skip_bad`, `streamed`, `valid`, `test`, batch size and seed are looked at.
 
     Raises:
         ValueError: naming the file or folder that cannot be used.
     """
-    options.allow(f"{folder} is a folder of sound", "skip_bad", "valid", "streamed")
+    options.allow(f"{folder} is a folder of sound", "skip_bad", *PARTS_APART, "streamed")
     class_files = partial(folders.class_files, suffixes=(SUFFIX,))
-    parts = folders.with_second(class_files(folder), folder, options.valid, class_files)
+    parts = folders.with_apart(class_files(folder), folder, options, class_files)
     every = [path for part in parts.values() for path in part.files]
     facts = folders.read_each(every, _facts, skip_bad=bool(options.skip_bad))
     parts = {name: folders.kept(part, facts) for name, part in parts.items()}
@@ -75,7 +76,8 @@ def load_audio_folder(folder: Path, options: Options) -> Task:
     others = sum(one.rate != rate for one in facts.values())
     if others:
         notes += (f"recordings resampled to {rate} Hz: {others} of {len(facts)}",)
-    notes += folders.on_others((folder, options.valid), (SUFFIX,)) + folders.on_alike(folder)
+    notes += folders.on_others((folder, *options.parts_apart.values()), (SUFFIX,))
+    notes += folders.on_alike(folder)
     task = task_of_parts(given, folder.resolve().name, options, notes=notes)
     assert task.preprocessing is not None
     inputs = partial(AudioInput, rate=rate, steps=steps)

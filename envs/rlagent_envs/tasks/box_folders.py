@@ -15,6 +15,7 @@ from rlagent_envs.tasks.class_names import TEXT, find_names, with_names
 from rlagent_envs.tasks.image_folders import Pixels, image_task, read_at_one_size, read_pixels
 from rlagent_envs.tasks.mask_folders import IMAGES, by_name, part_folders
 from rlagent_envs.tasks.part_folders import is_hidden, train_folder
+from rlagent_envs.tasks.parts_apart import PARTS_APART
 from rlagent_envs.tasks.pictures import Size
 from rlagent_envs.tasks.splits import part_of
 from rlagent_envs.tasks.targets import shortened
@@ -53,9 +54,9 @@ def load_box_folder(folder: Path, options: Options) -> Task:
     Raises:
         ValueError: naming the file and line that cannot be used.
     """
-    known = ("image_size", "skip_bad", "valid", "kind")
+    known = ("image_size", "skip_bad", *PARTS_APART, "kind")
     options.allow(f"{folder} is a folder of images with boxes", *known)
-    found = folders.with_second(_places(folder), folder, options.valid, _places)
+    found = folders.with_apart(_places(folder), folder, options, _places)
     names, named_by = find_names([folder, folder / LABELS, found["train"].labels])
     images = {part: by_name(one.images) for part, one in found.items()}
     for part, paths in images.items():

@@ -16,6 +16,7 @@ from rlagent_envs.tasks.box_target import padded
 from rlagent_envs.tasks.class_names import with_names
 from rlagent_envs.tasks.coco import Annotation, Coco, Id, Picture, Source, read_coco, sources
 from rlagent_envs.tasks.image_folders import image_task, read_at_one_size, read_pixels
+from rlagent_envs.tasks.parts_apart import PARTS_APART
 from rlagent_envs.tasks.pictures import Size, size_of
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ def load_coco_folder(folder: Path, options: Options) -> Task:
     Raises:
         ValueError: naming the file, and what in it cannot be used.
     """
-    options.allow(f"{folder} holds annotations of COCO", "image_size", "skip_bad", "valid", "kind")
-    found = folders.with_second(sources(folder), folder, options.valid, sources)
+    known = ("image_size", "skip_bad", *PARTS_APART, "kind")
+    options.allow(f"{folder} holds annotations of COCO", *known)
+    found = folders.with_apart(sources(folder), folder, options, sources)
     parts = {part: _told(source) for part, source in found.items()}
     names = _names(parts.values())
     pictures = {path: one for part in parts.values() for path, one in _by_path(part)}

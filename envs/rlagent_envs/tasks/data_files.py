@@ -1,12 +1,13 @@
-"""Where in a folder the data is: in the only folder in it, or in one of its files."""
+"""Where in a folder the data is: in the only folder in it, or in some of its files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rlagent_envs.tasks.folders import files_below
-from rlagent_envs.tasks.part_folders import folders_in, is_hidden
+from rlagent_envs.tasks.part_folders import folders_in, is_hidden, part_files
 from rlagent_envs.tasks.rating_files import U_DATA
 from rlagent_envs.tasks.series_files import SUFFIXES as SERIES
 from rlagent_envs.tasks.series_files import test_file
@@ -17,6 +18,15 @@ from rlagent_envs.tasks.targets import shortened
 RATINGS = ("ratings.csv", "ratings.dat", "u.data")  # of MovieLens, beside files on users and items
 ALONE = tuple(dict.fromkeys((*READERS, *U_DATA, *SERIES, ".npz")))  # each file of these is a task
 DATA = (*ALONE, ".npy")
+IN_PARTS = (*ALONE, ".txt")  # those of one set may be in several of these
+
+
+class Found(NamedTuple):
+    """Where the data is."""
+
+    path: Path  # what is trained on, and divided where parts are lacking
+    apart: dict[str, Path]  # the files of other parts
+    notes: tuple[str, ...] = ()
 
 
 def innermost(folder: Path) -> Path:
@@ -52,11 +62,11 @@ def folder_of_classes(
     return folder
 
 
-def data_file(folder: Path) -> Path | None:
-    """The file of a folder that is the data; None if there is no file that could be.
+def data_files(folder: Path) -> Found | None:
+    """The files of a folder that are the data; None if there are none that could be.
 
-    The ratings of MovieLens, the training part of the only pair of files of time series, or the
-    only file.
+    The ratings of MovieLens, the training part of the only pair of files of time series, files
+    that are called as parts are, see `part_files`, or the only file.
 
     Raises:
         ValueError: naming some of the files, if several could be.
@@ -67,13 +77,23 @@ def data_file(folder: Path) -> Path | None:
     one_set = len({path.with_suffix("") for path in pairs}) == 1  # it may be there in two forms
     alone = [path for path in found if path.suffix.lower() in ALONE]
     if len(ratings) == 1:
-        return ratings[0]
+        return Found(ratings[0], {})
     if one_set:
-        return pairs[0]
+        return Found(pairs[0], {})
+    if parts := part_files(files_below(folder, IN_PARTS)):
+        return _in_parts(parts, found)
     if len(alone) == 1:
-        return alone[0]
+        return Found(alone[0], {})
     if not found:
         return None
     names = shortened([str(path.relative_to(folder)) for path in found])
     count = "several files of data; give one of them" if len(found) > 1 else "a file; give it"
     raise ValueError(f"{folder} holds {count} alone: {names}")
+
+
+def _in_parts(parts: dict[str, Path], found: Sequence[Path]) -> Found:
+    others = [path.name for path in found if path not in parts.values()]
+    notes = (f"read are {', '.join(path.name for path in parts.values())} alone",)
+    path = parts["train"]
+    apart = {part: one for part, one in parts.items() if part != "train"}
+    return Found(path, apart, notes if others else ())

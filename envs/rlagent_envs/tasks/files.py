@@ -25,7 +25,7 @@ from rlagent_envs.tasks.choices import ChoiceInput
 from rlagent_envs.tasks.cifar import holds_cifar, load_cifar
 from rlagent_envs.tasks.coco import holds_coco
 from rlagent_envs.tasks.coco_folders import load_coco_folder
-from rlagent_envs.tasks.data_files import data_file, folder_of_classes
+from rlagent_envs.tasks.data_files import Found, data_files, folder_of_classes
 from rlagent_envs.tasks.folders import files_below
 from rlagent_envs.tasks.forecasting import load_forecast
 from rlagent_envs.tasks.image_folders import image_files, load_image_folder, readable_images
@@ -36,13 +36,20 @@ from rlagent_envs.tasks.mask_folders import holds_masks, load_mask_folder
 from rlagent_envs.tasks.npy import read_npy, read_npy_parts
 from rlagent_envs.tasks.npz import read_npz_inputs, read_npz_parts
 from rlagent_envs.tasks.options import Options
+from rlagent_envs.tasks.parts_apart import PARTS_APART, ROWS, with_apart
 from rlagent_envs.tasks.pictures import SUFFIXES as IMAGES
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.rating_files import U_DATA, find_columns, load_ratings, read_u_data
 from rlagent_envs.tasks.record_input import RecordInput
 from rlagent_envs.tasks.series_files import is_series, name_of, read_series, read_series_parts
 from rlagent_envs.tasks.table_input import TableInput
-from rlagent_envs.tasks.tables import READERS, TablePart, read_table, read_table_parts
+from rlagent_envs.tasks.tables import (
+    READERS,
+    TablePart,
+    header_of,
+    read_table,
+    read_table_parts,
+)
 from rlagent_envs.tasks.texts import TextInput
 from rlagent_envs.tasks.wav import SUFFIX as AUDIO
 from rlagent_envs.tasks.window_input import WindowInput
@@ -76,8 +83,9 @@ def load_path(path: Path, options: Options) -> Task:
 
     A .txt file is for language modelling, see `from_text`.
 
-    A folder that holds neither images nor .wav files holds a file of these: the ratings of
-    MovieLens, the only pair of a training and a test file of time series, or the only file.
+    A folder that holds neither images nor .wav files holds files of these: the ratings of
+    MovieLens, the only pair of a training and a test file of time series, files that are called as
+    parts are (`train.csv` and `test.csv`), or the only file.
 
     A folder holds images or .wav files, see `load_image_folder` and `load_audio_folder`, or images
     with masks or boxes, see `load_mask_folder`, `load_box_folder` and `load_coco_folder`. A .zip or
@@ -92,19 +100,50 @@ def load_path(path: Path, options: Options) -> Task:
     Raises:
         ValueError: one sentence that names the file, column or array that cannot be used.
     """
-    if path.is_dir():
-        path = _data_in(path)
-    if path.is_dir():
-        return _load_folder(path, options)
-    path = check_file(path)
-    return LOADERS[path.suffix.lower()](path, options)
+    if not path.is_dir():
+        path = check_file(path)
+        return LOADERS[path.suffix.lower()](path, options)
+    found = _data_in(path)
+    if found.path.is_dir():
+        return _load_folder(found.path, options)
+    return _load_files(path, found, options)
 
 
-def _data_in(folder: Path) -> Path:
-    """The folder with the folders for classes in a folder, or the file in it that is the data."""
+def _data_in(folder: Path) -> Found:
+    """The folder with the folders for classes in a folder, or the files in it that are the data."""
     if _is_whole(folder) or files_below(folder, PICTURES_AND_SOUND):
-        return folder_of_classes(folder, PICTURES_AND_SOUND, _is_whole)
-    return data_file(folder) or folder
+        return Found(folder_of_classes(folder, PICTURES_AND_SOUND, _is_whole), {})
+    return data_files(folder) or Found(folder, {})
+
+
+def _load_files(folder: Path, found: Found, options: Options) -> Task:
+    """The task of the files in a folder."""
+    notes = list(found.notes)
+    apart: dict[str, Path] = {}
+    for part, path in found.apart.items():
+        if part in options.parts_apart:
+            raise ValueError(
+                f"{folder} has {ROWS[part]} in {path.name}, so {options.parts_apart[part]} cannot "
+                f"be used too"
+            )
+        if part == "test" and _lacks_target(path, options.target):
+            notes.append(
+                f"{path.name} has no column {options.target!r}, so it is not tested on; "
+                f"rlagent predict takes it"
+            )
+        else:
+            apart[part] = path
+    task = load_path(found.path, options.with_apart(apart))
+    if found.apart:  # else the file is named after what is in it
+        task = replace(task, name=folder.resolve().name)
+    return replace(task, notes=(*task.notes, *notes))
+
+
+def _lacks_target(path: Path, target: str | None) -> bool:
+    """Whether a file is a table without this column, as those to predict for are."""
+    if target is None or path.suffix.lower() not in READERS or is_series(path):
+        return False
+    return target not in header_of(path)
 
 
 def _is_whole(folder: Path) -> bool:
@@ -115,8 +154,11 @@ def _is_whole(folder: Path) -> bool:
 def _load_folder(folder: Path, options: Options) -> Task:
     """The task of a folder, by the kind that was asked for or by what is in it."""
     asked = check_kind(options.kind)
-    if options.valid is not None and Path(options.valid).is_dir():
-        options = replace(options, valid=_data_in(Path(options.valid)))
+    within = {
+        part: _data_in(path).path if path.is_dir() else path
+        for part, path in options.parts_apart.items()
+    }
+    options = options.with_apart(within)
     if asked == "regression":
         raise ValueError(
             f"kind is regression, but {folder} is a folder; there are for it: classification, "
@@ -208,17 +250,16 @@ def _load_table(path: Path, options: Options) -> Task:
     if is_series(path):
         return _load_series(path, options)
     if (columns := find_columns(path, options)) is not None:
-        second = None if options.valid is None else check_file(options.valid, path.suffix.lower())
-        return load_ratings(path, columns, second, options)
+        return load_ratings(path, columns, _files_apart(options, path.suffix.lower()), options)
     if options.time is not None:
         return load_forecast(path, options)
-    divided = ("split_column", "group", "split_time", "valid")
+    divided = ("split_column", "group", "split_time", *PARTS_APART)
     options.allow(f"{path} is a table", "target", "drop", *divided, "kind", "vocabulary")
-    second = None if options.valid is None else check_file(options.valid, path.suffix.lower())
+    apart = _files_apart(options, path.suffix.lower())
     target, told, group = options.target, options.split_column, options.group
     notes: list[str] = []
     parts = read_table_parts(
-        *(path, target, told, group, second),
+        *(path, target, told, group, apart),
         split_time=options.split_time,
         drop=options.drop,
         notes=notes,
@@ -229,13 +270,16 @@ def _load_table(path: Path, options: Options) -> Task:
     return task_of_parts(inputs, path.stem, options, train.groups, tuple(notes), train.times)
 
 
+def _files_apart(options: Options, *suffixes: str) -> dict[str, Path]:
+    """The files of the parts that have one of their own; ValueError if one cannot be tried."""
+    return {part: check_file(path, *suffixes) for part, path in options.parts_apart.items()}
+
+
 def _load_series(path: Path, options: Options) -> Task:
-    options.allow(f"{path} holds time series", "valid", "kind")
+    options.allow(f"{path} holds time series", *PARTS_APART, "kind")
     series = read_series_parts(path)
+    series = with_apart(series, path, _files_apart(options, *SERIES), read_series_parts)
     parts = {part: (one.x, one.y) for part, one in series.items()}
-    if options.valid is not None:
-        second = read_series_parts(check_file(options.valid, *SERIES))["train"]
-        parts |= {"valid": (second.x, second.y)}
     options = replace(options, kind=options.kind or series["train"].kind, form="sequence")
     return task_of_parts(parts, name_of(path), options)
 
@@ -256,30 +300,26 @@ def _refuse_torn_groups(parts: dict[str, TablePart]) -> None:
 
 def _load_arrays(path: Path, options: Options) -> Task:
     named = ["target", "streamed"] if path.suffix.lower() == ".npy" else []
-    options.allow(f"{path} is a {path.suffix} file", *named, "form", "valid", "kind")
+    options.allow(f"{path} is a {path.suffix} file", *named, "form", *PARTS_APART, "kind")
     parts = _array_parts(path, options.target)
-    if options.valid is not None:
-        second = check_file(options.valid, *ARRAYS)
-        if "valid" in parts:
-            raise ValueError(f"{path} has validation rows already, so {second} cannot be used too")
-        validating = _array_parts(second, None)
-        parts |= {"valid": validating.get("valid", validating["train"])}
+    parts = with_apart(parts, path, _files_apart(options, *ARRAYS), _array_parts)
     return task_of_parts(parts, path.stem, options)
 
 
 def _load_text(path: Path, options: Options) -> Task:
-    options.allow(f"{path} is a text", "valid")
-    second = None if options.valid is None else read_text(check_file(options.valid, ".txt"))
+    options.allow(f"{path} is a text", *PARTS_APART)
+    apart = {part: read_text(file) for part, file in _files_apart(options, ".txt").items()}
     return from_text(
         read_text(path),
-        valid=second,
+        valid=apart.get("valid"),
+        test=apart.get("test"),
         name=path.stem,
         batch_size=options.batch_size,
         seed=options.seed,
     )
 
 
-def _array_parts(path: Path, target: str | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _array_parts(path: Path, target: str | None = None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     if path.suffix.lower() == ".npy":
         return read_npy_parts(path, target)
     return read_npz_parts(path)
@@ -293,10 +333,10 @@ def _load_archive(path: Path, options: Options) -> Task:
         raise ValueError(f"streamed needs files that stay, but {path} is unpacked to be read")
     with unpacked(path) as content:
         try:
-            inside = _data_in(content.inside) if content.inside.is_dir() else content.inside
+            inside = content.inside
             # Files of a folder would be gone when they are needed; an array that is mapped is not.
-            gone = replace(options, streamed=False) if inside.is_dir() else options
-            task = load_path(inside, gone)
+            goes = inside.is_dir() and _data_in(inside).path.is_dir()
+            task = load_path(inside, replace(options, streamed=False) if goes else options)
         except ValueError as error:
             raise ValueError(content.told(str(error))) from None
         return replace(task, notes=tuple(map(content.told, task.notes)))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from rlagent_envs.tasks import parts_apart
+from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.part_folders import folders_in, is_hidden, tells_part, told_parts
 from rlagent_envs.tasks.splits import FOLDER_NAMES
 from rlagent_envs.tasks.streamed import in_threads
@@ -54,31 +56,27 @@ def class_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Labelled]:
     return parts
 
 
-def with_second(
+def with_apart(
     parts: dict[str, Read],
     folder: Path,
-    second: str | Path | None,
+    options: Options,
     parts_of: Callable[[Path], dict[str, Read]],
 ) -> dict[str, Read]:
-    """The parts of a folder, and another folder of the same form to validate on.
+    """The parts of a folder, and other folders of the same form to validate or test on.
 
     Args:
         parts: of the folder.
         folder: for errors.
-        second: its part to validate on if it tells one, else that to train on; None: no folder.
-        parts_of: gives the parts of it.
+        options: `valid` and `test` are looked at.
+        parts_of: gives the parts of a folder.
 
     Raises:
-        ValueError: if it is no folder, or if there is a part to validate on already.
+        ValueError: if one is no folder, or if there is such a part already.
     """
-    if second is None:
-        return parts
-    if not Path(second).is_dir():
-        raise ValueError(f"what {folder} is validated on must be a folder too, got {second}")
-    if "valid" in parts:
-        raise ValueError(f"{folder} has a part to validate on, so {second} cannot be used too")
-    others = parts_of(Path(second))
-    return parts | {"valid": others.get("valid", others["train"])}
+    for part, path in options.parts_apart.items():
+        if not path.is_dir():
+            raise ValueError(f"{part} must be a folder, as {folder} is, got {path}")
+    return parts_apart.with_apart(parts, folder, options.parts_apart, parts_of)
 
 
 def check_counts(train: Labelled, folder: Path) -> None:
@@ -174,14 +172,14 @@ def on_alike(folder: Path) -> tuple[str, ...]:
     return ()
 
 
-def on_others(places: Iterable[str | Path | None], suffixes: Sequence[str]) -> tuple[str, ...]:
+def on_others(places: Iterable[Path], suffixes: Sequence[str]) -> tuple[str, ...]:
     """A sentence on the files of other kinds in the folders of some folders; () if there are none.
 
     Args:
-        places: the folders; None is none.
+        places: the folders.
         suffixes: of the files that are read.
     """
-    inside = [one for place in places if place is not None for one in folders_in(Path(place))]
+    inside = [one for place in places for one in folders_in(place)]
     counts = sum((_others(one, suffixes) for one in inside), Counter[str]())
     if not counts:
         return ()

@@ -20,6 +20,7 @@ from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.loading import rows_to_train, task_of_parts
 from rlagent_envs.tasks.notes import on_brightness
 from rlagent_envs.tasks.options import Options
+from rlagent_envs.tasks.parts_apart import PARTS_APART
 from rlagent_envs.tasks.pictures import (
     SUFFIXES,
     Size,
@@ -76,18 +77,21 @@ def load_image_folder(folder: Path, options: Options) -> Task:
 
     Args:
         folder: see `folders.class_files`.
-        options: `image_size`, `skip_bad`, `streamed`, `valid`, batch size and seed are looked at.
+        options: `image_size`, `skip_bad`, `streamed`, `valid`, `test`, batch size and seed are
+            looked at.
 
     Raises:
         ValueError: naming the file or folder that cannot be used.
     """
-    options.allow(f"{folder} is a folder of images", "image_size", "skip_bad", "valid", "streamed")
+    options.allow(
+        f"{folder} is a folder of images", "image_size", "skip_bad", *PARTS_APART, "streamed"
+    )
     class_files = partial(folders.class_files, suffixes=SUFFIXES)
-    parts = folders.with_second(class_files(folder), folder, options.valid, class_files)
+    parts = folders.with_apart(class_files(folder), folder, options, class_files)
     if "valid" not in parts:
         folders.check_counts(parts["train"], folder)
     others = (
-        *folders.on_others((folder, options.valid), SUFFIXES),
+        *folders.on_others((folder, *options.parts_apart.values()), SUFFIXES),
         *folders.on_alike(folder),
     )
     name, options = folder.resolve().name, replace(options, kind="classification")

@@ -27,6 +27,7 @@ def from_text(
     text: str,
     *,
     valid: str | None = None,
+    test: str | None = None,
     length: int = LENGTH,
     name: str = "text",
     batch_size: int | None = None,
@@ -41,7 +42,9 @@ def from_text(
 
     Args:
         text: at least 1,300 characters for the length of 64.
-        valid: another text to validate on; then all of `text` trains, and there is no test part.
+        valid: another text to validate on; then all of `text` trains, and there is no test part
+            but one that is given.
+        test: another text to test on; then 95 % of `text` train, or all of it.
         length: of a window.
         name: of the task.
         batch_size: windows per update; 32 where None.
@@ -50,7 +53,7 @@ def from_text(
     Raises:
         ValueError: if a part is too short for a window, or there is only one character.
     """
-    parts = _divided(text) if valid is None else {"train": text, "valid": valid}
+    parts = _parts(text, valid, test)
     for part, own in parts.items():
         if len(own) <= length:
             raise ValueError(
@@ -87,8 +90,15 @@ def from_text(
     )
 
 
-def _divided(text: str) -> dict[str, str]:
-    """The parts of a text, one behind the other."""
+def _parts(text: str, valid: str | None, test: str | None) -> dict[str, str]:
+    """The parts that are given, and those of a text, one behind the other."""
+    given = {"valid": valid, "test": test}
+    parts = {part: own for part, own in given.items() if own is not None}
+    if valid is not None:
+        return {"train": text, **parts}
+    if test is not None:
+        first = round(len(text) * (1.0 - VALID_SHARE))
+        return {"train": text[:first], "valid": text[first:], "test": test}
     first = round(len(text) * (1.0 - VALID_SHARE - TEST_SHARE))
     second = round(len(text) * (1.0 - TEST_SHARE))
     return {"train": text[:first], "valid": text[first:second], "test": text[second:]}

@@ -11,6 +11,7 @@ import numpy as np
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.image_folders import Pixels, image_task, read_at_one_size, read_pixels
 from rlagent_envs.tasks.part_folders import is_hidden, told_parts, train_folder
+from rlagent_envs.tasks.parts_apart import PARTS_APART
 from rlagent_envs.tasks.pictures import DAMAGES, SUFFIXES, Size, size_of
 from rlagent_envs.tasks.splits import SPLIT_NAMES
 
@@ -49,13 +50,13 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
     Raises:
         ValueError: naming the file that lacks its partner, is of another size, or cannot be read.
     """
-    known = ("image_size", "skip_bad", "valid", "kind")
+    known = ("image_size", "skip_bad", *PARTS_APART, "kind")
     options.allow(f"{folder} is a folder of images with masks", *known)
 
     def parts_of(one: Path) -> dict[str, Path]:
         return part_folders(one, MASKS)
 
-    found = folders.with_second(parts_of(folder), folder, options.valid, parts_of)
+    found = folders.with_apart(parts_of(folder), folder, options, parts_of)
     parts = {part: _pairs(one) for part, one in found.items()}
     masks = {pair.image: pair.mask for pairs in parts.values() for pair in pairs}
 

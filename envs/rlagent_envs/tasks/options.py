@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from rlagent_envs.tasks.left_out import names_to_drop
+from rlagent_envs.tasks.parts_apart import PARTS_APART
 from rlagent_envs.tasks.task import Task
 
 # What an option is for, in the words of an error.
@@ -21,6 +23,7 @@ PURPOSES = {
     "window": "time series, which need the option time",
     "form": "arrays",
     "valid": "files",
+    "test": "files",
     "image_size": "images",
     "skip_bad": "folders",
     "streamed": "arrays on disk and folders with a folder for each class",
@@ -41,6 +44,7 @@ class Options:
     split_time: str | None = None
     drop: str | Sequence[str] | None = None  # a tuple as soon as it is checked
     valid: str | Path | None = None
+    test: str | Path | None = None
     image_size: str | int | None = None
     skip_bad: bool | None = None
     user: str | None = None
@@ -74,6 +78,17 @@ class Options:
         from rlagent_envs.models import FAMILIES  # imports JAX, which reading data does not need
 
         return self.family not in FAMILIES or "table" not in FAMILIES[self.family].reads
+
+    @property
+    def parts_apart(self) -> dict[str, Path]:
+        """The files or folders of the parts that have one of their own."""
+        given = {part: getattr(self, part) for part in PARTS_APART}
+        return {part: Path(path) for part, path in given.items() if path is not None}
+
+    def with_apart(self, paths: Mapping[str, Path]) -> Self:
+        """The same with files or folders of these parts."""
+        valid, test = paths.get("valid", self.valid), paths.get("test", self.test)
+        return replace(self, valid=valid, test=test)
 
     def allow(self, what: str, *names: str) -> None:
         """Raises ValueError if another option than these is given, which `what` has no use for."""

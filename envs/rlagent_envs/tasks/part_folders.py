@@ -1,17 +1,18 @@
-"""Which folders of a folder are the parts train, valid and test."""
+"""Which folders or files of a folder are the parts train, valid and test, by their names."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from rlagent_envs.tasks.splits import FOLDER_NAMES, SPLIT_NAMES
 
 OF_MACOS = "__MACOSX"  # what macOS puts beside the files of an archive
 WORD = "|".join(sorted(FOLDER_NAMES, key=len, reverse=True))
-WITH_PREFIX = re.compile(rf"(?P<before>.+[_-])(?P<word>{WORD})")  # seg_train
-WITH_SUFFIX = re.compile(rf"(?P<word>{WORD})(?P<after>[_-].+)")  # test-set
+WITH_PREFIX = re.compile(rf"(?P<before>.+[._-])(?P<word>{WORD})")  # seg_train
+WITH_SUFFIX = re.compile(rf"(?P<word>{WORD})(?P<after>[._-].+)")  # test-set
 
 
 def is_hidden(name: str) -> bool:
@@ -49,6 +50,23 @@ def told_parts(folder: Path) -> list[tuple[str, Path]]:
     return []
 
 
+def part_files(files: Iterable[Path]) -> dict[str, Path]:
+    """The files that are called as the parts of one set of data, by the part; {} if none are.
+
+    Such are `train.csv` and `test.csv`, or `mnist_train.csv` and `mnist_test.csv`: in one folder,
+    of one ending, and called alike but for the word that tells the part. There are none either if
+    several sets could be meant.
+    """
+    sets: dict[tuple[object, ...], list[tuple[str, Path]]] = defaultdict(list)
+    for path in files:
+        part, affix = _part_and_affix(path.stem.lower())
+        if part is not None:
+            sets[path.parent, path.suffix.lower(), affix].append((part, path))
+    told = [dict(found) for found in sets.values() if len(dict(found)) == len(found) > 1]
+    whole = [found for found in told if "train" in found]
+    return whole[0] if len(whole) == 1 else {}
+
+
 def train_folder(folder: Path) -> Path:
     """The folder to train on of a folder, whether there is one or not."""
     return next((one for part, one in told_parts(folder) if part == "train"), folder / "train")
@@ -60,7 +78,7 @@ def tells_part(name: str, part: str) -> bool:
 
 
 def _part_and_affix(name: str) -> tuple[str | None, tuple[str, str]]:
-    """The part that a name tells, and what is before and behind the word that tells it."""
+    """The part that a name in small letters tells, and what is before and behind that word."""
     if name in FOLDER_NAMES:
         return FOLDER_NAMES[name], ("", "")
     if (match := WITH_PREFIX.fullmatch(name)) is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rlagent_envs.tasks.options import Options
+from rlagent_envs.tasks.parts_apart import PARTS_APART
 from rlagent_envs.tasks.ratings import RANKING, TIME, check_columns, ratings_task
 from rlagent_envs.tasks.tables import header_of, read_table, read_table_parts, target_values
 
@@ -46,7 +48,7 @@ def find_columns(path: Path, options: Options) -> Columns | None:
     ranking = options.kind == RANKING
     known = None
     if path.suffix.lower() in U_DATA:
-        options.allow(f"{path} has no header", "valid", "kind")
+        options.allow(f"{path} has no header", *PARTS_APART, "kind")
         known = OF_U_DATA
     elif user is not None or item is not None:
         known = Columns(*check_columns(user, item), target)
@@ -61,13 +63,13 @@ def find_columns(path: Path, options: Options) -> Columns | None:
     return known._replace(rating=None)
 
 
-def load_ratings(path: Path, columns: Columns, second: Path | None, options: Options) -> Task:
+def load_ratings(path: Path, columns: Columns, apart: Mapping[str, Path], options: Options) -> Task:
     """The task of a file of ratings, or of what users took.
 
     Args:
         path: the file.
         columns: where its ratings are.
-        second: a file of the same form to validate on.
+        apart: files of the same form to validate or test on, by the part.
         options: how it is to be read.
 
     Raises:
@@ -75,15 +77,15 @@ def load_ratings(path: Path, columns: Columns, second: Path | None, options: Opt
     """
     texts, notes = columns[:2], list[str]()
     parts: dict[str, tuple[Any, Any]]
+    allowed = (*PARTS_APART, "kind", "user", "item", "time")
     if path.suffix.lower() in U_DATA or columns.rating is None:
-        options.allow(f"a ranking reads all of {path}", "valid", "kind", "user", "item", "time")
-        files = {"train": path} | ({} if second is None else {"valid": second})
+        options.allow(f"a ranking reads all of {path}", *allowed)
+        files = {"train": path, **apart}
         parts = {part: _whole(file, columns, notes) for part, file in files.items()}
     else:
-        allowed = ("target", "split_column", "valid", "kind", "user", "item", "time")
-        options.allow(f"{path} holds ratings", *allowed)
+        options.allow(f"{path} holds ratings", "target", "split_column", *allowed)
         split = options.split_column
-        found = read_table_parts(path, columns.rating, split, None, second, texts, notes=notes)
+        found = read_table_parts(path, columns.rating, split, None, apart, texts, notes=notes)
         parts = {part: (rows.x, rows.y) for part, rows in found.items()}
     task = ratings_task(
         parts,

@@ -38,6 +38,7 @@ def load_task(
     split_time: str | None = None,
     drop: str | Sequence[str] | None = None,
     valid: str | Path | None = None,
+    test: str | Path | None = None,
     image_size: str | int | None = None,
     skip_bad: bool | None = None,
     user: str | None = None,
@@ -74,6 +75,7 @@ def load_task(
         drop: of a table, the column or columns to leave out, such as numbers of the rows.
         valid: a second file or folder of the same form to validate on: by its own validation rows
             if it tells them, else by its training rows.
+        test: the same, to test on.
         image_size: of images, 32 or 24x32 pixels, height first; where None their own size if it
             is one, else 32.
         skip_bad: leave out files of a folder that cannot be read.
@@ -105,6 +107,7 @@ def load_task(
         split_time=split_time,
         drop=drop,
         valid=valid,
+        test=test,
         image_size=image_size,
         skip_bad=skip_bad,
         user=user,

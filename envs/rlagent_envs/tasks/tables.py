@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +13,7 @@ from rlagent_envs.tasks.csv_tables import csv_header, csv_texts, read_csv_table
 from rlagent_envs.tasks.json_lines import json_header, read_json_table
 from rlagent_envs.tasks.left_out import on_left_out, without_dropped
 from rlagent_envs.tasks.parquet import parquet_header, parquet_index, read_parquet_table
+from rlagent_envs.tasks.parts_apart import refuse_twice
 from rlagent_envs.tasks.splits import SPLIT_NAMES
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def read_table_parts(
     target: str | None,
     split_column: str | None,
     group: str | None,
-    second: Path | None,
+    apart: Mapping[str, Path],
     texts: Collection[str] = (),
     split_time: str | None = None,
     drop: Sequence[str] | None = None,
@@ -134,15 +135,16 @@ def read_table_parts(
         target: name of its target column.
         split_column: name of the column that tells the parts; None for `split`, if it does.
         group: name of the column that says which rows must stay together.
-        second: a file of the same columns to validate on.
+        apart: files of the same columns to validate or test on, by the part.
         texts: names of columns that are texts even if they look like numbers.
         split_time: name of the column of times by which rows are to be divided.
         drop: names of columns to leave out.
-        notes: what there is to say of the reading of `path` is put behind it.
+        notes: what there is to say of the reading is put behind it.
 
     Raises:
         ValueError: if a column is not there or cannot be used.
     """
+    notes = [] if notes is None else notes
     table = read_table(path, texts, notes)
     asked = _check_columns(table, target, split_column, group, split_time, path)
     _keep_classes(path, table, asked.target, notes)
@@ -154,10 +156,9 @@ def read_table_parts(
         raise ValueError(f"the split column of {path} calls no row train")
     if split_time is not None and len(tables) > 1:
         raise ValueError(f"{path} has a split column, so it cannot be divided by split_time too")
-    if second is not None:
-        if "valid" in tables:
-            raise ValueError(f"{path} has validation rows already, so {second} cannot be used too")
-        tables["valid"] = _validating(second, asked, tables["train"])
+    for part, file in apart.items():
+        refuse_twice(part, tables, path, file)
+        tables[part] = _of_file(file, part, asked, tables["train"], notes)
     numeric = _numeric(tables["train"]) if path.suffix.lower() in WITHOUT_TYPES else set()
     numeric -= set(texts)
     return {part: _taken_apart(rows, asked, numeric) for part, rows in tables.items()}
@@ -188,10 +189,14 @@ def _check_columns(
     return asked
 
 
-def _validating(path: Path, asked: Asked, train: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a second file that validate: those it calls so, else those that train."""
+def _of_file(
+    path: Path, part: str, asked: Asked, train: pd.DataFrame, notes: list[str]
+) -> pd.DataFrame:
+    """The rows of another file that are a part: those it calls so, else those that train."""
     texts = {name for name in train.columns if _is_text(train[name])}
-    table = read_table(path, texts)
+    said: list[str] = []
+    table = read_table(path, texts, said)
+    notes += [note for note in said if note not in notes]
     for name in train.columns:
         if name not in table.columns:
             raise ValueError(f"{path} lacks the column {name!r}")
@@ -200,10 +205,10 @@ def _validating(path: Path, asked: Asked, train: pd.DataFrame) -> pd.DataFrame:
     if _is_text(train[asked.target]):
         _keep_classes(path, table, asked.target, None)
     parts = _divided(table, asked)
-    for part in ("valid", "train"):
-        if part in parts:
-            return parts[part][list(train.columns)]
-    raise ValueError(f"the split column of {path} calls no row valid or train")
+    for name in (part, "train"):
+        if name in parts:
+            return parts[name][list(train.columns)]
+    raise ValueError(f"the split column of {path} calls no row {part} or train")
 
 
 def _keep_classes(path: Path, table: pd.DataFrame, name: str, notes: list[str] | None) -> None:
