@@ -87,7 +87,7 @@ def tasks(x: np.memmap, y: np.ndarray) -> Iterator[tuple[str, Task]]:
         import grain
 
         pairs = grain.MapDataset.range(len(y)).map(lambda row: (x[row], y[row]))
-        yield "grain", load_source(pairs, None, Request(streamed=True), None)[0]
+        yield "grain", load_source(pairs, None, Request(streamed=True), {})[0]
 
 
 def photos(folder: Path, each: int) -> Path:

@@ -561,7 +561,7 @@ def test_an_array_without_rows_and_a_table_to_validate_on() -> None:
     with pytest.raises(ValueError, match=r"^x must be"):
         load_task("t.npz")
     table = pd.DataFrame({"a": np.arange(60.0), "y": np.arange(60) % 2})
-    task, _ = load_source(table[:40], None, Request(target="y"), table[40:])
+    task, _ = load_source(table[:40], None, Request(target="y"), {"valid": table[40:]})
     assert (len(task.train.x), len(task.valid.x)) == (40, 20)
 
 

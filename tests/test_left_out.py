@@ -84,11 +84,11 @@ def test_columns_are_left_out_of_files_of_every_form(suffix: str) -> None:
 def test_columns_are_left_out_of_a_dataframe_and_by_an_experiment() -> None:
     whole, less = plants(), plants()[WITHOUT]
     request = Request(target="kind", drop=DROPPED)
-    expected, _ = load_source(less, None, replace(request, drop=None), None)
-    assert_same(load_source(whole, None, request, None)[0], expected)
+    expected, _ = load_source(less, None, replace(request, drop=None), {})
+    assert_same(load_source(whole, None, request, {})[0], expected)
     assert_same(
-        load_source(whole, None, request, less)[0],
-        load_source(less, None, replace(request, drop=None), less)[0],
+        load_source(whole, None, request, {"valid": less})[0],
+        load_source(less, None, replace(request, drop=None), {"valid": less})[0],
     )
     write(whole, "t.csv")
     described = {"task": "t.csv", "target": "kind", "drop": DROPPED}
@@ -152,7 +152,7 @@ def test_what_cannot_be_dropped_is_named(options: dict[str, Any], message: str) 
         load_task("t.csv", target="kind", **options)
     assert str(caught.value) == message
     with pytest.raises(ValueError, match="drop") as caught:
-        load_source(plants(), None, Request(target="kind", **options), None)
+        load_source(plants(), None, Request(target="kind", **options), {})
     assert str(caught.value) == message.replace("t.csv", "x")
 
 

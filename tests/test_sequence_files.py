@@ -443,12 +443,12 @@ def test_a_table_in_memory_is_the_same_task() -> None:
     table = wavy(60)
     table.to_csv("wavy.csv", index=False)
     request = Request(target="y", time="date", window=5)
-    in_memory, _ = load_source(table, None, request, None)
-    from_file, _ = load_source("wavy.csv", None, request, None)
+    in_memory, _ = load_source(table, None, request, {})
+    from_file, _ = load_source("wavy.csv", None, request, {})
     np.testing.assert_allclose(in_memory.train.x, from_file.train.x, rtol=1e-6)
     np.testing.assert_allclose(in_memory.valid.y, from_file.valid.y, rtol=1e-6)
     message = "time is for a DataFrame alone: the target is one of its columns, and its latest rows"
-    assert sentence(lambda: load_source(table[["row"]], table["y"], request, None)).startswith(
+    assert sentence(lambda: load_source(table[["row"]], table["y"], request, {})).startswith(
         message
     )
 

@@ -224,10 +224,10 @@ def test_data_of_grain_is_the_task_of_its_arrays(how: str) -> None:
             data_source=pairs, sampler=grain.samplers.SequentialSampler(ROWS), worker_count=0
         ),
     }[how]
-    task, name = load_source(given, None, Request(), None)
+    task, name = load_source(given, None, Request(), {})
     assert fingerprint(task) == fingerprint(from_arrays(x, y))
     assert name == "data in memory"
-    validated, _ = load_source(given, None, Request(), digits_of_grain(40)[0])
+    validated, _ = load_source(given, None, Request(), {"valid": digits_of_grain(40)[0]})
     assert fingerprint(validated) == fingerprint(
         from_arrays(x, y, x_valid=digits_of_grain(40)[1], y_valid=digits_of_grain(40)[2])
     )
@@ -236,7 +236,7 @@ def test_data_of_grain_is_the_task_of_its_arrays(how: str) -> None:
 @pytest.mark.slow  # bits of programs as users have them; see conftest.py
 def test_streamed_examples_of_grain_train_as_their_array_does() -> None:
     pairs, x, y = digits_of_grain()
-    task, _ = load_source(pairs, None, Request(streamed=True), None)
+    task, _ = load_source(pairs, None, Request(streamed=True), {})
     assert task.streamed is not None
     resident = from_arrays(x, y)
     numbers = np.array([5, 3, 5, 0, 100])
@@ -253,7 +253,7 @@ def test_streamed_examples_of_grain_train_as_their_array_does() -> None:
 def test_texts_of_grain_are_texts() -> None:
     texts = [f"{'good' if row % 2 else 'bad'} film number {row}" for row in range(60)]
     pairs = grain.MapDataset.source([(text, row % 2) for row, text in enumerate(texts)])
-    task, _ = load_source(pairs, None, Request(), None)
+    task, _ = load_source(pairs, None, Request(), {})
     assert fingerprint(task) == fingerprint(from_arrays(texts, np.arange(60) % 2))
 
 
@@ -274,6 +274,6 @@ def test_data_of_grain_that_cannot_be_used_is_named() -> None:
         ),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
-            load_source(given, None, Request(**options), None)
+            load_source(given, None, Request(**options), {})
     with pytest.raises(ValueError, match=r"^the examples of grain hold their targets"):
-        load_source(pairs, y, Request(), None)
+        load_source(pairs, y, Request(), {})

@@ -172,7 +172,7 @@ def test_files_frames_arrays_and_experiments_are_divided_alike() -> None:
     table.to_csv("t.csv", index=False)
     expected = load_task("t.csv", target="kind", split_time="date", seed=2)
     request = Request(target="kind", split_time="date", seed=2)
-    of_frame, _ = load_source(table, None, request, None)
+    of_frame, _ = load_source(table, None, request, {})
     x, y, dates = table.drop(columns=["kind", "date"]), table["kind"], table["date"]
     of_arrays = from_arrays(x, y, times=dates.to_numpy(), seed=2)
     zoned = from_arrays(x, y, times=dates.dt.tz_localize("Europe/Berlin"), seed=2)
