@@ -93,7 +93,7 @@ def write_csv(suffix: str) -> None:
     write_tables(*PARTS)
 
 
-OF_TABLES = {"target": "y", "drop": "who"}
+OF_TABLES: dict[str, Any] = {"target": "y", "drop": "who"}
 FORMS: list[tuple[Any, str, dict[str, Any]]] = [
     (write_csv, ".csv", OF_TABLES),
     (write_arrays, ".npz", {}),
@@ -118,8 +118,8 @@ def test_each_form_takes_rows_to_validate_and_to_test_on(
     assert divided[2] == SIZES["test"]
     assert alone.test is not None
     assert task.test is not None
-    orders = [np.argsort(one.y, kind="stable") for one in (alone.test, task.test)]
-    assert np.array_equal(*orders)  # values are standardised by the rows that train
+    ours, theirs = (np.argsort(one.y, kind="stable") for one in (alone.test, task.test))
+    assert np.array_equal(ours, theirs)  # values are standardised by the rows that train
     assert rows(load_task(paths["train"], valid=paths["valid"], **options)) == [30, 8]
 
 
