@@ -185,6 +185,14 @@ def test_texts_in_a_folder_are_the_parts() -> None:
     assert task.name == "ptb"
 
 
+def test_texts_beside_a_table_are_not_the_data() -> None:
+    write_tables("train", folder="data")
+    Path("data/train.csv").rename("data/plants.csv")
+    for part in ("train", "test"):
+        Path("data", f"{part}.txt").write_text("1\n2\n")
+    assert same(load_task("data", **OF_TABLES), load_task("data/plants.csv", **OF_TABLES))
+
+
 def test_rows_to_predict_for_are_not_tested_on() -> None:
     write_tables("train", folder="titanic")
     table("test").drop(columns="y").to_csv("titanic/test.csv", index=False)

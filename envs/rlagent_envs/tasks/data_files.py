@@ -18,7 +18,7 @@ from rlagent_envs.tasks.targets import shortened
 RATINGS = ("ratings.csv", "ratings.dat", "u.data")  # of MovieLens, beside files on users and items
 ALONE = tuple(dict.fromkeys((*READERS, *U_DATA, *SERIES, ".npz")))  # each file of these is a task
 DATA = (*ALONE, ".npy")
-IN_PARTS = (*ALONE, ".txt")  # those of one set may be in several of these
+TEXT = ".txt"  # several of one set, but beside other data they may be lists of its rows
 
 
 class Found(NamedTuple):
@@ -80,7 +80,7 @@ def data_files(folder: Path) -> Found | None:
         return Found(ratings[0], {})
     if one_set:
         return Found(pairs[0], {})
-    if parts := part_files(files_below(folder, IN_PARTS)):
+    if parts := part_files(alone if found else files_below(folder, (TEXT,))):
         return _in_parts(parts, found)
     if len(alone) == 1:
         return Found(alone[0], {})
