@@ -7,7 +7,12 @@ the quarter: each of them lets a cell see 8 pixels further on all sides.
 
 The layers are those of residual.py, so that its edits keep the outputs.
 
-Source: Tian et al. 2019, "FCOS" (arXiv:1904.01355), of which this has one level.
+Most cells hold no object. So a new network says so of each, or its first updates would be spent on
+learning that alone, from a loss far above that of a constant.
+
+Sources: Tian et al. 2019, "FCOS" (arXiv:1904.01355), of which this has one level; what a new
+network says: Lin et al. 2017, "Focal Loss for Dense Object Detection" (arXiv:1708.02002), section
+4.1.
 """
 
 from __future__ import annotations
@@ -36,10 +41,13 @@ from rlagent_envs.models.residual import (
 )
 
 HALVINGS = 2
+PRIOR = 0.01  # share of cells with an object, as a new network has it
 
 
 def init(generator: np.random.Generator, shape: ShapeClass, features: int) -> tuple[Layers, Layers]:
     """New weights, and statistics that have seen nothing; see `residual.init`.
+
+    The last biases give number 0 of each choice, nothing, a chance of 1 - `PRIOR`.
 
     Args:
         generator: draws the weights.
@@ -47,9 +55,11 @@ def init(generator: np.random.Generator, shape: ShapeClass, features: int) -> tu
         features: columns of the input; images are never padded.
     """
     depth, width = shape.rung
-    outputs = shape.target_shape[2] * shape.outputs
+    choices = shape.target_shape[2]
     every = Rung(depth + HALVINGS - 1, width)
-    params = residual.init(generator, 2, shape.input_shape[2], every, outputs)
+    params = residual.init(generator, 2, shape.input_shape[2], every, choices * shape.outputs)
+    bias = params.last.bias.reshape(choices, shape.outputs)
+    bias[:, 0] = np.log((1 - PRIOR) / PRIOR * (shape.outputs - 1))
     return params, unseen(params)
 
 
