@@ -85,6 +85,20 @@ def shape_of(rung: Rung) -> ShapeClass:
     )
 
 
+def test_a_new_network_finds_nothing() -> None:
+    shape = shape_of(Rung(2, 16))
+    for seed in range(3):
+        params, statistics = DETECTION.init(np.random.default_rng(seed), shape, shape.features)
+        x = np.random.default_rng(seed).standard_normal((64, shape.features)).astype(np.float32)
+        # As in training, where the images themselves are what is normalised by.
+        made, _ = DETECTION.apply(shape, params, statistics, x, jnp.float32(0.0), jnp.uint32(seed))
+        assert made.shape == (64, 4, 4, 5, 25)
+        nothing = jax.nn.softmax(made)[..., 0]
+        # The other 24 outputs of a choice are about normal, so that nothing has a little less.
+        assert 0.95 < float(nothing.mean()) < 0.99
+        assert float(jnp.mean(jnp.argmax(made, axis=-1) == 0)) > 0.999
+
+
 def make_params(shape: ShapeClass, seed: int = 0) -> Layers:
     """As if it had been trained: nothing is at the value that it began with."""
     generator = np.random.default_rng(seed)
