@@ -41,7 +41,9 @@ from rlagent_envs.tasks.pictures import SUFFIXES as IMAGES
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.rating_files import U_DATA, find_columns, load_ratings, read_u_data
 from rlagent_envs.tasks.record_input import RecordInput
-from rlagent_envs.tasks.series_files import is_series, name_of, read_series, read_series_parts
+from rlagent_envs.tasks.series_files import is_series
+from rlagent_envs.tasks.series_input import SeriesInput
+from rlagent_envs.tasks.series_tasks import load_series, read_new_series
 from rlagent_envs.tasks.table_input import TableInput
 from rlagent_envs.tasks.tables import (
     READERS,
@@ -175,7 +177,7 @@ def _load_folder(folder: Path, options: Options) -> Task:
 
 def read_features(
     path: str | Path, preprocessing: Preprocessing, *, skip_bad: bool = False
-) -> pd.DataFrame | np.ndarray | list[Path]:
+) -> pd.DataFrame | np.ndarray | list[Path] | list[np.ndarray]:
     """Reads inputs to predict for, as `preprocessing.transform` takes them.
 
     Of a table the columns that were trained on; the target and others may be there or not. Of a
@@ -189,7 +191,8 @@ def read_features(
         skip_bad: leave out files of a folder that cannot be read.
 
     Returns:
-        A DataFrame, an array `[rows, ...]`, or the paths of images or .wav files.
+        A DataFrame, an array `[rows, ...]`, the paths of images or .wav files, or series of several
+        lengths, each `[steps, channels]`.
 
     Raises:
         ValueError: if the file cannot be read, lacks a column, or is of another form.
@@ -213,8 +216,8 @@ def read_features(
     if isinstance(inputs, AudioInput):
         files = audio_files(path if path.is_dir() else check_file(path, AUDIO))
         return readable_audio(files) if skip_bad else files
-    if isinstance(inputs, ArrayInput) and is_series(path):
-        return read_series(check_file(path), inputs.input_shape[0] if inputs.input_shape else 0).x
+    if isinstance(inputs, ArrayInput | SeriesInput) and is_series(path):
+        return read_new_series(check_file(path), inputs)
     path = check_file(path, *ARRAYS, *(IMAGES if isinstance(inputs, ImageInput) else ()))
     return read_npy(path) if path.suffix.lower() == ".npy" else read_npz_inputs(path)
 
@@ -276,12 +279,7 @@ def _files_apart(options: Options, *suffixes: str) -> dict[str, Path]:
 
 
 def _load_series(path: Path, options: Options) -> Task:
-    options.allow(f"{path} holds time series", *PARTS_APART, "kind")
-    series = read_series_parts(path)
-    series = with_apart(series, path, _files_apart(options, *SERIES), read_series_parts)
-    parts = {part: (one.x, one.y) for part, one in series.items()}
-    options = replace(options, kind=options.kind or series["train"].kind, form="sequence")
-    return task_of_parts(parts, name_of(path), options)
+    return load_series(path, _files_apart(options, *SERIES), options)
 
 
 def _refuse_torn_groups(parts: dict[str, TablePart]) -> None:
