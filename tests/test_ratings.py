@@ -401,7 +401,10 @@ def test_ratings_as_classes_are_classified() -> None:
             ["t.csv", "--user", "a", "--item", "b", "--target", "c", "--time", "d"],
             "there is no column 'd' of times; there are: a, b",
         ),
-        (["u.data", "--time", "d"], "time is for tables, but u.data has no header"),
+        (
+            ["u.data", "--time", "d"],
+            "time is for tables, but u.data is read as ratings without a header; save another ",
+        ),
         (["u.data", "--score", "auc"], "unknown score 'auc' for ratings; there are: rmse, mae, nd"),
         (["u.data", "--family", "mlp"], "mlp reads table or image or sequence, but u is of the "),
     ],

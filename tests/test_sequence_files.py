@@ -215,7 +215,7 @@ def test_folders_that_are_no_set_are_refused() -> None:
         "one to validate on"
     )
     assert sentence(lambda: load_task(folder, target="y")) == (
-        "target is for tables, but tones is a folder of sound"
+        "tones holds no table that names its files, so there is no column 'y'"
     )
     for name in ("1", "2"):
         Path(folder, "none", f"{name}.wav").write_bytes(b"RIFF")

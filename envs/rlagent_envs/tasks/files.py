@@ -241,7 +241,8 @@ def check_file(path: str | Path, *suffixes: str) -> Path:
     if not path.exists():
         raise ValueError(f"there is no file {path}")
     if path.suffix.lower() not in LOADERS:
-        raise ValueError(f"{path} has the unknown extension {path.suffix!r}; give {FORMATS}")
+        advice = ADVICE.get(path.suffix.lower(), f"give {FORMATS}")
+        raise ValueError(f"{path} has the unknown extension {path.suffix!r}; {advice}")
     if suffixes and path.suffix.lower() not in suffixes:
         raise ValueError(f"{path} must be a {' or '.join(suffixes)} file, as the training data")
     if path.stat().st_size == 0:
@@ -350,6 +351,13 @@ FORMATS = (
     "a .csv, .tsv, .parquet, .jsonl, .npz, .npy, .ts or .txt file, a folder of images or of .wav "
     "files, or a .zip or .tar of it"
 )
+# For errors: what to do with files that programs of many can read.
+AS_CSV = "save the table as .csv, with the names of the columns in the first line"
+ADVICE = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".arff", ".sav", ".dta", ".feather"), AS_CSV),
+    **dict.fromkeys((".mat", ".h5", ".hdf5", ".pkl", ".pt"), "save its arrays as .npz, x and y"),
+    **dict.fromkeys((".mp3", ".flac", ".ogg", ".m4a"), "make a folder of .wav files of it"),
+}
 # What folders hold that have no folder for each class; the first that fits is taken.
 FOLDERS: tuple[tuple[AskedKind, Callable[[Path], bool], Callable[[Path, Options], Task]], ...] = (
     ("segmentation", holds_masks, load_mask_folder),
