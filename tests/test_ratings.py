@@ -381,10 +381,10 @@ def test_ratings_as_classes_are_classified() -> None:
             ["r.csv", "--user", "a", "--item", "b", "--target", "c"],
             "column 'b' of the train part is empty in 1 of 40 rows, the first is row 3",
         ),
-        (["u.data", "--user", "a", "--item", "b"], "user is for ratings in tables, but u.data has"),
+        (["u.data", "--user", "a", "--item", "b"], "user is for ratings in tables, but u.data is"),
         (
             ["u.data", "--split-column", "a"],
-            "split_column is for tables, but u.data has no",
+            "split_column is for tables, but u.data is read as",
         ),
         (["iris", "--user", "a", "--item", "b"], "user is for ratings in tables, but iris is a "),
         (["bad.data"], "bad.data must have user, item, rating, timestamp in each row, separated"),

@@ -439,8 +439,8 @@ def test_a_model_of_series_of_one_length_refuses_others() -> None:
     )
     gap = [x[0], x[1][:5]]
     np.testing.assert_allclose(
-        read_features(write_tsv("gap.tsv", gap, 6), inputs)[1],
-        np.concatenate([x[1][:5], x[1][4:5]]),
+        np.asarray(read_features(write_tsv("gap.tsv", gap, 6), inputs)),
+        np.stack([x[0], np.concatenate([x[1][:5], x[1][4:5]])]),
     )
 
 

@@ -177,7 +177,7 @@ def _load_folder(folder: Path, options: Options) -> Task:
 
 def read_features(
     path: str | Path, preprocessing: Preprocessing, *, skip_bad: bool = False
-) -> pd.DataFrame | np.ndarray | list[Path] | list[np.ndarray]:
+) -> pd.DataFrame | np.ndarray | list[Path] | tuple[np.ndarray, ...]:
     """Reads inputs to predict for, as `preprocessing.transform` takes them.
 
     Of a table the columns that were trained on; the target and others may be there or not. Of a

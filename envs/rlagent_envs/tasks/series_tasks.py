@@ -66,7 +66,9 @@ def _on_lengths(series: Sequence[np.ndarray], steps: int) -> str:
     )
 
 
-def read_new_series(path: Path, inputs: ArrayInput | SeriesInput) -> np.ndarray | list[np.ndarray]:
+def read_new_series(
+    path: Path, inputs: ArrayInput | SeriesInput
+) -> np.ndarray | tuple[np.ndarray, ...]:
     """The series of a file to predict for, with labels or without.
 
     Args:
@@ -91,14 +93,14 @@ def read_new_series(path: Path, inputs: ArrayInput | SeriesInput) -> np.ndarray 
             )
         return np.stack(x)
     if path.suffix.lower() == ".ts":
-        return read_series(path).x
+        return tuple(read_series(path).x)
     if inputs.width is None:
         raise ValueError(f"{path} must be a .ts file, as the training data")
-    x, y, _, width = read_series(path, inputs.width)
-    if width != inputs.width:
-        cells = width if y is None else width + 1
+    x, y, _, found = read_series(path, inputs.width)
+    if found != inputs.width:
+        cells = (found or 0) + (y is not None)
         raise ValueError(
             f"{path} has {cells} cells in a line, expected {inputs.width}, or {inputs.width + 1} "
             f"with the label first; end shorter series in NaN"
         )
-    return x
+    return tuple(x)
