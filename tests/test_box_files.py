@@ -67,7 +67,7 @@ def write_coco(file: str, images: str, rows: int = 30, seed: int = 0, larger: bo
 def write_yolo(images: str, labels: str, rows: int = 30, seed: int = 0) -> None:
     x, boxes = squares(rows, seed)
     for folder in (images, labels):
-        Path(folder).mkdir(parents=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
     for row, (image, objects) in enumerate(zip(x, boxes, strict=True)):
         Image.fromarray(image).save(Path(images, f"{row:03d}.png"))
         lines = [
@@ -147,6 +147,56 @@ def test_parts_are_those_that_names_tell(file_of: str) -> None:
     write_coco("more/_annotations.coco.json", "more", 9)
     write_coco("alone/_annotations.coco.json", "alone", 20)
     assert len(load_task("alone", valid="more").valid.x) == 9
+
+
+@pytest.mark.parametrize(
+    ("file_of", "images_of"),
+    [
+        ("annotations/{}.json", "{}"),
+        ("annotations/{}.json", "images/{}"),
+        ("annotations/boats_{}.json", "images/{}"),
+        ("annotations/{}_annotations.json", "{}/images"),
+        ("annotations/instances_{}.json", "{}/images"),
+        ("annotations/instances_{}.json", "{}2017"),
+        ("{}.json", "{}"),
+        ("{}/annotations.json", "{}/images"),
+        ("{}/labels.json", "{}/data"),
+        ("{}/_annotations.coco.json", "{}"),
+    ],
+)
+def test_parts_of_coco_are_told_by_files_or_folders(file_of: str, images_of: str) -> None:
+    """Images are called the same in each part, so that those of another would be seen."""
+    for part, rows in (("Train", 20), ("Valid", 6), ("Test", 5)):
+        write_coco(f"scenes/{file_of.format(part)}", f"scenes/{images_of.format(part)}", rows, rows)
+    Path("scenes/notes.json").write_text('{"images": [], "annotations": []}')  # of nothing
+    (x, y), (x_valid, y_valid), (x_test, y_test) = (squares(rows, rows) for rows in (20, 6, 5))
+    given: dict[str, Any] = {"x_test": x_test, "y_test": y_test}
+    same(load_task("scenes"), from_arrays(x, y, x_valid=x_valid, y_valid=y_valid, **given))
+
+
+@pytest.mark.parametrize(
+    ("file", "images"),
+    [
+        ("result.json", "images"),
+        ("labels.json", "data"),
+        ("annotations/annotations.json", "images"),
+        ("boats.json", "."),
+    ],
+)
+def test_a_single_file_of_annotations_may_have_any_name(file: str, images: str) -> None:
+    write_coco(f"scenes/{file}", f"scenes/{images}")
+    same(load_task("scenes"), from_arrays(*squares()))
+
+
+def test_several_files_of_annotations_have_to_tell_their_parts() -> None:
+    write_coco("scenes/annotations/one.json", "scenes/images", 6)
+    write_coco("scenes/annotations/two.json", "scenes/images", 6)
+    with pytest.raises(ValueError, match=r"^scenes/annotations/one.json does not tell its part: "):
+        load_task("scenes")
+    write_coco("more/train/one.json", "more/train", 6)
+    write_coco("more/train/two.json", "more/train", 6)
+    with pytest.raises(ValueError, match=r"^more/train has several files of .*: one.json, two.js"):
+        load_task("more")
 
 
 def test_boxes_follow_the_size_of_images() -> None:
@@ -273,6 +323,23 @@ def test_folders_of_parts_may_be_inside() -> None:
     write_yolo("scenes/images/train", "scenes/labels/train", 3)
     with pytest.raises(ValueError, match=r"^scenes/labels has two folders for the train part"):
         load_task("scenes")
+
+
+def test_labels_may_be_beside_their_images() -> None:
+    for part, rows in (("train", 20), ("valid", 6), ("test", 5)):
+        write_yolo(f"scenes/{part}", f"scenes/{part}", rows, seed=rows)
+    (x, y), (x_valid, y_valid), (x_test, y_test) = (squares(rows, rows) for rows in (20, 6, 5))
+    given: dict[str, Any] = {"x_test": x_test, "y_test": y_test}
+    same(load_task("scenes"), from_arrays(x, y, x_valid=x_valid, y_valid=y_valid, **given))
+    write_yolo("flat", "flat")
+    Path("flat/classes.txt").write_text("\n\n\nbright\n\n\n\ndark\n")
+    task = load_task("flat")
+    same(task, from_arrays(*squares()))
+    assert target_of(task).names == ("bright", "dark")
+    for one in Path("flat").glob("*.txt"):
+        one.write_text("a caption of the image\n")
+    with pytest.raises(ValueError, match=r"^flat holds no folders, one for each class$"):
+        load_task("flat")
 
 
 def test_bad_files_of_a_folder_with_labels_are_left_out_if_asked() -> None:

@@ -369,7 +369,10 @@ def test_folders_that_cannot_be_used_are_named(capsys: pytest.CaptureFixture[str
             "image_size must be SIDE or HEIGHTxWIDTH, at least 4 pixels each, for instance 32 or "
             "24x32, got '3'",
         ),
-        ("images --target y", "target is for tables, but images is a folder of images"),
+        (
+            "images --target y",
+            "images holds no table that names its files, so there is no column 'y'",
+        ),
         ("flat/x.png", "flat/x.png is a single image; give a folder with a folder for each class"),
     ):
         assert sentence(["tune", *command.split(), *MLP], capsys) == message, command

@@ -169,7 +169,10 @@ def test_a_lone_folder_is_gone_into_and_others_are_not() -> None:
     assert same(load_task("divided"), expected)
     write("one/class", 20)  # with a file of its own
     Path("one/class/cat/00.png").rename("one/class/x.png")
-    assert sentence("one") == "the target is 'class' in every row"
+    assert sentence("one") == (
+        "one has one folder of files alone, class, so there is a single class; it needs a folder "
+        "for each class"
+    )
 
 
 # Files of other kinds

@@ -420,6 +420,40 @@ def test_a_folder_of_images_and_masks_is_a_task() -> None:
     assert (len(task.train.x), len(task.valid.x), len(task.test.x)) == (24, 6, 7)
 
 
+@pytest.mark.parametrize("form", ["{}_mask", "{}.seg", "mask_{}", "a - {}"])
+def test_masks_may_have_a_prefix_or_suffix(form: str) -> None:
+    x, y = write_folder(Path("shapes"), 12)
+    for place in ("images", "masks"):  # 1, 1_1, 1_1_1: all names begin with others
+        for path in Path("shapes", place).glob("0*"):
+            path.rename(path.with_stem("_".join("1" * (1 + int(path.stem)))))
+    for path in list(Path("shapes/masks").iterdir()):
+        path.rename(path.with_stem(form.format(path.stem)))
+    task = load_task("shapes")
+    by_name = sorted(range(12), key=lambda row: "_".join("1" * (1 + row)))
+    same = from_arrays(x[by_name], y[by_name])
+    for part in ("train", "valid", "test"):
+        for a, b in zip(getattr(task, part), getattr(same, part), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_masks_of_several_kinds_are_refused() -> None:
+    write_folder(Path("shapes"), 6)
+    for path in list(Path("shapes/masks").iterdir()):
+        path.with_stem(f"{path.stem}_seg").write_bytes(path.read_bytes())
+        path.rename(path.with_stem(f"{path.stem}_mask"))
+    Path("shapes/masks/000_seg.png").unlink()
+    with pytest.raises(ValueError, match=r"\w") as caught:
+        load_task("shapes")
+    assert str(caught.value) == (
+        "shapes/masks has masks of several kinds, 6 are NAME_mask and 5 are NAME_seg (NAME is that "
+        "of an image); keep the kind that is meant"
+    )
+    for path in list(Path("shapes/masks").glob("*_mask.png")):
+        path.rename(path.with_stem(path.stem.removesuffix("_mask")))
+    with pytest.raises(ValueError, match=r"several kinds, 6 are NAME and 5 are NAME_seg \("):
+        load_task("shapes")
+
+
 def test_masks_of_one_bit_are_not_mixed_with_others() -> None:
     write_folder(Path("shapes"))
     path = Path("shapes", "masks", "005.png")

@@ -3,6 +3,7 @@
 import csv
 import io
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rlagent.cli import main
 from rlagent_envs import knobs
 from rlagent_envs.tasks import Preprocessing, Task, from_arrays, load_task, read_features
 from rlagent_envs.tasks.audio_input import AudioInput
+from rlagent_envs.tasks.series_input import SeriesInput
 from rlagent_envs.tasks.spectra import BANDS, log_mel, mel_filters, steps_of
 from rlagent_envs.tasks.wav import Recording, read_wav, resampled
 from rlagent_envs.tasks.window_input import WindowInput, fill, ordered
@@ -213,7 +215,7 @@ def test_folders_that_are_no_set_are_refused() -> None:
         "one to validate on"
     )
     assert sentence(lambda: load_task(folder, target="y")) == (
-        "target is for tables, but tones is a folder of sound"
+        "tones holds no table that names its files, so there is no column 'y'"
     )
     for name in ("1", "2"):
         Path(folder, "none", f"{name}.wav").write_bytes(b"RIFF")
@@ -257,7 +259,12 @@ def test_sound_is_tuned_and_predicted_from_raw_files(capsys: pytest.CaptureFixtu
 # --- series of the archives
 
 
-def write_ts(path: str, x: np.ndarray, labels: list[str], header: str = "@classLabel true") -> Path:
+def write_ts(
+    path: str,
+    x: Sequence[np.ndarray] | np.ndarray,
+    labels: list[str],
+    header: str = "@classLabel true",
+) -> Path:
     lines = ["# a set", "@problemName Test", "@timeStamps false", header, "@data"]
     for row, label in zip(x, labels, strict=True):
         channels = [",".join("?" if np.isnan(v) else repr(float(v)) for v in one) for one in row.T]
@@ -312,14 +319,161 @@ def test_tables_without_a_header_are_series_with_the_label_first() -> None:
         np.testing.assert_array_equal(read_features(name, stored), x[:, :, None])
 
 
+def uneven(rows: int = 24, channels: int = 2) -> tuple[list[np.ndarray], list[str]]:
+    """Series of 4 to 9 steps, and the class of each: which one the first channel rises in."""
+    generator = np.random.default_rng(0)
+    x = [3 + generator.standard_normal((4 + number % 6, channels)) for number in range(rows)]
+    labels = ["up" if number % 2 else "down" for number in range(rows)]
+    for one, label in zip(x, labels, strict=True):
+        one[:, 0] += (1 if label == "up" else -1) * 2.0
+    return x, labels
+
+
+def plain_inputs(
+    train: list[np.ndarray], given: list[np.ndarray], steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is learned of series, by lists, and the mean of each channel."""
+    channels = train[0].shape[1]
+    means = [
+        sum(float(v) for one in train for v in one[:, place]) / sum(map(len, train))
+        for place in range(channels)
+    ]
+
+    def filled(one: np.ndarray) -> list[list[float]]:
+        rows: list[list[float]] = one[:steps].tolist()
+        return rows + [means] * (steps - len(rows))
+
+    every = np.array([filled(one) for one in train])
+    scale = np.sqrt(((every - means) ** 2).mean(axis=(0, 1)))
+    return (np.array([filled(one) for one in given]) - means) / scale, np.array(means)
+
+
+def test_series_of_several_lengths_get_that_of_the_longest_to_train_on() -> None:
+    x, labels = uneven()
+    test = [np.full((12, 2), 5.0), np.full((2, 2), 1.0)]
+    write_ts("Set_TRAIN.ts", x, labels)
+    write_ts("Set_VALID.ts", x[:6], labels[:6])
+    write_ts("Set_TEST.ts", test, ["up", "down"])
+    task = load_task("Set_TRAIN.ts", valid="Set_VALID.ts")
+    assert (task.name, task.input_shape, task.family) == ("Set", (9, 2), "sequence")
+    assert task.notes == (
+        "series of 2 to 12 steps all get 9, as many as the longest to train on has: shorter ones "
+        "are filled up behind by the mean of each channel, 1 longer ones are cut at their end",
+    )
+    assert task.test is not None
+    expected, means = plain_inputs(x, [*x, *test], 9)
+    np.testing.assert_allclose(task.train.x.reshape(-1, 9, 2), expected[:-2], atol=1e-6)
+    np.testing.assert_allclose(task.test.x.reshape(-1, 9, 2), expected[-2:], atol=1e-6)
+    np.testing.assert_allclose(task.train.x.reshape(-1, 9, 2)[0, 4:], 0.0, atol=1e-6)
+    stored = stored_again(task)
+    assert isinstance(stored.inputs, SeriesInput)
+    np.testing.assert_allclose(stored.inputs.fill, means)
+    np.testing.assert_array_equal(
+        stored.transform(read_features("Set_TEST.ts", stored)), task.test.x
+    )
+    np.testing.assert_array_equal(stored.transform(np.stack([test[0]])), task.test.x[:1])
+    assert sentence(lambda: stored.transform([np.zeros((4, 3))])) == (
+        "series 0 is of shape (4, 3) and float64, expected numbers [steps, 2]"
+    )
+    assert sentence(lambda: stored.transform(pd.DataFrame({"a": [1.0]}))) == (
+        "the input must be series, as in training, not a table"
+    )
+
+
+def test_series_that_are_drawn_to_train_alone_tell_the_length() -> None:
+    """The longest one, with values far from the others, decides only where it trains."""
+    x, labels = uneven()
+    x[5] = np.full((30, 2), 1000.0)
+    seen = set()
+    for seed in range(6):
+        task = load_task(write_ts("set.ts", x, labels), seed=seed)
+        assert task.preprocessing is not None
+        inputs = task.preprocessing.inputs
+        assert isinstance(inputs, SeriesInput)
+        in_training = inputs.fill[1] > 100
+        assert inputs.steps == (30 if in_training else 9)
+        assert len(task.train.x) == 14
+        seen.add(in_training)
+    assert seen == {True, False}
+
+
+def write_tsv(path: str, x: list[np.ndarray], width: int, labels: list[int] | None = None) -> Path:
+    lines = []
+    for number, one in enumerate(x):
+        cells = [repr(float(v)) for v in one[:, 0]] + ["NaN"] * (width - len(one))
+        lines.append("\t".join(cells if labels is None else [str(labels[number]), *cells]))
+    Path(path).write_text("\n".join(lines))
+    return Path(path)
+
+
+def test_lines_of_tsv_that_end_in_gaps_are_shorter_series() -> None:
+    x, _ = uneven(channels=1)
+    y = [1 + number % 2 for number in range(24)]
+    x[3][2] = np.nan  # a gap inside stays one
+    write_tsv("Set_TRAIN.tsv", x, 11, y)
+    write_tsv("valid.tsv", x[:6], 11, y[:6])
+    task = load_task("Set_TRAIN.tsv", valid="valid.tsv")
+    x[3][2] = (x[3][1] + x[3][3]) / 2
+    expected, _ = plain_inputs(x, x, 9)
+    np.testing.assert_allclose(task.train.x, expected[..., 0], atol=1e-6)
+    stored = stored_again(task)
+    for file in (write_tsv("plain.tsv", x, 11), write_tsv("labelled.tsv", x, 11, y)):
+        np.testing.assert_allclose(stored.transform(read_features(file, stored)), task.train.x)
+    for width, labels in ((9, None), (9, y), (12, y)):
+        cells = width + (labels is not None)
+        file = write_tsv("other.tsv", x, width, labels)
+        assert sentence(lambda file=file: read_features(file, stored)) == (
+            f"other.tsv has {cells} cells in a line, expected 11, or 12 with the label first; end "
+            f"shorter series in NaN"
+        )
+
+
+def test_a_model_of_series_of_one_length_refuses_others() -> None:
+    x = np.random.default_rng(0).standard_normal((12, 6, 1))
+    task = load_task(write_ts("even.ts", x, ["1", "2"] * 6))
+    assert task.preprocessing is not None
+    inputs = task.preprocessing
+    write_ts("uneven.ts", [x[0], x[1][:4]], ["1", "2"])
+    assert sentence(lambda: read_features("uneven.ts", inputs)) == (
+        "uneven.ts has series of 4 to 6 steps, but those trained on have 6 each"
+    )
+    gap = [x[0], x[1][:5]]
+    np.testing.assert_allclose(
+        np.asarray(read_features(write_tsv("gap.tsv", gap, 6), inputs)),
+        np.stack([x[0], np.concatenate([x[1][:5], x[1][4:5]])]),
+    )
+
+
+def test_series_of_several_lengths_are_tuned_and_predicted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    x, labels = uneven(60)
+    write_ts("Set_TRAIN.ts", x, labels)
+    command = "tune Set_TRAIN.ts --method cosine --rung 16x1 --updates 60 --decisions 2"
+    assert main([*command.split(), "--batch-size", "16", "--out", "run"]) == 0
+    told = "".join(capsys.readouterr())
+    assert "series of 4 to 9 steps all get 9, as many as the longest to train on has" in told
+    assert "rlagent predict run FILE.ts" in told
+    write_ts("new.ts", [x[1], x[0], np.repeat(x[1], 3, axis=0)], ["up"] * 3)
+    assert main(["predict", "run", "new.ts"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["prediction"] for row in rows] == ["up", "down", "up"]
+    assert rlagent.load_run("run").predict([x[1], x[0]]).tolist() == ["up", "down"]
+    Path("new.tsv").write_text("1\t2\n")
+    assert main(["predict", "run", "new.tsv"]) == 2
+    assert capsys.readouterr().err == (
+        "rlagent: new.tsv must be a .ts file, as the training data\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("a.ts", "@classLabel true\n@data\n", "a.ts holds no series: there must be lines below"),
         (
             "a.ts",
-            "@classLabel true\n@data\n1,2,3:a\n1,2:b\n",
-            "line 4 of a.ts has 2 steps of 1 channels, but those before have 3 of 1; all must be",
+            "@classLabel true\n@data\n1,2:3,4:a\n1,2:b\n",
+            "line 4 of a.ts has 1 channels, but those before have 2; all must be the same",
         ),
         (
             "a.ts",
@@ -339,7 +493,12 @@ def test_tables_without_a_header_are_series_with_the_label_first() -> None:
             "@timeStamps true\n@data\n(0,1)\n",
             "a.ts has a time for each value, which is not",
         ),
-        ("a.tsv", "1\t2\t3\n2\t3\n", "line 2 of a.tsv has 1 steps of 1 channels, but those before"),
+        (
+            "a.tsv",
+            "1\t2\t3\n2\t3\n",
+            "line 2 of a.tsv has 2 cells, but those before have 3; end shorter series in NaN",
+        ),
+        ("a.tsv", "1\t2\t3\n2\tNaN\tNaN\n", "line 2 of a.tsv has a channel without values"),
     ],
 )
 def test_series_that_cannot_be_used_are_named(name: str, text: str, message: str) -> None:

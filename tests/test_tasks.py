@@ -418,13 +418,13 @@ def test_npz_files_that_cannot_be_used_are_refused(
 
 def test_paths_that_are_no_data_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
-    write(tmp_path / "d.xls", "x")
+    write(tmp_path / "d.xyz", "x")
     for name, message in (
         ("none.csv", "there is no file PATH"),
         ("folder.csv", "PATH holds no folders, one for each class"),
         (
-            "d.xls",
-            "PATH has the unknown extension '.xls'; give a .csv, .tsv, .parquet, .jsonl, .npz, "
+            "d.xyz",
+            "PATH has the unknown extension '.xyz'; give a .csv, .tsv, .parquet, .jsonl, .npz, "
             ".npy, .ts or .txt file, a folder of images or of .wav files, or a .zip or .tar of it",
         ),
     ):

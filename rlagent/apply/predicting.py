@@ -22,6 +22,7 @@ from rlagent_envs.tasks.folders import skipped
 from rlagent_envs.tasks.image_folders import image_files
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.record_input import RecordInput
+from rlagent_envs.tasks.series_input import SeriesInput
 from rlagent_envs.tasks.table_input import TableInput
 from rlagent_envs.tasks.texts import TextInput
 from rlagent_envs.tasks.window_input import WindowInput
@@ -90,6 +91,8 @@ def what_to_predict_for(preprocessing: Preprocessing) -> str:
         given = "FILE.csv"
     if isinstance(inputs, AudioInput):
         given = "FILE.wav"
+    if isinstance(inputs, SeriesInput):
+        given = "FILE.ts" if inputs.width is None else "FILE.tsv"
     return f"{given} --out {out}"
 
 

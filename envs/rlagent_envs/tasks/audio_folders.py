@@ -14,6 +14,7 @@ import numpy as np
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.audio_input import AudioInput, spectra
 from rlagent_envs.tasks.file_rows import are_streamed, digest_of, streamed_parts
+from rlagent_envs.tasks.listed_files import labelled_files, on_tables
 from rlagent_envs.tasks.loading import rows_to_train, task_of_parts
 from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.parts_apart import PARTS_APART
@@ -44,15 +45,16 @@ def load_audio_folder(folder: Path, options: Options) -> Task:
     become log-mel spectra of the length that 95 % of them do not exceed, at most 10 s.
 
     Args:
-        folder: see `folders.class_files`.
-        options: `skip_bad`, `streamed`, `valid`, `test`, batch size and seed are looked at.
+        folder: see `labelled_files`.
+        options: `target`, `skip_bad`, `streamed`, `valid`, `test`, batch size and seed are looked
+            at.
 
     Raises:
         ValueError: naming the file or folder that cannot be used.
     """
-    options.allow(f"{folder} is a folder of sound", "skip_bad", *PARTS_APART, "streamed")
-    class_files = partial(folders.class_files, suffixes=(SUFFIX,))
-    parts = folders.with_apart(class_files(folder), folder, options, class_files)
+    options.allow(f"{folder} is a folder of sound", "skip_bad", *PARTS_APART, "streamed", "target")
+    parts_of = partial(labelled_files, suffixes=(SUFFIX,), target=options.target)
+    parts = folders.with_apart(parts_of(folder), folder, options, parts_of)
     every = [path for part in parts.values() for path in part.files]
     facts = folders.read_each(every, _facts, skip_bad=bool(options.skip_bad))
     parts = {name: folders.kept(part, facts) for name, part in parts.items()}
@@ -78,6 +80,7 @@ def load_audio_folder(folder: Path, options: Options) -> Task:
         notes += (f"recordings resampled to {rate} Hz: {others} of {len(facts)}",)
     notes += folders.on_others((folder, *options.parts_apart.values()), (SUFFIX,))
     notes += folders.on_alike(folder)
+    notes += on_tables(folder, (SUFFIX,), options.target)
     task = task_of_parts(given, folder.resolve().name, options, notes=notes)
     assert task.preprocessing is not None
     inputs = partial(AudioInput, rate=rate, steps=steps)

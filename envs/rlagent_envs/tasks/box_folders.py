@@ -14,9 +14,9 @@ from rlagent_envs.tasks.box_target import padded
 from rlagent_envs.tasks.class_names import TEXT, find_names, with_names
 from rlagent_envs.tasks.image_folders import Pixels, image_task, read_at_one_size, read_pixels
 from rlagent_envs.tasks.mask_folders import IMAGES, by_name, part_folders
-from rlagent_envs.tasks.part_folders import is_hidden, train_folder
+from rlagent_envs.tasks.part_folders import is_hidden, told_parts, train_folder
 from rlagent_envs.tasks.parts_apart import PARTS_APART
-from rlagent_envs.tasks.pictures import Size
+from rlagent_envs.tasks.pictures import SUFFIXES, Size
 from rlagent_envs.tasks.splits import part_of
 from rlagent_envs.tasks.targets import shortened
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rlagent_envs.tasks.task import Task
 
 LABELS = "labels"  # the folder with a .txt file for each image
+VALUES = 5  # in a line of such a file
 SLACK = 1e-3  # of the image: rounded shares may lie this far outside
 
 
@@ -38,7 +39,8 @@ class Place(NamedTuple):
 def holds_boxes(folder: Path) -> bool:
     """Whether a folder holds images and labels, or a folder to train on that does."""
     places = (folder, train_folder(folder))
-    return any((one / LABELS).is_dir() and (one / IMAGES).is_dir() for one in places)
+    apart = any((one / LABELS).is_dir() and (one / IMAGES).is_dir() for one in places)
+    return apart or any(map(_has_beside, places))
 
 
 def load_box_folder(folder: Path, options: Options) -> Task:
@@ -48,8 +50,9 @@ def load_box_folder(folder: Path, options: Options) -> Task:
     the centre, width and height of its box as shares of the width and height of the image. An
     image without such a file, or with an empty one, shows no object. With folders `train` and, as
     it likes, `valid` (or val, validation, dev) and `test`, each of them has `images` and `labels`,
-    or the other way round: `images/train` goes with `labels/train`. All images get one size, as
-    those of `load_image_folder`, and boxes with them. `data.yaml` or `classes.txt` names classes.
+    or the other way round: `images/train` goes with `labels/train`. Or files of labels are beside
+    the images, in the folder or in those of parts. All images get one size, as those of
+    `load_image_folder`, and boxes with them. `data.yaml` or `classes.txt` names classes.
 
     Raises:
         ValueError: naming the file and line that cannot be used.
@@ -92,6 +95,8 @@ def load_box_folder(folder: Path, options: Options) -> Task:
 
 def _places(folder: Path) -> dict[str, Place]:
     """The folders of each part: all in train if parts are not told."""
+    if (beside := _beside(folder)) is not None:
+        return beside
     told = {one.name: part_of(one.name) for one in sorted((folder / LABELS).glob("*/"))}
     if "train" not in told.values():
         found = part_folders(folder, LABELS)
@@ -103,6 +108,40 @@ def _places(folder: Path) -> dict[str, Place]:
         if part is not None:
             places[part] = Place(folder / IMAGES / name, folder / LABELS / name)
     return places
+
+
+def _beside(folder: Path) -> dict[str, Place] | None:
+    """The folders of parts with labels beside the images; None if they are not such."""
+    if _has_beside(folder):
+        return {"train": Place(folder, folder)}
+    if not _has_beside(train_folder(folder)):
+        return None
+    places: dict[str, Place] = {}
+    for part, one in told_parts(folder):
+        if part in places:
+            raise ValueError(f"{folder} has two folders for the {part} part")
+        places[part] = Place(one, one)
+    return places
+
+
+def _has_beside(folder: Path) -> bool:
+    """Whether a folder itself has images with a file of labels beside: five numbers in a line."""
+    if not folder.is_dir():
+        return False
+    inside = [one for one in folder.iterdir() if not is_hidden(one.name)]
+    images = {one.stem for one in inside if one.suffix.lower() in SUFFIXES}
+    labels = (one for one in inside if one.suffix == ".txt" and one.stem in images)
+    return any(map(_looks_like_labels, labels))
+
+
+def _looks_like_labels(file: Path) -> bool:
+    """Whether the first line of a file that is not empty is one of labels."""
+    with file.open(encoding="utf-8-sig", errors="replace") as opened:
+        first = next((line for line in opened if line.strip()), "")
+    try:
+        return len(list(map(float, first.split()))) == VALUES
+    except ValueError:
+        return False
 
 
 def read_labels(path: Path, size: Size) -> np.ndarray:

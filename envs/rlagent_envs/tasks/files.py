@@ -41,7 +41,9 @@ from rlagent_envs.tasks.pictures import SUFFIXES as IMAGES
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.rating_files import U_DATA, find_columns, load_ratings, read_u_data
 from rlagent_envs.tasks.record_input import RecordInput
-from rlagent_envs.tasks.series_files import is_series, name_of, read_series, read_series_parts
+from rlagent_envs.tasks.series_files import is_series
+from rlagent_envs.tasks.series_input import SeriesInput
+from rlagent_envs.tasks.series_tasks import load_series, read_new_series
 from rlagent_envs.tasks.table_input import TableInput
 from rlagent_envs.tasks.tables import (
     READERS,
@@ -175,7 +177,7 @@ def _load_folder(folder: Path, options: Options) -> Task:
 
 def read_features(
     path: str | Path, preprocessing: Preprocessing, *, skip_bad: bool = False
-) -> pd.DataFrame | np.ndarray | list[Path]:
+) -> pd.DataFrame | np.ndarray | list[Path] | tuple[np.ndarray, ...]:
     """Reads inputs to predict for, as `preprocessing.transform` takes them.
 
     Of a table the columns that were trained on; the target and others may be there or not. Of a
@@ -189,7 +191,8 @@ def read_features(
         skip_bad: leave out files of a folder that cannot be read.
 
     Returns:
-        A DataFrame, an array `[rows, ...]`, or the paths of images or .wav files.
+        A DataFrame, an array `[rows, ...]`, the paths of images or .wav files, or series of several
+        lengths, each `[steps, channels]`.
 
     Raises:
         ValueError: if the file cannot be read, lacks a column, or is of another form.
@@ -213,8 +216,8 @@ def read_features(
     if isinstance(inputs, AudioInput):
         files = audio_files(path if path.is_dir() else check_file(path, AUDIO))
         return readable_audio(files) if skip_bad else files
-    if isinstance(inputs, ArrayInput) and is_series(path):
-        return read_series(check_file(path), inputs.input_shape[0] if inputs.input_shape else 0).x
+    if isinstance(inputs, ArrayInput | SeriesInput) and is_series(path):
+        return read_new_series(check_file(path), inputs)
     path = check_file(path, *ARRAYS, *(IMAGES if isinstance(inputs, ImageInput) else ()))
     return read_npy(path) if path.suffix.lower() == ".npy" else read_npz_inputs(path)
 
@@ -238,7 +241,8 @@ def check_file(path: str | Path, *suffixes: str) -> Path:
     if not path.exists():
         raise ValueError(f"there is no file {path}")
     if path.suffix.lower() not in LOADERS:
-        raise ValueError(f"{path} has the unknown extension {path.suffix!r}; give {FORMATS}")
+        advice = ADVICE.get(path.suffix.lower(), f"give {FORMATS}")
+        raise ValueError(f"{path} has the unknown extension {path.suffix!r}; {advice}")
     if suffixes and path.suffix.lower() not in suffixes:
         raise ValueError(f"{path} must be a {' or '.join(suffixes)} file, as the training data")
     if path.stat().st_size == 0:
@@ -276,12 +280,7 @@ def _files_apart(options: Options, *suffixes: str) -> dict[str, Path]:
 
 
 def _load_series(path: Path, options: Options) -> Task:
-    options.allow(f"{path} holds time series", *PARTS_APART, "kind")
-    series = read_series_parts(path)
-    series = with_apart(series, path, _files_apart(options, *SERIES), read_series_parts)
-    parts = {part: (one.x, one.y) for part, one in series.items()}
-    options = replace(options, kind=options.kind or series["train"].kind, form="sequence")
-    return task_of_parts(parts, name_of(path), options)
+    return load_series(path, _files_apart(options, *SERIES), options)
 
 
 def _refuse_torn_groups(parts: dict[str, TablePart]) -> None:
@@ -352,6 +351,13 @@ FORMATS = (
     "a .csv, .tsv, .parquet, .jsonl, .npz, .npy, .ts or .txt file, a folder of images or of .wav "
     "files, or a .zip or .tar of it"
 )
+# For errors: what to do with files that programs of many can read.
+AS_CSV = "save the table as .csv, with the names of the columns in the first line"
+ADVICE = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".arff", ".sav", ".dta", ".feather"), AS_CSV),
+    **dict.fromkeys((".mat", ".h5", ".hdf5", ".pkl", ".pt"), "save its arrays as .npz, x and y"),
+    **dict.fromkeys((".mp3", ".flac", ".ogg", ".m4a"), "make a folder of .wav files of it"),
+}
 # What folders hold that have no folder for each class; the first that fits is taken.
 FOLDERS: tuple[tuple[AskedKind, Callable[[Path], bool], Callable[[Path, Options], Task]], ...] = (
     ("segmentation", holds_masks, load_mask_folder),

@@ -17,6 +17,7 @@ from rlagent_envs.tasks.array_input import LEAST_SIDE
 from rlagent_envs.tasks.file_rows import are_streamed, digest_of, judged_files, streamed_parts
 from rlagent_envs.tasks.folders import Labelled
 from rlagent_envs.tasks.image_input import ImageInput
+from rlagent_envs.tasks.listed_files import labelled_files, on_tables
 from rlagent_envs.tasks.loading import rows_to_train, task_of_parts
 from rlagent_envs.tasks.notes import on_brightness
 from rlagent_envs.tasks.options import Options
@@ -76,23 +77,25 @@ def load_image_folder(folder: Path, options: Options) -> Task:
     update needs them.
 
     Args:
-        folder: see `folders.class_files`.
-        options: `image_size`, `skip_bad`, `streamed`, `valid`, `test`, batch size and seed are
-            looked at.
+        folder: see `labelled_files`.
+        options: `target`, `image_size`, `skip_bad`, `streamed`, `valid`, `test`, batch size and
+            seed are looked at.
 
     Raises:
         ValueError: naming the file or folder that cannot be used.
     """
     options.allow(
-        f"{folder} is a folder of images", "image_size", "skip_bad", *PARTS_APART, "streamed"
+        f"{folder} is a folder of images",
+        *("target", "image_size", "skip_bad", *PARTS_APART, "streamed"),
     )
-    class_files = partial(folders.class_files, suffixes=SUFFIXES)
-    parts = folders.with_apart(class_files(folder), folder, options, class_files)
+    parts_of = partial(labelled_files, suffixes=SUFFIXES, target=options.target)
+    parts = folders.with_apart(parts_of(folder), folder, options, parts_of)
     if "valid" not in parts:
         folders.check_counts(parts["train"], folder)
     others = (
         *folders.on_others((folder, *options.parts_apart.values()), SUFFIXES),
         *folders.on_alike(folder),
+        *on_tables(folder, SUFFIXES, options.target),
     )
     name, options = folder.resolve().name, replace(options, kind="classification")
     files = {part: one.files for part, one in parts.items()}

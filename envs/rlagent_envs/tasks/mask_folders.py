@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from rlagent_envs.tasks.task import Task
 
 IMAGES, MASKS = "images", "masks"  # the two folders
+AROUND = "._- "  # between the name of an image and what the name of its mask has more
+NAME, UNKNOWN = "NAME", ""  # what masks are called: NAME_mask, where NAME is that of an image
 PLAIN = ("1", "L", "P", "I", "I;16")  # Pillow's modes in which a pixel is one number
 
 
@@ -40,12 +44,13 @@ def holds_masks(folder: Path) -> bool:
 def load_mask_folder(folder: Path, options: Options) -> Task:
     """Makes a task of a folder with the folders `images` and `masks`, or of parts of that form.
 
-    An image and its mask have the same name, but for the ending, and the same size. A mask is an
-    image without colours, or with a palette: the number of a pixel is its class, whatever numbers
-    there are. It may have equal channels of red, green and blue, and one opacity all over. With
-    folders `train` and, as it likes, `valid` (or val, validation, dev) and `test`, each of them has
-    `images` and `masks`. All images get one size, as those of `load_image_folder`, and so do masks,
-    whose pixels are never mixed.
+    An image and its mask have the same name, but for the ending and a prefix or suffix of all
+    masks, `x_mask.png` of `x.jpg`, and the same size. A mask is an image without colours, or with a
+    palette: the number of a pixel is its class, whatever numbers there are. It may have equal
+    channels of red, green and blue, and one opacity all over. With folders `train` and, as it
+    likes, `valid` (or val, validation, dev) and `test`, each of them has `images` and `masks`. All
+    images get one size, as those of `load_image_folder`, and so do masks, whose pixels are never
+    mixed.
 
     Raises:
         ValueError: naming the file that lacks its partner, is of another size, or cannot be read.
@@ -114,11 +119,49 @@ def part_folders(folder: Path, inside: str) -> dict[str, Path]:
 
 def _pairs(folder: Path) -> list[Pair]:
     """The images of a folder with their masks, in the order of their names."""
-    images, masks = by_name(folder / IMAGES), by_name(folder / MASKS)
+    images, masks = by_name(folder / IMAGES), _of_images(folder)
     for there, others, where in ((images, masks, MASKS), (masks, images, IMAGES)):
         for name in sorted(there.keys() - others.keys()):
             raise ValueError(f"{there[name]} has no partner in {folder / where}")
     return [Pair(images[name], masks[name]) for name in sorted(images)]
+
+
+def _of_images(folder: Path) -> dict[str, Path]:
+    """The masks of a folder by the names of their images, or, of those without one, by their own.
+
+    Masks may have one prefix or suffix more than the images have, `x_mask.png` of `x.jpg`.
+
+    Raises:
+        ValueError: if masks have several, as `x_seg.png` beside it, so that one would be ignored.
+    """
+    images, masks = by_name(folder / IMAGES), by_name(folder / MASKS)
+    groups: dict[str, dict[str, Path]] = defaultdict(dict)
+    for name, path in masks.items():
+        image, form = _image_of(name, images)
+        groups[form][image] = path
+    if len(fitting := sorted(form for form in groups if form != UNKNOWN)) > 1:
+        told = " and ".join(f"{len(groups[form])} are {form}" for form in fitting)
+        raise ValueError(
+            f"{folder / MASKS} has masks of several kinds, {told} (NAME is that of an image); keep "
+            f"the kind that is meant"
+        )
+    return {image: path for group in groups.values() for image, path in group.items()}
+
+
+def _image_of(mask: str, images: Container[str]) -> tuple[str, str]:
+    """The longest name of an image that the name of a mask holds, and what it has around it.
+
+    It begins or ends with the name, beyond which there is a point, a space or the like. A mask that
+    fits no image has its own name.
+    """
+    if mask in images:
+        return mask, NAME
+    for length in range(len(mask) - 1, 0, -1):
+        if mask[length] in AROUND and mask[:length] in images:
+            return mask[:length], NAME + mask[length:]
+        if mask[-length - 1] in AROUND and mask[-length:] in images:
+            return mask[-length:], mask[:-length] + NAME
+    return mask, UNKNOWN
 
 
 def by_name(folder: Path) -> dict[str, Path]:

@@ -74,7 +74,12 @@ def train_folder(folder: Path) -> Path:
 
 def tells_part(name: str, part: str) -> bool:
     """Whether the name of a folder tells this part, with a prefix or suffix or without one."""
-    return _part_and_affix(name.lower())[0] == part
+    return told_part(name) == part
+
+
+def told_part(name: str) -> str | None:
+    """The part that the name of a file or folder tells, with a prefix or suffix or without one."""
+    return _part_and_affix(name.lower())[0]
 
 
 def _part_and_affix(name: str) -> tuple[str | None, tuple[str, str]]:

@@ -18,6 +18,7 @@ from rlagent_envs.tasks.columns import Stored, is_table
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.mask_target import MaskTarget, read_masks
 from rlagent_envs.tasks.record_input import RecordInput
+from rlagent_envs.tasks.series_input import SeriesInput
 from rlagent_envs.tasks.table_input import TableInput
 from rlagent_envs.tasks.targets import ClassTarget, RegressionTarget, read_target
 from rlagent_envs.tasks.texts import TextInput, read_texts, text_columns
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from rlagent_envs.tasks.task import Kind
 
 
-Made = ImageInput | AudioInput | WindowInput  # what arrays are made of
+Made = ImageInput | AudioInput | SeriesInput | WindowInput  # what arrays are made of
 
 
 class Preprocessing(Stored):
@@ -128,9 +129,7 @@ class Preprocessing(Stored):
         """Class numbers to labels, or standardised values to the units of the target."""
         return self.target.decode(encoded)
 
-    def made_by(
-        self, inputs: Callable[..., ImageInput | AudioInput | WindowInput]
-    ) -> Preprocessing:
+    def made_by(self, inputs: Callable[..., Made]) -> Preprocessing:
         """The same for what arrays are made of: `inputs` gets the standardising as `values`."""
         assert isinstance(self.inputs, ArrayInput)
         return Preprocessing(inputs=inputs(values=self.inputs), target=self.target)

@@ -48,7 +48,8 @@ def find_columns(path: Path, options: Options) -> Columns | None:
     ranking = options.kind == RANKING
     known = None
     if path.suffix.lower() in U_DATA:
-        options.allow(f"{path} has no header", *PARTS_APART, "kind")
+        told = f"{path} is read as ratings without a header; save another table as .csv with one"
+        options.allow(told, *PARTS_APART, "kind")
         known = OF_U_DATA
     elif user is not None or item is not None:
         known = Columns(*check_columns(user, item), target)

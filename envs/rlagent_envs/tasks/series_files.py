@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,9 +17,10 @@ TRAIN, TEST = "_TRAIN", "_TEST"  # how the names of the two files of a set end
 class Series(NamedTuple):
     """What a file holds."""
 
-    x: np.ndarray  # [series, steps, channels], float64, without gaps
+    x: list[np.ndarray]  # of each series, [steps, channels], float64, without gaps
     y: np.ndarray | None  # [series], of whole numbers, floats or texts; None: it has no labels
     kind: Kind | None  # of the labels; None: the file does not tell
+    width: int | None = None  # values in a line of .tsv, gaps behind the end of a series too
 
 
 def is_series(path: Path) -> bool:
@@ -62,16 +62,19 @@ def name_of(path: Path) -> str:
     return path.stem.removesuffix(TRAIN)
 
 
-def read_series(path: Path, steps: int | None = None) -> Series:
+def read_series(path: Path, width: int | None = None, *, one_length: bool = False) -> Series:
     """All of a file; gaps in a series are filled by straight lines between their neighbours.
+
+    Lines of .tsv have as many cells all, so that gaps at their end are behind the end of a series.
 
     Args:
         path: of a .ts or .tsv file.
-        steps: of a series, where a .tsv file may have labels before them or not; None: it has.
+        width: values in a line, where a .tsv file may have labels before them or not; None: it has.
+        one_length: whether gaps at the end of lines of .tsv are such as others.
 
     Raises:
-        ValueError: naming the file and line, if series differ in length or in channels, or if
-            something in it is neither a number nor, as a gap, `?` or `NaN`.
+        ValueError: naming the file and line, if series differ in channels, lines of .tsv in cells,
+            or if something in it is neither a number nor, as a gap, `?` or `NaN`.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
@@ -82,12 +85,22 @@ def read_series(path: Path, steps: int | None = None) -> Series:
     rows = [(number, line.split("\t")) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise ValueError(f"{path} holds no series")
-    labelled = steps is None or len(rows[0][1]) != steps
-    x = _stacked(path, ((number, [cells[labelled:]]) for number, cells in rows))
+    labelled = width is None or len(rows[0][1]) != width
+    x = []
+    for number, cells in rows:
+        where = f"line {number} of {path}"
+        if len(cells) != len(rows[0][1]):
+            raise ValueError(
+                f"{where} has {len(cells)} cells, but those before have {len(rows[0][1])}; end "
+                f"shorter series in NaN"
+            )
+        values = _numbers(cells[labelled:], where)
+        x.append(_filled(values if one_length else _to_its_end(values), where)[:, None])
+    width = len(rows[0][1]) - labelled
     if not labelled:
-        return Series(x, None, None)
+        return Series(x, None, None, width)
     y = _labels([cells[0].strip() for _, cells in rows])
-    return Series(x, y, "classification" if y.dtype.kind in "iU" else None)
+    return Series(x, y, "classification" if y.dtype.kind in "iU" else None, width)
 
 
 def _read_ts(path: Path, lines: list[str]) -> Series:
@@ -112,35 +125,34 @@ def _read_ts(path: Path, lines: list[str]) -> Series:
     labelled = classes or facts.get("@targetlabel", "false").startswith("true")
     dimensions = [(number, line.split(":")) for number, line in rows]
     values = [parts[:-1] if labelled else parts for _, parts in dimensions]
-    x = _stacked(
-        path,
-        (
-            (number, [channel.split(",") for channel in channels])
-            for (number, _), channels in zip(rows, values, strict=True)
-        ),
-    )
+    x = [
+        _of_channels([channel.split(",") for channel in channels], f"line {number} of {path}")
+        for (number, _), channels in zip(rows, values, strict=True)
+    ]
+    for (number, _), one in zip(rows, x, strict=True):
+        if one.shape[1] != x[0].shape[1]:
+            raise ValueError(
+                f"line {number} of {path} has {one.shape[1]} channels, but those before have "
+                f"{x[0].shape[1]}; all must be the same"
+            )
     if not labelled:
         return Series(x, None, None)
     y = _labels([parts[-1].strip() for _, parts in dimensions])
     return Series(x, y, "classification" if classes else "regression")
 
 
-def _stacked(path: Path, rows: Iterator[tuple[int, list[list[str]]]]) -> np.ndarray:
-    """The series of lines, each the cells of its channels, as `[series, steps, channels]`."""
-    made: list[np.ndarray] = []
-    for number, channels in rows:
-        where = f"line {number} of {path}"
-        lengths = {len(cells) for cells in channels}
-        if len(lengths) != 1:
-            raise ValueError(f"{where} has channels of different lengths, {sorted(lengths)}")
-        series = np.stack([_filled(_numbers(cells, where), where) for cells in channels], axis=1)
-        if made and series.shape != made[0].shape:
-            raise ValueError(
-                f"{where} has {series.shape[0]} steps of {series.shape[1]} channels, but those "
-                f"before have {made[0].shape[0]} of {made[0].shape[1]}; all must be the same"
-            )
-        made.append(series)
-    return np.stack(made)
+def _of_channels(channels: list[list[str]], where: str) -> np.ndarray:
+    """A series `[steps, channels]` of the cells of its channels."""
+    lengths = {len(cells) for cells in channels}
+    if len(lengths) != 1:
+        raise ValueError(f"{where} has channels of different lengths, {sorted(lengths)}")
+    return np.stack([_filled(_numbers(cells, where), where) for cells in channels], axis=1)
+
+
+def _to_its_end(values: np.ndarray) -> np.ndarray:
+    """Without the gaps at the end."""
+    there = np.flatnonzero(~np.isnan(values))
+    return values[: there[-1] + 1] if len(there) else values
 
 
 def _numbers(cells: list[str], where: str) -> np.ndarray:
