@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 LEAST_UPDATES_PER_DECISION = 8  # of the base rung, where the number of decisions is ours to choose
 EPOCHS = 40
 FEWEST_UPDATES, MOST_UPDATES = 400, 6000
-# What else is said of attacks beside their epsilon.
-ATTACK_SETTINGS = ("adversarial_share", "adversarial_steps", "adversarial_step", "trades")
 QUANTILE_DELTA = 0.01  # of the Huber loss, where a quantile is asked for
 CONTROLLER_LEARNING_RATE = 1e-3  # where a controller starts; it goes on from there
 
@@ -239,7 +237,7 @@ def _check_attacks(
 ) -> None:
     """Raises ValueError for options of attacks that there are not, and for attacks on nothing."""
     from rlagent_envs.knobs import meaningful
-    from rlagent_envs.settings import DEFAULT
+    from rlagent_envs.settings import ATTACKS, DEFAULT
 
     epsilon = "adversarial_epsilon"
     by_knob = epsilon in opened and meaningful(epsilon, task)
@@ -247,7 +245,7 @@ def _check_attacks(
     judged = request.robust_epsilon or request.report_epsilon
     if request.norm is not None and not (trained or judged):
         raise ValueError(f"norm {request.norm} has no meaning for a run without attacks")
-    for name in ATTACK_SETTINGS:
+    for name in ATTACKS:  # epsilon is at its default where nothing is learned from attacks
         value = getattr(settings, name)
         if not trained and value != getattr(DEFAULT, name):
             raise ValueError(
@@ -299,7 +297,7 @@ def _settings(given: dict[str, float | str], task: Task) -> Settings:
 
 
 def _without_meaning(name: str, task: Task) -> str:
-    from rlagent_envs.settings import LEVER_OF
+    from rlagent_envs.settings import ATTACKS
 
     if name == "cutmix":
         return "images with masks or boxes" if task.form == "image" else "inputs that are no images"
@@ -311,7 +309,7 @@ def _without_meaning(name: str, task: Task) -> str:
         return f"inputs of the form {task.form}"
     if name == "stochastic_depth":
         return f"the family {task.family}"
-    if LEVER_OF.get(name) != "adversarial" or task.attackable:
+    if name not in ATTACKS or task.attackable:
         return task.kind
     return f"{task.name}, which has no continuous inputs that an attack could move"
 

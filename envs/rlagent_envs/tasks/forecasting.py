@@ -65,8 +65,8 @@ def forecast_task(table: pd.DataFrame, name: str, options: Options) -> Task:
     horizon = int(options.horizon or 1)
     steps = int(options.window or min(MOST_STEPS, max(len(table) // LEAST_WINDOWS, 1)))
     assert options.time is not None
-    roles = {"the target": options.target, "the column of times": options.time}
-    table = without_dropped(table, options.drop, name, roles)
+    needed = {"target": options.target, "time": options.time}
+    table = without_dropped(table, options.drop, name, needed)
     table = ordered(table, options.time)
     columns, empty = _columns(table, name, options)
     target = columns.index(str(options.target))
