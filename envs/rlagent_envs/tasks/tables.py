@@ -155,6 +155,41 @@ def read_table_parts(
     return {part: _taken_apart(rows, asked, numeric) for part, rows in tables.items()}
 
 
+def read_labelled_rows(
+    path: Path,
+    are_texts: Mapping[str, bool],
+    target: str,
+    classes: tuple[object, ...] | None,
+    split_column: str | None,
+) -> dict[str, TablePart]:
+    """Columns that were trained on and their target, as `read_table_parts` read them for training.
+
+    Args:
+        path: the file.
+        are_texts: the columns, and whether cells of them are texts even if they look like numbers.
+        target: name of its target column.
+        classes: the labels of training; None for numbers.
+        split_column: name of the column that tells the parts, if there is one in the file.
+
+    Raises:
+        ValueError: if a column is not there or cannot be used.
+    """
+    known = type(classes[0]) if classes else float
+    texts = {name for name, is_text in are_texts.items() if is_text}
+    table = read_table(path, texts | ({target} if known is str else set()))
+    for name in are_texts:
+        if name not in table.columns:
+            raise ValueError(f"{path} lacks the column {name!r}")
+    told = split_column if split_column in table.columns else None
+    asked = _check_columns(table, target, told, None, None, path)
+    if known is str:
+        _keep_classes(path, table, target, None)
+    numeric = {target} if known in (int, float) and path.suffix.lower() in WITHOUT_TYPES else set()
+    return {
+        part: _taken_apart(rows, asked, numeric) for part, rows in _divided(table, asked).items()
+    }
+
+
 def _check_columns(
     table: pd.DataFrame,
     target: str | None,
