@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlagent.apply.ensembles import kinds
 from rlagent_envs.config import SCHEDULES, TUNABLE
-from rlagent_envs.tasks.options import Options, check_whole
+from rlagent_envs.tasks.options import Options, check_number, check_truth, check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +69,10 @@ class Request(Options):
             raise ValueError("give robust_epsilon, which also reports, or report_epsilon, not both")
         for name in ("updates", "decisions", "patience"):
             check_whole(name, getattr(self, name))
+        rates = ("learning_rate", "weight_decay")
+        for name in (*rates, "minutes", "robust_epsilon", "report_epsilon"):
+            check_number(name, getattr(self, name))
+        check_truth("budget_per_member", self.budget_per_member)
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise ValueError(f"minutes must be more than 0, got {self.minutes:g}")
         if self.decisions is not None and self.updates is not None:
@@ -387,10 +391,10 @@ def with_budget(plan: Plan, request: Request, updates: int) -> Plan:
 
 
 def parse_rung(text: str) -> Rung:
-    """The rung of `64x2`, width x depth; ValueError for other texts."""
+    """The rung of `64x2`, width x depth; ValueError for anything else."""
     from rlagent_envs.models import Rung
 
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    match = re.fullmatch(r"(\d+)x(\d+)", str(text))
     if match is None:
         raise ValueError(f"rung must be WIDTHxDEPTH, for instance 64x2, got {text!r}")
     return Rung(depth=int(match[2]), width=int(match[1]))
