@@ -71,7 +71,9 @@ HOLD = np.array([knob.hold for knob in KNOBS.values()], np.int32)  # the action 
 STARTS = np.concatenate([[0], np.cumsum(LEVELS)])  # where each knob begins in a flat mask
 
 _NAMES = tuple(KNOBS)
-GROWTH, RESTORE, SHRINK = (_NAMES.index(name) for name in ("growth", "restore", "shrink"))
+ACTIVATION, GROWTH, RESTORE, SHRINK = (
+    _NAMES.index(name) for name in ("activation", "growth", "restore", "shrink")
+)
 WIDER, DEEPER, BEST, NARROWER = 1, 2, 1, 1  # levels of growth, of restore and of shrink
 
 # The knobs of settings come first and in the order of `Settings`, so that both share an index.
