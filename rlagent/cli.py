@@ -56,6 +56,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _add_tune(commands.add_parser("tune", help="train a network on data, in one run"))
     _add_predict(commands.add_parser("predict", help="apply a tuned network to a file"))
+    _add_score(commands.add_parser("score", help="judge a tuned network by a file with targets"))
     tasks_parser = commands.add_parser("tasks", help="list the data sets that come along")
     tasks_parser.add_argument("--json", action="store_true", help="as JSON")
     tasks_parser.set_defaults(run=tasks)
@@ -167,6 +168,18 @@ def _add_predict(add: argparse.ArgumentParser) -> None:
     add.add_argument("--skip-bad", action="store_true", help="leave out files that are damaged")
     add.add_argument("--device", help="cpu, gpu or tpu; the best there is if not given")
     add.set_defaults(run=predict)
+
+
+def _add_score(add: argparse.ArgumentParser) -> None:
+    add.description = "Tells how good a network is on data of which the targets are known."
+    add.add_argument("folder", metavar="RUN", help="the folder of a run")
+    add.add_argument("file", metavar="FILE|FOLDER", help="of the form of the training data")
+    add.add_argument("--target", metavar="COLUMN", help="of a table: that of the run if not given")
+    add.add_argument("--score", metavar="NAME", help="accuracy, r2 or another; that of the run")
+    add.add_argument("--skip-bad", action="store_true", help="leave out files that are damaged")
+    add.add_argument("--device", help="cpu, gpu or tpu; the best there is if not given")
+    add.add_argument("--json", action="store_true", help="print it as JSON, only that")
+    add.set_defaults(run=score)
 
 
 def _add_train(add: argparse.ArgumentParser) -> None:
@@ -314,6 +327,19 @@ def predict(args: argparse.Namespace) -> None:
         from rlagent.storage import write_atomically
 
         write_atomically(out, content(table))
+
+
+def score(args: argparse.Namespace) -> None:
+    """Prints how good a network is on data with targets."""
+    from rlagent.apply.devices import use_compile_cache, use_device
+    from rlagent.apply.report import scored
+    from rlagent.apply.scoring import score_file
+
+    use_device(args.device)
+    use_compile_cache()
+    folder, file = Path(args.folder), Path(args.file)
+    told = score_file(folder, file, target=args.target, name=args.score, skip_bad=args.skip_bad)
+    print(json.dumps(told, indent=2) if args.json else scored(told))
 
 
 def tasks(args: argparse.Namespace) -> None:

@@ -27,6 +27,7 @@ def record_of(
 ) -> Record:
     """A line of the history; settings and rung are those that were in force in the slice."""
     report, after = stepped.report, stepped.episode
+    action = episodes.carried_out(before, action)
     edited = after
     settings = after.run.books.settings
     if report.diverged:  # then the episode has gone back to its snapshot already

@@ -32,6 +32,7 @@ def test_a_config_names_the_domains_that_there_are() -> None:
     for wrong, message in (
         ((("videos", 1.0),), f"domains has no 'videos'; there are: {', '.join(DOMAINS)}"),
         ((("texts", 0.0),), "the weight of the domain texts must be more than 0, got 0.0"),
+        ((("tables", 1.0), ("tables", 2.0)), "domains names 'tables' twice"),
         ((), "domains must name at least one, got none"),
     ):
         with pytest.raises(ValueError, match=f"^{message}$"):

@@ -272,7 +272,7 @@ def test_a_run_on_a_folder_goes_on_unless_an_image_has_changed(
     before = Path("images/above/004.png").read_bytes()
     Image.fromarray(drawn(5, (8, 10))).save("images/above/004.png")
     said = sentence(["tune", "--resume", "run"], capsys)
-    assert said.endswith("images is not what the run run began with: it has changed since")
+    assert "images is not what the run run began with: it has changed since, or" in said
     Path("images/above/004.png").write_bytes(before)
     assert main(["tune", "--resume", "run", "--quiet"]) == 0
 

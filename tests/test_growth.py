@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rlagent.history import record_of
 from rlagent_envs import batch, knobs
 from rlagent_envs import episode as episodes
 from rlagent_envs.books import Books, RungFacts
@@ -294,6 +295,24 @@ def test_only_behind_relu_a_layer_is_put_in(data: tuple[Task, Bank]) -> None:
         mask = episodes.action_mask(episode)
         assert mask[deeper] == (activation == 0)
         assert mask[knobs.STARTS[knobs.GROWTH] + knobs.WIDER]
+
+
+def test_a_layer_and_another_activation_are_not_put_in_at_once(data: tuple[Task, Bank]) -> None:
+    """No mask can forbid the pair: the layer comes, and the activation stays."""
+    task, bank = data
+    start = Start(0, DEFAULT, SMALL, 600.0, 3)
+    episode = episodes.begin(task, bank, start, (*BASIC_KNOBS, "activation"))
+    both, deeper = action(growth=knobs.DEEPER, activation=2), action(growth=knobs.DEEPER)
+    (stepped,) = batch.step([bank], [episode], both[None], "sequential")
+    (alone,) = batch.step([bank], [episode], deeper[None], "sequential")
+    assert stepped.episode.settings.activation == 0.0
+    assert_bitwise_equal(stepped.episode.run, alone.episode.run)
+    np.testing.assert_array_equal(stepped.observation, alone.observation)
+    told = record_of(episode, both, stepped, None)["action"]
+    assert (told["growth"], told["activation"]) == ("deeper", "hold")
+    for other in (action(growth=knobs.WIDER, activation=2), action(activation=2)):
+        (stepped,) = batch.step([bank], [episode], other[None], "sequential")
+        assert stepped.episode.settings.activation == 1.0
 
 
 def test_no_layer_is_put_in_behind_the_activation_of_what_is_returned_to(

@@ -712,6 +712,18 @@ def test_a_text_that_is_no_setting_is_named(texts: list[str], message: str) -> N
         ({"optimizer": "adam"}, r"unknown optimizer 'adam'; there are: adamw, sgd, lion, muon"),
         ({"norm": "l1"}, r"unknown norm 'l1'; there are: linf, l2"),
         ({"patience": 0}, r"patience must be a whole number from 1 up, got 0"),
+        ({"updates": "many"}, r"updates must be a whole number from 1 up, got 'many'"),
+        ({"decisions": float("nan")}, r"decisions must be a whole number from 1 up, got nan"),
+        ({"seed": "x"}, r"seed must be a whole number from 0 to 2\^32 - 1, got 'x'"),
+        ({"learning_rate": "fast"}, r"learning_rate must be a number, got 'fast'"),
+        ({"minutes": [1]}, r"minutes must be a number, got \[1\]"),
+        ({"mirrored": "no"}, r"mirrored must be True or False, got 'no'"),
+        (
+            {"ensemble": "seeds", "members": "three"},
+            r"members must be a whole number from 2 up, got 'three'",
+        ),
+        ({"ensemble": "seeds", "budget_per_member": 2}, r"budget_per_member must be True or .* 2"),
+        ({"rung": 64}, r"rung must be WIDTHxDEPTH, for instance 64x2, got 64"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named(changes: dict[str, Any], message: str) -> None:
@@ -777,6 +789,8 @@ def test_an_episode_draws_its_optimizer_and_nothing_else_by_it() -> None:
 def test_a_start_outside_of_its_range_is_named() -> None:
     with pytest.raises(ValueError, match=r"^l2 must be a range within 0 to 1, got \(0.5, 2.0\)$"):
         EnvConfig(starts=(("l2", 0.5, 2.0),))
+    with pytest.raises(ValueError, match=r"^starts names 'mixup' twice$"):
+        EnvConfig(starts=(("mixup", 0.0, 0.1), ("mixup", 0.2, 0.3)))
     with pytest.raises(ValueError, match=r"^starts has no 'dropout'; there are: focal_gamma, .*"):
         EnvConfig(starts=(("dropout", 0.0, 0.1),))
     drawn = [episodes.draw(EnvConfig(starts=(("mixup", 0.2, 0.4),)), seed) for seed in range(20)]

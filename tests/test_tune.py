@@ -657,3 +657,22 @@ def test_an_activation_is_called_by_its_name() -> None:
 
 def test_every_setting_has_a_line_in_the_picture() -> None:
     assert {name for name, *_ in curves.SETTINGS} == set(Settings._fields)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hold": 5}, "hold must name one or several knobs, got 5"),
+        ({"settings": ["mixup"]}, "settings must be numbers by name, as in {'mixup': 0.2}, got "),
+        ({"controller": 5}, "controller must be a name, a file or a Controller, got 5"),
+        ({"out": 3.5}, "out must be the path of a folder, got 3.5"),
+        ({"log": 5}, "log must name one or several of tensorboard, mlflow, wandb, got 5"),
+        ({"log": [["wandb"]]}, "unknown log ['wandb']; there are: tensorboard, mlflow, wandb"),
+        ({"family": ["mlp"]}, "unknown family ['mlp']; there are: sequence, "),
+        ({"device": ["cpu"]}, "unknown device ['cpu']; there are: cpu, gpu, tpu"),
+    ],
+)
+def test_values_of_other_types_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        rlagent.tune("iris", **options)
+    assert str(caught.value).startswith(message)

@@ -129,7 +129,8 @@ def step(
         ValueError: if a mask forbids an action; then no run has been moved.
     """
     edited = [episodes.edit(one, action) for one, action in zip(running, actions, strict=True)]
-    levels = np.asarray(actions, np.int32)
+    done = [episodes.carried_out(one, a) for one, a in zip(running, actions, strict=True)]
+    levels = np.asarray(done, np.int32)
     filled = [_filled(*each) for each in zip(banks, edited, levels, strict=True)]
     if mode == "sequential":
         # All are dispatched before the first is read: Python's part overlaps with the training.

@@ -128,11 +128,19 @@ def _check_knobs(names: tuple[str, ...]) -> None:
         raise ValueError(f"a knob is named twice in {', '.join(names)}")
 
 
+def _check_once(field: str, names: list[str]) -> None:
+    """Raises ValueError if a field names something twice: it does not tell which of both counts."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{field} names {name!r} twice")
+
+
 def _check_starts(starts: tuple[tuple[str, float, float], ...]) -> None:
     for name, low, high in starts:
         if name not in LEVER_RANGES:
             raise ValueError(f"starts has no {name!r}; there are: {', '.join(LEVER_RANGES)}")
         _check_range(name, (low, high), LEVER_RANGES[name])
+    _check_once("starts", [name for name, _, _ in starts])
 
 
 def _check_difficulty(given: tuple[float, ...], task: str) -> None:
@@ -150,6 +158,7 @@ def _check_domains(domains: tuple[tuple[str, float], ...]) -> None:
             raise ValueError(f"domains has no {name!r}; there are: {', '.join(DOMAINS)}")
         if not weight > 0:
             raise ValueError(f"the weight of the domain {name} must be more than 0, got {weight}")
+    _check_once("domains", [name for name, _ in domains])
     if not domains:
         raise ValueError("domains must name at least one, got none")
 

@@ -312,6 +312,22 @@ def _affords(episode: Episode, rung: Rung | None, settings: Settings) -> bool:
     return float(books.budget) - episode.spent >= needed / float(books.base_flops)
 
 
+def carried_out(episode: Episode, action: np.ndarray) -> np.ndarray:
+    """The action as it is done: where a layer is put in that ReLU alone leaves idle, it stays ReLU.
+
+    Masks forbid levels of one knob, whatever the others do, so that they cannot forbid this pair.
+
+    Args:
+        episode: before the decision.
+        action: a level for each knob, `[knobs]`; it is not changed.
+    """
+    if FAMILIES[episode.shape.family].residual or action[knobs.GROWTH] != knobs.DEEPER:
+        return action
+    done = np.array(action)
+    done[knobs.ACTIVATION] = knobs.HOLD[knobs.ACTIVATION]
+    return done
+
+
 def edit(episode: Episode, action: np.ndarray) -> Episode:
     """The episode after the structural part of an action; the rest is for `dynamics.step`.
 

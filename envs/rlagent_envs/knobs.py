@@ -13,7 +13,7 @@ import numpy as np
 from rlagent_envs.forms import has_boxes
 from rlagent_envs.models import FAMILIES
 from rlagent_envs.models.activations import ACTIVATIONS
-from rlagent_envs.settings import HIGH, LEAST, LEVER_OF, LOW, Settings
+from rlagent_envs.settings import ATTACKS, HIGH, LEAST, LEVER_OF, LOW, Settings
 
 if TYPE_CHECKING:
     from rlagent_envs.tasks.task import Task
@@ -71,7 +71,9 @@ HOLD = np.array([knob.hold for knob in KNOBS.values()], np.int32)  # the action 
 STARTS = np.concatenate([[0], np.cumsum(LEVELS)])  # where each knob begins in a flat mask
 
 _NAMES = tuple(KNOBS)
-GROWTH, RESTORE, SHRINK = (_NAMES.index(name) for name in ("growth", "restore", "shrink"))
+ACTIVATION, GROWTH, RESTORE, SHRINK = (
+    _NAMES.index(name) for name in ("activation", "growth", "restore", "shrink")
+)
 WIDER, DEEPER, BEST, NARROWER = 1, 2, 1, 1  # levels of growth, of restore and of shrink
 
 # The knobs of settings come first and in the order of `Settings`, so that both share an index.
@@ -134,7 +136,7 @@ _CLOSED = {
     "choice": ("mixup", "cutmix", "augmentation"),
     "many": ("cutmix",),  # the targets of what is pasted would have to be pasted, too
     "boxes": ("class_balance",),  # classes and distances have numbers in common
-    "categories": tuple(name for name, lever in LEVER_OF.items() if lever == "adversarial"),
+    "categories": ATTACKS,
     "plain": ("stochastic_depth",),
     "forecast": ("augmentation",),  # the last steps, which it moves and masks, are what matters
 }

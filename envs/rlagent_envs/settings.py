@@ -95,6 +95,7 @@ LEVER_OF = {name: bounds.lever for name, bounds in zip(Settings._fields, _BOUNDS
 # What a program may contain besides the plain update; each costs time where it is, so that a
 # program has only those that a run can use. Moving their settings never compiles anything.
 LEVERS = tuple(dict.fromkeys(lever for lever in LEVER_OF.values() if lever))
+ATTACKS = tuple(name for name, lever in LEVER_OF.items() if lever == "adversarial")
 PLAIN = tuple(name for name, lever in LEVER_OF.items() if not lever)  # settings always there
 
 

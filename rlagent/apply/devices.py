@@ -26,7 +26,7 @@ def use_device(name: str | None) -> None:
 
     if name is None:
         return
-    if name not in PLATFORMS:
+    if name not in [*PLATFORMS]:
         raise ValueError(f"unknown device {name!r}; there are: {', '.join(PLATFORMS)}")
     before = jax.config.values["jax_platforms"]
     _set("jax_platforms", PLATFORMS[name])

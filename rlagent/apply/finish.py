@@ -16,7 +16,7 @@ from rlagent.apply.model import Predictor, finite
 from rlagent.apply.model_file import save_model
 from rlagent.apply.result import Result
 from rlagent.apply.robustness import worst_case
-from rlagent.apply.scores import judge
+from rlagent.apply.scores import judge, told_too
 from rlagent_envs.reward import START_SCORE
 from rlagent_envs.training.bank import baseline_loss
 
@@ -61,9 +61,7 @@ def _summary(job: Job, driven: Driven, model: Predictor, status: str) -> dict[st
     """What there is to say of a run."""
     task, plan, now = job.task, job.plan, driven.now
     valid_loss, valid_score = judge(model, task, "valid", model.raw(task.valid.x), plan.score)
-    # Of many targets in an example people want to know how many are right, too.
-    each = task.target_shape and task.kind == "classification" and plan.score != "map_50"
-    also = ("accuracy",) if each else ()
+    also = told_too(plan.score, task)
     test: list[float | None] = [None] * (2 + len(also))
     if task.test is not None and status != "interrupted":
         test = judge(model, task, "test", model.raw(task.test.x), plan.score, *also)

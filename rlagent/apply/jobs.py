@@ -140,7 +140,10 @@ def _same_data(
     task, _ = load_source(source if source != IN_MEMORY else x, y, request, apart)
     if fingerprint(task) != expected:
         what = "the data given" if source == IN_MEMORY else source
-        raise ValueError(f"{what} is not what the run {folder} began with: it has changed since")
+        raise ValueError(
+            f"{what} is not what the run {folder} began with: it has changed since, or this "
+            f"version of rlagent reads it in another way"
+        )
     return task
 
 

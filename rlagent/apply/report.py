@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rlagent.apply import run_folder
 from rlagent.apply.predicting import what_to_predict_for
@@ -15,15 +16,11 @@ def report(result: Result) -> str:
     """The end of a run in a few lines."""
     summary = result.summary
     name = summary["score_name"]
-    lines = []
-    for part, rows in (("test", "test_rows"), ("valid", "valid_rows")):
-        if summary[f"{part}_loss"] is None:
-            continue
-        score, loss = number(summary[f"{part}_score"]), number(summary[f"{part}_loss"])
-        where = "test" if part == "test" else "validation"
-        right = summary.get(f"{part}_accuracy")
-        also = "" if right is None or name == "accuracy" else f"accuracy {number(right)}, "
-        lines.append(f"{name} {score}, {also}loss {loss} on {summary[rows]} {where} rows")
+    lines = [
+        _judged(summary, part, where)
+        for part, where in (("test", "test"), ("valid", "validation"))
+        if summary[f"{part}_loss"] is not None
+    ]
     for part, where in (("test", "test"), ("valid", "validation")):
         if summary.get(f"robust_{part}_loss") is None:
             continue
@@ -48,6 +45,19 @@ def report(result: Result) -> str:
     if stored is not None:  # a random task has no files of its form
         lines.append(f"next: rlagent predict {result.run_dir} {what_to_predict_for(stored)}")
     return "\n".join([f"{summary['task']}, {summary['method']}", *(f"  {one}" for one in lines)])
+
+
+def scored(told: Mapping[str, Any]) -> str:
+    """What `scoring.score_file` gave, in a few lines."""
+    return "\n".join([_judged(told, "test", "labelled"), *(f"  {one}" for one in told["notes"])])
+
+
+def _judged(summary: Mapping[str, Any], part: str, where: str) -> str:
+    """The score and the loss of a part."""
+    name, right = summary["score_name"], summary.get(f"{part}_accuracy")
+    score, loss = number(summary[f"{part}_score"]), number(summary[f"{part}_loss"])
+    also = "" if right is None or name == "accuracy" else f"accuracy {number(right)}, "
+    return f"{name} {score}, {also}loss {loss} on {summary[f'{part}_rows']} {where} rows"
 
 
 def says_finished(folder: Path) -> str | None:

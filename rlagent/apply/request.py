@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlagent.apply.ensembles import kinds
 from rlagent_envs.config import SCHEDULES, TUNABLE
-from rlagent_envs.tasks.options import Options, check_whole
+from rlagent_envs.tasks.options import Options, check_number, check_truth, check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 LEAST_UPDATES_PER_DECISION = 8  # of the base rung, where the number of decisions is ours to choose
 EPOCHS = 40
 FEWEST_UPDATES, MOST_UPDATES = 400, 6000
-# What else is said of attacks beside their epsilon.
-ATTACK_SETTINGS = ("adversarial_share", "adversarial_steps", "adversarial_step", "trades")
 QUANTILE_DELTA = 0.01  # of the Huber loss, where a quantile is asked for
 CONTROLLER_LEARNING_RATE = 1e-3  # where a controller starts; it goes on from there
 
@@ -71,6 +69,10 @@ class Request(Options):
             raise ValueError("give robust_epsilon, which also reports, or report_epsilon, not both")
         for name in ("updates", "decisions", "patience"):
             check_whole(name, getattr(self, name))
+        rates = ("learning_rate", "weight_decay")
+        for name in (*rates, "minutes", "robust_epsilon", "report_epsilon"):
+            check_number(name, getattr(self, name))
+        check_truth("budget_per_member", self.budget_per_member)
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise ValueError(f"minutes must be more than 0, got {self.minutes:g}")
         if self.decisions is not None and self.updates is not None:
@@ -239,7 +241,7 @@ def _check_attacks(
 ) -> None:
     """Raises ValueError for options of attacks that there are not, and for attacks on nothing."""
     from rlagent_envs.knobs import meaningful
-    from rlagent_envs.settings import DEFAULT
+    from rlagent_envs.settings import ATTACKS, DEFAULT
 
     epsilon = "adversarial_epsilon"
     by_knob = epsilon in opened and meaningful(epsilon, task)
@@ -247,7 +249,7 @@ def _check_attacks(
     judged = request.robust_epsilon or request.report_epsilon
     if request.norm is not None and not (trained or judged):
         raise ValueError(f"norm {request.norm} has no meaning for a run without attacks")
-    for name in ATTACK_SETTINGS:
+    for name in ATTACKS:  # epsilon is at its default where nothing is learned from attacks
         value = getattr(settings, name)
         if not trained and value != getattr(DEFAULT, name):
             raise ValueError(
@@ -299,7 +301,7 @@ def _settings(given: dict[str, float | str], task: Task) -> Settings:
 
 
 def _without_meaning(name: str, task: Task) -> str:
-    from rlagent_envs.settings import LEVER_OF
+    from rlagent_envs.settings import ATTACKS
 
     if name == "cutmix":
         return "images with masks or boxes" if task.form == "image" else "inputs that are no images"
@@ -311,7 +313,7 @@ def _without_meaning(name: str, task: Task) -> str:
         return f"inputs of the form {task.form}"
     if name == "stochastic_depth":
         return f"the family {task.family}"
-    if LEVER_OF.get(name) != "adversarial" or task.attackable:
+    if name not in ATTACKS or task.attackable:
         return task.kind
     return f"{task.name}, which has no continuous inputs that an attack could move"
 
@@ -389,10 +391,10 @@ def with_budget(plan: Plan, request: Request, updates: int) -> Plan:
 
 
 def parse_rung(text: str) -> Rung:
-    """The rung of `64x2`, width x depth; ValueError for other texts."""
+    """The rung of `64x2`, width x depth; ValueError for anything else."""
     from rlagent_envs.models import Rung
 
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    match = re.fullmatch(r"(\d+)x(\d+)", str(text))
     if match is None:
         raise ValueError(f"rung must be WIDTHxDEPTH, for instance 64x2, got {text!r}")
     return Rung(depth=int(match[2]), width=int(match[1]))

@@ -84,7 +84,7 @@ class Result:
             ValueError: if there is no such score, or a label that training did not have.
         """
         kind = self.model.kind
-        chosen = self._score_named(name)
+        chosen = self.score_named(name)
         rows, targets = self.model.transform(x), self._targets(y)
         if len(rows) != len(targets):
             raise ValueError(f"x has {len(rows)} rows but y has {len(targets)}")
@@ -111,7 +111,7 @@ class Result:
         from rlagent.apply.robustness import worst_case
 
         kind = self.model.kind
-        chosen = self._score_named(name)
+        chosen = self.score_named(name)
         rows, targets = self.model.transform(x), self._encoded(y)
         if len(rows) != len(targets):
             raise ValueError(f"x has {len(rows)} rows but y has {len(targets)}")
@@ -133,8 +133,8 @@ class Result:
 
         return draw(self.history, self.summary)
 
-    def _score_named(self, name: str | None) -> str:
-        """A score by its name; that of the run where None."""
+    def score_named(self, name: str | None) -> str:
+        """A score by its name, that of the run where None; ValueError if there is none such."""
         asked = name or self.summary["score_name"]
         model = self.model
         return scores.check_score(asked, model.kind, model.form, scores.score_shape(model))

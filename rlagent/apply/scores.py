@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rlagent.apply.model import Predictor
     from rlagent_envs.forms import Form
     from rlagent_envs.tasks.preprocessing import Preprocessing
-    from rlagent_envs.tasks.task import JudgedPart, Kind, Task
+    from rlagent_envs.tasks.task import JudgedPart, Kind, Split, Task
 
 # A score of a model: (class numbers or values [rows], outputs [rows, outputs]) -> number, where the
 # outputs are probabilities, or the one predicted value.
@@ -58,6 +58,15 @@ def check_score(name: str | None, kind: Kind, form: Form, targets: tuple[int, ..
     if name not in known:
         raise ValueError(f"unknown score {name!r} for {what}; there are: {', '.join(known)}")
     return name
+
+
+def told_too(name: str, of: Task | Predictor) -> tuple[str, ...]:
+    """The scores that are told beside the one asked for.
+
+    Of many targets in an example people want to know how many are right, too.
+    """
+    each = of.target_shape and of.kind == "classification" and name != "map_50"
+    return ("accuracy",) if each else ()
 
 
 def score_shape(of: Task | Predictor) -> tuple[int, ...]:
@@ -246,6 +255,21 @@ def judge(
     split = task.valid if part == "valid" else task.test
     assert split is not None
     boxes = None if task.boxes is None else task.boxes[part]
+    return judge_split(model, split, boxes, raw, *names)
+
+
+def judge_split(
+    model: Predictor, split: Split, boxes: np.ndarray | None, raw: np.ndarray, *names: str
+) -> list[float | None]:
+    """Loss and scores on rows, see `judge`.
+
+    Args:
+        model: whose outputs `raw` are.
+        split: preprocessed rows with their targets.
+        boxes: as `compute` takes them.
+        raw: `[rows, *targets, outputs]`.
+        names: of the scores.
+    """
     targets, values = np.asarray(model.targets(split)), model.values(raw)
     computed = []
     for name in names:

@@ -94,15 +94,15 @@ def _from_memory(x: Any, y: Any, request: Request, apart: Mapping[str, Any]) -> 
     x, y = _with_target(x, y, request.target, "x")
     groups = None
     if request.group is not None:
-        x, groups = _taken_out(x, "group", request.group, "to group by", "x")
+        x, groups = _taken_out(x, "group", request.group, "x")
     times = None
     if request.split_time is not None:
-        x, times = _taken_out(x, "split_time", request.split_time, "to split by time", "x")
+        x, times = _taken_out(x, "split_time", request.split_time, "x")
     others = _others(apart, request.target)  # whose other columns do not matter
     if request.group is not None:
         seen = {"x": groups}
         for part, (own_x, own_y) in others.items():
-            own_x, own = _taken_out(own_x, "group", request.group, "to group by", part)
+            own_x, own = _taken_out(own_x, "group", request.group, part)
             for before, groups_before in seen.items():
                 _refuse_shared(request.group, groups_before, own, before, part)
             seen[part], others[part] = own, (own_x, own_y)
@@ -221,7 +221,7 @@ def _with_target(x: Any, y: Any, target: str | None, name: str) -> tuple[Any, An
         return x, y
     if y is not None:
         raise ValueError(f"give y or the target {target!r}, not both")
-    return _taken_out(x, "target", target, "for the target", name)
+    return _taken_out(x, "target", target, name)
 
 
 def _without_dropped(x: Any, request: Request, name: str) -> Any:
@@ -233,23 +233,22 @@ def _without_dropped(x: Any, request: Request, name: str) -> Any:
         return x
     if not is_table(x):
         raise ValueError(f"drop names columns, but {name} is not a DataFrame")
-    roles = {
-        "the target": request.target,
-        "the group column": request.group,
-        "the column of times": request.split_time,
-    }
-    return without_dropped(x, request.drop, name, roles)
+    needed = {option: getattr(request, option) for option in ("target", "group", "split_time")}
+    return without_dropped(x, request.drop, name, needed)
 
 
-def _taken_out(x: Any, option: str, column: str, purpose: str, name: str) -> tuple[Any, Any]:
+def _taken_out(x: Any, option: str, column: str, name: str) -> tuple[Any, Any]:
     """A DataFrame without a column, and the column."""
     from rlagent_envs.tasks.columns import is_table
+    from rlagent_envs.tasks.roles import ROLES
 
     if not is_table(x):
         raise ValueError(f"{option} {column!r} names a column, but {name} is not a DataFrame")
     if column not in x.columns:
         columns = ", ".join(map(str, x.columns))
-        raise ValueError(f"{name} has no column {column!r} {purpose}; it has: {columns}")
+        raise ValueError(
+            f"{name} has no column {column!r} {ROLES[option].purpose}; it has: {columns}"
+        )
     return x.drop(columns=column), x[column]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -218,6 +218,8 @@ def tune(
         Interrupted: a KeyboardInterrupt, after Ctrl-C: the best model so far has been written.
     """
     started = monotonic()
+    if not isinstance(out, str | Path | None):
+        raise ValueError(f"out must be the path of a folder, got {out!r}")
     given = {"valid": valid, "test": test}
     apart = {part: data for part, data in given.items() if data is not None}
     paths = {part: str(data) for part, data in apart.items() if isinstance(data, str | Path)}
@@ -227,9 +229,9 @@ def tune(
         controller=None if controller is None else _controller_name(controller),
         learning_rate=learning_rate,
         weight_decay=weight_decay,
-        settings=None if settings is None else dict(settings),
+        settings=None if settings is None else _by_name(settings),
         optimizer=optimizer,
-        hold=(hold,) if isinstance(hold, str) else tuple(hold),
+        hold=_names(hold),
         norm=norm,
         robust_epsilon=robust_epsilon,
         report_epsilon=report_epsilon,
@@ -287,7 +289,29 @@ def tune(
 
 
 def _controller_name(controller: str | Path | Controller) -> str:
-    return str(controller) if isinstance(controller, str | Path) else controller.name
+    if isinstance(controller, str | Path):
+        return str(controller)
+    from rlagent.controller.file import Controller
+
+    if not isinstance(controller, Controller):
+        raise ValueError(f"controller must be a name, a file or a Controller, got {controller!r}")
+    return controller.name
+
+
+def _names(hold: str | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(hold, str):
+        return (hold,)
+    if not isinstance(hold, Iterable):
+        raise ValueError(f"hold must name one or several knobs, got {hold!r}")
+    return tuple(hold)
+
+
+def _by_name(settings: Mapping[str, float | str]) -> dict[str, float | str]:
+    if not isinstance(settings, Mapping):
+        raise ValueError(
+            f"settings must be numbers by name, as in {{'mixup': 0.2}}, got {settings!r}"
+        )
+    return dict(settings)
 
 
 def _run(job: Job, started: float, view: View, log: RunLog) -> Result:

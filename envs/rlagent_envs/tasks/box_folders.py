@@ -12,7 +12,13 @@ import numpy as np
 from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.box_target import padded
 from rlagent_envs.tasks.class_names import TEXT, find_names, with_names
-from rlagent_envs.tasks.image_folders import Pixels, image_task, read_at_one_size, read_pixels
+from rlagent_envs.tasks.image_folders import (
+    Pixels,
+    image_task,
+    read_at_one_size,
+    read_pixels,
+    readable_images,
+)
 from rlagent_envs.tasks.mask_folders import IMAGES, by_name, part_folders
 from rlagent_envs.tasks.part_folders import is_hidden, told_parts, train_folder
 from rlagent_envs.tasks.parts_apart import PARTS_APART
@@ -59,7 +65,7 @@ def load_box_folder(folder: Path, options: Options) -> Task:
     """
     known = ("image_size", "skip_bad", *PARTS_APART, "kind")
     options.allow(f"{folder} is a folder of images with boxes", *known)
-    found = folders.with_apart(_places(folder), folder, options, _places)
+    found = folders.with_apart(places_of(folder), folder, options, places_of)
     names, named_by = find_names([folder, folder / LABELS, found["train"].labels])
     images = {part: by_name(one.images) for part, one in found.items()}
     for part, paths in images.items():
@@ -93,7 +99,26 @@ def load_box_folder(folder: Path, options: Options) -> Task:
     return with_names(image_task(made, folder.resolve().name, options, notes), names)
 
 
-def _places(folder: Path) -> dict[str, Place]:
+def read_boxed(place: Place, size: Size, *, skip_bad: bool) -> folders.Targeted:
+    """The images of a part, and their boxes `[images, most, 5]`.
+
+    Args:
+        place: of the part.
+        size: height and width of the images as they are learned.
+        skip_bad: leave out images that cannot be read.
+
+    Raises:
+        ValueError: as `load_box_folder`.
+    """
+    images = by_name(place.images)
+    _refuse_alone(place, set(images))
+    names = {path: name for name, path in images.items()}
+    kept = readable_images(list(names)) if skip_bad else list(names)
+    boxes = [read_labels(place.labels / f"{names[path]}.txt", size) for path in kept]
+    return folders.Targeted(kept, padded(boxes), folders.skipped(list(names), kept))
+
+
+def places_of(folder: Path) -> dict[str, Place]:
     """The folders of each part: all in train if parts are not told."""
     if (beside := _beside(folder)) is not None:
         return beside

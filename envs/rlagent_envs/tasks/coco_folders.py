@@ -15,7 +15,12 @@ from rlagent_envs.tasks import folders
 from rlagent_envs.tasks.box_target import padded
 from rlagent_envs.tasks.class_names import with_names
 from rlagent_envs.tasks.coco import Annotation, Coco, Id, Picture, Source, read_coco, sources
-from rlagent_envs.tasks.image_folders import image_task, read_at_one_size, read_pixels
+from rlagent_envs.tasks.image_folders import (
+    image_task,
+    read_at_one_size,
+    read_pixels,
+    readable_images,
+)
 from rlagent_envs.tasks.parts_apart import PARTS_APART
 from rlagent_envs.tasks.pictures import Size, size_of
 
@@ -65,6 +70,36 @@ def load_coco_folder(folder: Path, options: Options) -> Task:
         said += more
     options = replace(options, kind="detection")
     return with_names(image_task(made, folder.resolve().name, options, tuple(said)), names)
+
+
+def read_annotated(
+    source: Source, size: Size, names: Mapping[int, str], *, skip_bad: bool
+) -> folders.Targeted:
+    """The images that a file names, and their boxes `[images, most, 5]`.
+
+    Args:
+        source: the file.
+        size: height and width of the images as they are learned.
+        names: of the classes that training knows, where they have some.
+        skip_bad: leave out images that cannot be read.
+
+    Raises:
+        ValueError: as `load_coco_folder`, and if a class has another name than in training.
+    """
+    told = _told(source)
+    for one in told.coco.categories:
+        if names.get(one.id, one.name) != one.name:
+            raise ValueError(
+                f"{source.file} calls the category {one.id} {one.name!r}, the data of the run "
+                f"{names[one.id]!r}"
+            )
+    pictures = dict(_by_path(told))
+    measure = partial(_checked_size, pictures)
+    sizes = folders.read_each(told.paths, measure, skip_bad=skip_bad)
+    images = readable_images(list(sizes)) if skip_bad else list(sizes)
+    boxes, notes = _boxes(told, [(path, pictures[path]) for path in images], sizes, size)
+    notes += folders.skipped(told.paths, images)
+    return folders.Targeted(images, padded(boxes), tuple(notes))
 
 
 def _told(source: Source) -> Told:

@@ -105,13 +105,17 @@ def load_path(path: Path, options: Options) -> Task:
     if not path.is_dir():
         path = check_file(path)
         return LOADERS[path.suffix.lower()](path, options)
-    found = _data_in(path)
+    return _load_found(path, data_in(path), options)
+
+
+def _load_found(folder: Path, found: Found, options: Options) -> Task:
+    """The task of what was found in a folder."""
     if found.path.is_dir():
         return _load_folder(found.path, options)
-    return _load_files(path, found, options)
+    return _load_files(folder, found, options)
 
 
-def _data_in(folder: Path) -> Found:
+def data_in(folder: Path) -> Found:
     """The folder with the folders for classes in a folder, or the files in it that are the data."""
     if _is_whole(folder) or files_below(folder, PICTURES_AND_SOUND):
         return Found(folder_of_classes(folder, PICTURES_AND_SOUND, _is_whole), {})
@@ -157,7 +161,7 @@ def _load_folder(folder: Path, options: Options) -> Task:
     """The task of a folder, by the kind that was asked for or by what is in it."""
     asked = check_kind(options.kind)
     within = {
-        part: _data_in(path).path if path.is_dir() else path
+        part: data_in(path).path if path.is_dir() else path
         for part, path in options.parts_apart.items()
     }
     options = options.with_apart(within)
@@ -198,8 +202,7 @@ def read_features(
         ValueError: if the file cannot be read, lacks a column, or is of another form.
     """
     path, inputs = Path(path), preprocessing.inputs
-    if skip_bad and not isinstance(inputs, ImageInput | AudioInput):
-        raise ValueError(f"skip_bad is for images and sound, which {path} is not to be read as")
+    check_skipping(path, preprocessing, skip_bad=skip_bad)
     if isinstance(inputs, TableInput | RecordInput):
         return _read_columns(check_file(path, *READERS, *U_DATA), inputs.are_texts)
     if isinstance(inputs, ChoiceInput):
@@ -220,6 +223,12 @@ def read_features(
         return read_new_series(check_file(path), inputs)
     path = check_file(path, *ARRAYS, *(IMAGES if isinstance(inputs, ImageInput) else ()))
     return read_npy(path) if path.suffix.lower() == ".npy" else read_npz_inputs(path)
+
+
+def check_skipping(path: Path, preprocessing: Preprocessing, *, skip_bad: bool) -> None:
+    """Raises ValueError if files that cannot be read may be left out where there are none."""
+    if skip_bad and not isinstance(preprocessing.inputs, ImageInput | AudioInput):
+        raise ValueError(f"skip_bad is for images and sound, which {path} is not to be read as")
 
 
 def _read_columns(path: Path, are_texts: dict[str, bool]) -> pd.DataFrame:
@@ -333,12 +342,22 @@ def _load_archive(path: Path, options: Options) -> Task:
     with unpacked(path) as content:
         try:
             inside = content.inside
-            # Files of a folder would be gone when they are needed; an array that is mapped is not.
-            goes = inside.is_dir() and _data_in(inside).path.is_dir()
-            task = load_path(inside, replace(options, streamed=False) if goes else options)
+            if inside.is_dir():
+                task = _load_unpacked(inside, options)
+            else:
+                task = load_path(inside, options)
         except ValueError as error:
             raise ValueError(content.told(str(error))) from None
         return replace(task, notes=tuple(map(content.told, task.notes)))
+
+
+def _load_unpacked(folder: Path, options: Options) -> Task:
+    """The task of a folder that will be gone."""
+    found = data_in(folder)
+    if found.path.is_dir():
+        # Files would be gone when they are needed; an array that is mapped is not.
+        options = replace(options, streamed=False)
+    return _load_found(folder, found, options)
 
 
 def _refuse_single_file(path: Path, options: Options) -> Task:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+
 from rlagent_envs.tasks import parts_apart
 from rlagent_envs.tasks.options import Options
 from rlagent_envs.tasks.part_folders import folders_in, is_hidden, tells_part, told_parts
@@ -22,6 +24,14 @@ class Labelled(NamedTuple):
 
     files: list[Path]
     labels: list[str]
+
+
+class Targeted(NamedTuple):
+    """Files, and the targets of each."""
+
+    files: list[Path]
+    targets: np.ndarray  # [files, ...]
+    notes: tuple[str, ...]  # what there is to say of them
 
 
 def class_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Labelled]:

@@ -65,19 +65,13 @@ def forecast_task(table: pd.DataFrame, name: str, options: Options) -> Task:
     horizon = int(options.horizon or 1)
     steps = int(options.window or min(MOST_STEPS, max(len(table) // LEAST_WINDOWS, 1)))
     assert options.time is not None
-    roles = {"the target": options.target, "the column of times": options.time}
-    table = without_dropped(table, options.drop, name, roles)
+    needed = {"target": options.target, "time": options.time}
+    table = without_dropped(table, options.drop, name, needed)
     table = ordered(table, options.time)
     columns, empty = _columns(table, name, options)
     target = columns.index(str(options.target))
     values = numbers(table, columns)
-    rows = np.arange(steps - 1 + horizon, len(values))
-    rows = rows[~np.isnan(values[rows, target])]
-    if len(rows) == 0:
-        raise ValueError(
-            f"{name} has {len(table)} rows, too few for windows of {steps} and a horizon of "
-            f"{horizon}"
-        )
+    rows = _foreseen(values[:, target], steps, horizon, name)
     ends = np.cumsum(list(part_sizes(len(rows), test_given=False).values()))
     train, valid, test = np.split(rows, ends[:-1])
     medians = _medians(values[: train[-1] + 1], columns)
@@ -101,6 +95,42 @@ def forecast_task(table: pd.DataFrame, name: str, options: Options) -> Task:
     preprocessing = task.preprocessing.made_by(inputs)
     notes = [on_left_out(empty, "empty in every row")] if empty else []
     return replace(task, preprocessing=preprocessing, notes=(*task.notes, *notes))
+
+
+def read_forecasts(path: Path, inputs: WindowInput, target: str) -> tuple[np.ndarray, np.ndarray]:
+    """All windows of a table that have a target behind them, and these.
+
+    Args:
+        path: of a table, of a run on a time series.
+        inputs: of that run.
+        target: the column that it forecasts.
+
+    Returns:
+        Windows `[rows, steps, columns]` and values `[rows]`, in the order of time.
+
+    Raises:
+        ValueError: if a column is not there, or if there are too few rows.
+    """
+    table = read_table(path)
+    if target not in inputs.columns:
+        raise ValueError(f"the run forecasts one of {', '.join(inputs.columns)}, not {target!r}")
+    table = ordered(table, inputs.time)
+    known = numbers(table, inputs.columns)[:, inputs.columns.index(target)]
+    rows = _foreseen(known, inputs.steps, inputs.horizon, str(path))
+    every = windows(inputs.filled(table), inputs.steps)
+    return every[rows - inputs.horizon - (inputs.steps - 1)], known[rows]
+
+
+def _foreseen(target: np.ndarray, steps: int, horizon: int, name: str) -> np.ndarray:
+    """The rows with a target and a whole window before them; ValueError if there is none."""
+    rows = np.arange(steps - 1 + horizon, len(target))
+    rows = rows[~np.isnan(target[rows])]
+    if len(rows) == 0:
+        raise ValueError(
+            f"{name} has {len(target)} rows, too few for windows of {steps} and a horizon of "
+            f"{horizon}"
+        )
+    return rows
 
 
 def _columns(table: pd.DataFrame, name: str, options: Options) -> tuple[tuple[str, ...], list[str]]:

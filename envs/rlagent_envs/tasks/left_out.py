@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlagent_envs.tasks.columns import column_names
+from rlagent_envs.tasks.roles import ROLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ def without_dropped(
         table: what was read, with the columns of all roles that are still in it.
         drop: names of columns; None for none.
         where: what the table is called in errors.
-        roles: what columns are needed for, such as the target, and their names, if any.
+        roles: the columns that are needed, by the options of `ROLES` that name them, if any do.
 
     Raises:
         ValueError: if a column is not there, or is needed.
@@ -45,9 +46,11 @@ def without_dropped(
         return table
     names = column_names(table)
     for name in drop:
-        for role, needed in (roles or {}).items():
+        for option, needed in (roles or {}).items():
             if name == needed:
-                raise ValueError(f"column {name!r} is {role}, so it cannot be dropped")
+                raise ValueError(
+                    f"column {name!r} is {ROLES[option].called}, so it cannot be dropped"
+                )
         if name not in names:
             raise ValueError(f"{where} has no column {name!r} to drop; it has: {', '.join(names)}")
     return table.iloc[:, [place for name, place in names.items() if name not in drop]]

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rlagent_envs.tasks import folders
-from rlagent_envs.tasks.image_folders import Pixels, image_task, read_at_one_size, read_pixels
+from rlagent_envs.tasks.image_folders import (
+    Pixels,
+    image_task,
+    read_at_one_size,
+    read_pixels,
+    readable_images,
+)
 from rlagent_envs.tasks.part_folders import is_hidden, told_parts, train_folder
 from rlagent_envs.tasks.parts_apart import PARTS_APART
 from rlagent_envs.tasks.pictures import DAMAGES, SUFFIXES, Size, size_of
@@ -82,6 +88,27 @@ def load_mask_folder(folder: Path, options: Options) -> Task:
         made[part] = (list(pictures), np.stack(numbers))
     options = replace(options, kind="segmentation")
     return image_task(made, folder.resolve().name, options, notes)
+
+
+def read_pairs(folder: Path, size: Size, *, skip_bad: bool) -> folders.Targeted:
+    """The images of a folder of this form, and their masks `[images, height, width]`.
+
+    Args:
+        folder: with the folders `images` and `masks`.
+        size: height and width that the masks get.
+        skip_bad: leave out images that cannot be read.
+
+    Raises:
+        ValueError: as `load_mask_folder`.
+    """
+    masks = {pair.image: pair.mask for pair in _pairs(folder)}
+    images = readable_images(list(masks)) if skip_bad else list(masks)
+    for image in images:
+        _size(Pair(image, masks[image]))
+    read = {masks[image]: _numbers(masks[image], size) for image in images}
+    _refuse_mixed(read)
+    notes = folders.skipped(list(masks), images)
+    return folders.Targeted(images, np.stack(list(read.values())), notes)
 
 
 def _refuse_mixed(masks: dict[Path, np.ndarray]) -> None:

@@ -40,6 +40,26 @@ def read_npy_parts(path: Path, target: str | None) -> dict[str, tuple[np.ndarray
     }
 
 
+def read_npy_labelled(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray, bool]:
+    """An array, its targets, and whether its name says that it tests.
+
+    Args:
+        path: the inputs.
+        target: the file of their targets. Where None, the names are those of a pair in a .npz file,
+            such as x_test.npy and y_test.npy.
+
+    Raises:
+        ValueError: if a file is damaged or not there.
+    """
+    tests = path.stem in [naming["test"][0] for naming in NAMINGS]
+    pairs = dict(pair for naming in NAMINGS for pair in naming.values())
+    if target is None:
+        if path.stem not in pairs:
+            raise ValueError(f"name the .npy file of the targets of {path}, as the target")
+        target = str(path.with_name(f"{pairs[path.stem]}.npy"))
+    return read_npy(path), read_npy(_file_of_targets(target)), tests
+
+
 def beside(path: Path, target: str | None) -> list[Path]:
     """The other files that belong to a .npy file; none for files of other forms."""
     if path.suffix.lower() != ".npy":

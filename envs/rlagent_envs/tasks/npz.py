@@ -59,10 +59,27 @@ def read_npz_inputs(path: Path) -> np.ndarray:
     Raises:
         ValueError: if it has none of them, or is damaged.
     """
+    return read_array(path, _new_rows(path)[0])
+
+
+def read_npz_labelled(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
+    """The array of `read_npz_inputs`, its targets, and whether their names say that they test.
+
+    Raises:
+        ValueError: if one is not there, or the file is damaged.
+    """
+    x, y = _new_rows(path)
+    if y not in (names := npz_names(path)):
+        raise ValueError(f"{path} lacks the array {y}, the targets; it has: {_list(names)}")
+    return read_array(path, x), read_array(path, y), x != "x"
+
+
+def _new_rows(path: Path) -> tuple[str, str]:
+    """The names of the inputs to predict for and of their targets, be these there or not."""
     names = npz_names(path)
-    for name in ("x_test", "x", "test_images"):
-        if name in names:
-            return read_array(path, name)
+    for pair in (OUR_NAMES["test"], ("x", "y"), MEDMNIST_NAMES["test"]):
+        if pair[0] in names:
+            return pair
     raise ValueError(f"{path} must have the array x_test or x; it has: {_list(names)}")
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeGuard
+
+import numpy as np
 
 from rlagent_envs.tasks.left_out import names_to_drop
 from rlagent_envs.tasks.parts_apart import PARTS_APART
@@ -69,15 +72,17 @@ class Options:
             check_whole(name, getattr(self, name))
         if self.group is not None and self.split_time is not None:
             raise ValueError("group and split_time both say how rows are divided: give one of them")
-        if self.seed != int(self.seed) or not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must be a whole number from 0 to 2^32 - 1, got {self.seed}")
+        for name in ("streamed", "skip_bad", "mirrored"):
+            check_truth(name, getattr(self, name))
+        if not (_is_number(self.seed) and self.seed % 1 == 0 and 0 <= self.seed < 2**32):
+            raise ValueError(f"seed must be a whole number from 0 to 2^32 - 1, got {self.seed!r}")
 
     @property
     def embeds(self) -> bool:
         """Whether the networks embed numbered categories; they do if they read no tables."""
         from rlagent_envs.models import FAMILIES  # imports JAX, which reading data does not need
 
-        return self.family not in FAMILIES or "table" not in FAMILIES[self.family].reads
+        return self.family not in [*FAMILIES] or "table" not in FAMILIES[str(self.family)].reads
 
     @property
     def parts_apart(self) -> dict[str, Path]:
@@ -104,10 +109,26 @@ class Options:
         return task if self.family is None else of_family(task, self.family)
 
 
-def check_whole(name: str, value: float | None) -> None:
-    """Raises ValueError if an option that is given is no whole number from 1 up."""
-    if value is not None and (value != int(value) or value < 1):
-        raise ValueError(f"{name} must be a whole number from 1 up, got {value}")
+def check_whole(name: str, value: object, least: int = 1) -> None:
+    """Raises ValueError if an option that is given is no whole number from `least` up."""
+    if value is not None and not (_is_number(value) and value % 1 == 0 and value >= least):
+        raise ValueError(f"{name} must be a whole number from {least} up, got {value!r}")
+
+
+def check_number(name: str, value: object) -> None:
+    """Raises ValueError if an option that is given is no number."""
+    if value is not None and not _is_number(value):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+
+
+def check_truth(name: str, value: object) -> None:
+    """Raises ValueError if an option that is given is not true or false."""
+    if value is not None and not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def of_family(task: Task, family: str) -> Task:
@@ -118,7 +139,7 @@ def of_family(task: Task, family: str) -> Task:
     """
     from rlagent_envs.models import FAMILIES, fitting
 
-    if family not in FAMILIES:
+    if family not in [*FAMILIES]:  # a list, because what is given may have no hash
         raise ValueError(f"unknown family {family!r}; there are: {', '.join(FAMILIES)}")
     reads, there_are = FAMILIES[family].reads, fitting(task.form, task.target_shape)
     if family not in there_are and task.form in reads:

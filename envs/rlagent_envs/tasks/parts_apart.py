@@ -42,3 +42,20 @@ def refuse_twice(part: str, parts: Mapping[str, object], where: Path, path: Path
     """Raises ValueError if there is a part already that a file or folder of its own is to be."""
     if part in parts:
         raise ValueError(f"{where} has {ROWS[part]} already, so {path} cannot be used too")
+
+
+def to_judge(parts: Mapping[str, Read], where: Path) -> Read:
+    """The part to test on, or all where the data tells no parts.
+
+    Args:
+        parts: of the data; all in train if none are told.
+        where: it is, for errors.
+
+    Raises:
+        ValueError: if parts are told, but none to test on.
+    """
+    if "test" in parts:
+        return parts["test"]
+    if set(parts) != {"train"}:
+        raise ValueError(f"{where} tells the parts {', '.join(parts)}, but has no {ROWS['test']}")
+    return parts["train"]

@@ -14,6 +14,7 @@ from rlagent_envs.tasks.json_lines import json_header, read_json_table
 from rlagent_envs.tasks.left_out import on_left_out, without_dropped
 from rlagent_envs.tasks.parquet import parquet_header, parquet_index, read_parquet_table
 from rlagent_envs.tasks.parts_apart import refuse_twice
+from rlagent_envs.tasks.roles import ROLES
 from rlagent_envs.tasks.splits import SPLIT_NAMES
 
 if TYPE_CHECKING:
@@ -51,21 +52,12 @@ class TablePart(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Which columns are no features."""
+    """Which columns are no features, by the options that name them."""
 
     target: str
     split_column: str | None
     group: str | None
     split_time: str | None
-
-
-# What the columns of `Asked` are called in errors, and what each is for.
-ROLES = {
-    "the target": "for the target",
-    "the split column": "to split by",
-    "the group column": "to group by",
-    "the column of times": "to split by time",
-}
 
 
 def read_table(
@@ -148,8 +140,7 @@ def read_table_parts(
     table = read_table(path, texts, notes)
     asked = _check_columns(table, target, split_column, group, split_time, path)
     _keep_classes(path, table, asked.target, notes)
-    roles = dict(zip(ROLES, asked, strict=True))
-    table = without_dropped(table, drop, str(path), roles)
+    table = without_dropped(table, drop, str(path), asked._asdict())
     table = without_index(path, table, asked, notes)
     tables = _divided(table, asked)
     if "train" not in tables:
@@ -162,6 +153,41 @@ def read_table_parts(
     numeric = _numeric(tables["train"]) if path.suffix.lower() in WITHOUT_TYPES else set()
     numeric -= set(texts)
     return {part: _taken_apart(rows, asked, numeric) for part, rows in tables.items()}
+
+
+def read_labelled_rows(
+    path: Path,
+    are_texts: Mapping[str, bool],
+    target: str,
+    classes: tuple[object, ...] | None,
+    split_column: str | None,
+) -> dict[str, TablePart]:
+    """Columns that were trained on and their target, as `read_table_parts` read them for training.
+
+    Args:
+        path: the file.
+        are_texts: the columns, and whether cells of them are texts even if they look like numbers.
+        target: name of its target column.
+        classes: the labels of training; None for numbers.
+        split_column: name of the column that tells the parts, if there is one in the file.
+
+    Raises:
+        ValueError: if a column is not there or cannot be used.
+    """
+    known = type(classes[0]) if classes else float
+    texts = {name for name, is_text in are_texts.items() if is_text}
+    table = read_table(path, texts | ({target} if known is str else set()))
+    for name in are_texts:
+        if name not in table.columns:
+            raise ValueError(f"{path} lacks the column {name!r}")
+    told = split_column if split_column in table.columns else None
+    asked = _check_columns(table, target, told, None, None, path)
+    if known is str:
+        _keep_classes(path, table, target, None)
+    numeric = {target} if known in (int, float) and path.suffix.lower() in WITHOUT_TYPES else set()
+    return {
+        part: _taken_apart(rows, asked, numeric) for part, rows in _divided(table, asked).items()
+    }
 
 
 def _check_columns(
@@ -178,14 +204,15 @@ def _check_columns(
         raise ValueError(f"name the target column of {path}; it has: {columns}")
     asked = Asked(target, split_column, group, split_time)
     taken: dict[str, str] = {}
-    for (role, purpose), name in zip(ROLES.items(), asked, strict=True):
+    for option, name in asked._asdict().items():
         if name is None:
             continue
+        called, purpose = ROLES[option]
         if name not in table.columns:
             raise ValueError(f"{path} has no column {name!r} {purpose}; it has: {columns}")
         if name in taken:
-            raise ValueError(f"column {name!r} cannot be both {taken[name]} and {role}")
-        taken[name] = role
+            raise ValueError(f"column {name!r} cannot be both {taken[name]} and {called}")
+        taken[name] = called
     return asked
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlagent_envs.tasks.options import check_whole
+
 if TYPE_CHECKING:
     from rlagent.apply.request import Request
     from rlagent_envs.tasks.task import Task
@@ -19,9 +21,7 @@ MOST_OFFSETS = 2**26  # numbers that boosting keeps of the rows to train on, sev
 def check_request(request: Request) -> None:
     """Raises ValueError, naming the option and its value, if it makes no sense by itself."""
     for name in ("members", "folds"):
-        value = getattr(request, name)
-        if value is not None and (value != int(value) or value < 2):
-            raise ValueError(f"{name} must be a whole number from 2 up, got {value}")
+        check_whole(name, getattr(request, name), least=2)
     if request.ensemble is None:
         for name in ("members", "budget_per_member"):
             if getattr(request, name):

@@ -124,11 +124,14 @@ def open_log(log: str | Sequence[str] | None, resume: Path | None = None) -> Run
             `log.json` is damaged.
     """
     asked = [log] if isinstance(log, str) else log
+    if asked is not None and not isinstance(asked, Sequence):
+        raise ValueError(f"log must name one or several of {', '.join(WRITERS)}, got {log!r}")
     stored = {} if resume is None else _read_log(resume)
-    names = dict.fromkeys(stored if asked is None else asked)
-    for name in names:
-        if name not in WRITERS:
+    given = [*(stored if asked is None else asked)]
+    for name in given:
+        if name not in [*WRITERS]:
             raise ValueError(f"unknown log {name!r}; there are: {', '.join(WRITERS)}")
+    names = dict.fromkeys(given)
     return RunLog([name for name in names if not stored.get(name, {}).get("complete")])
 
 
