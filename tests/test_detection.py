@@ -89,7 +89,9 @@ def test_a_new_network_finds_nothing() -> None:
     shape = shape_of(Rung(2, 16))
     for seed in range(3):
         params, statistics = DETECTION.init(np.random.default_rng(seed), shape, shape.features)
-        x = np.random.default_rng(seed).standard_normal((64, shape.features)).astype(np.float32)
+        x = jnp.array(
+            np.random.default_rng(seed).standard_normal((64, shape.features)), jnp.float32
+        )
         # As in training, where the images themselves are what is normalised by.
         made, _ = DETECTION.apply(shape, params, statistics, x, jnp.float32(0.0), jnp.uint32(seed))
         assert made.shape == (64, 4, 4, 5, 25)

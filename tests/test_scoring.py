@@ -404,6 +404,36 @@ def test_boxes_of_other_names_are_refused() -> None:
         read_labelled(file, stored)
 
 
+def test_series_of_several_lengths_have_their_labels() -> None:
+    header = "@univariate true\n@classLabel true a b\n@data\n"
+    Path("Waves_TRAIN.ts").write_text(header + "1,2,3,4:a\n5,6:b\n" * 10)
+    Path("later.ts").write_text(header + "1:b\n1,2,3,4,5,6:a\n")
+    stored = stored_of("Waves_TRAIN.ts")
+    read = read_labelled("later.ts", stored)
+    assert read.y.tolist() == ["b", "a"]
+    # The mean of what was trained on, behind the end of the first; it is cut from the second.
+    rows = stored.transform(read.x)
+    np.testing.assert_allclose(rows, stored.transform([[[1], [3.5], [3.5], [3.5]], *read.x[1:]]))
+
+
+def test_a_table_beside_images_tells_their_classes() -> None:
+    generator = np.random.default_rng(0)
+    for folder in ("photos", "later"):
+        Path(folder, "files").mkdir(parents=True)
+        rows = ["id,kind"]
+        for number in range(12):
+            values = generator.integers(0, 255, (8, 8)).astype(np.uint8)
+            Image.fromarray(values).save(Path(folder, "files", f"{folder}_{number}.png"))
+            rows.append(f"{folder}_{number},{'abc'[number % 3]}")
+        Path(folder, "table.csv").write_text("\n".join(rows))
+    stored = stored_of("photos", target="kind")
+    read = read_labelled("later", stored, target="kind")
+    assert {file.stem: label for file, label in zip(read.x, read.y, strict=True)} == {
+        f"later_{number}": "abc"[number % 3] for number in range(12)
+    }
+    assert not read.tests
+
+
 def test_what_users_take_cannot_be_judged_by_a_file() -> None:
     write_ratings()
     stored = stored_of("train.csv", user="who", item="what", kind="ranking")

@@ -220,7 +220,7 @@ def read_features(
         files = audio_files(path if path.is_dir() else check_file(path, AUDIO))
         return readable_audio(files) if skip_bad else files
     if isinstance(inputs, ArrayInput | SeriesInput) and is_series(path):
-        return read_new_series(check_file(path), inputs)
+        return read_new_series(check_file(path), inputs)[0]
     path = check_file(path, *ARRAYS, *(IMAGES if isinstance(inputs, ImageInput) else ()))
     return read_npy(path) if path.suffix.lower() == ".npy" else read_npz_inputs(path)
 

@@ -23,6 +23,7 @@ from rlagent_envs.tasks.forecasting import read_forecasts
 from rlagent_envs.tasks.image_folders import readable_images
 from rlagent_envs.tasks.image_input import ImageInput
 from rlagent_envs.tasks.language import read_text
+from rlagent_envs.tasks.listed_files import labelled_files
 from rlagent_envs.tasks.mask_folders import MASKS, part_folders, read_pairs
 from rlagent_envs.tasks.mask_target import MaskTarget
 from rlagent_envs.tasks.npy import read_npy_labelled
@@ -33,7 +34,9 @@ from rlagent_envs.tasks.pictures import Size
 from rlagent_envs.tasks.preprocessing import Preprocessing
 from rlagent_envs.tasks.rating_files import OF_RATINGS_CSV, OF_U_DATA, U_DATA, read_u_data
 from rlagent_envs.tasks.record_input import RecordInput
-from rlagent_envs.tasks.series_files import is_series, read_series
+from rlagent_envs.tasks.series_files import is_series
+from rlagent_envs.tasks.series_input import SeriesInput
+from rlagent_envs.tasks.series_tasks import read_new_series
 from rlagent_envs.tasks.table_input import TableInput
 from rlagent_envs.tasks.tables import READERS, header_of, read_labelled_rows, target_values
 from rlagent_envs.tasks.targets import Label
@@ -71,7 +74,8 @@ def read_labelled(
         path: a file or folder of the form of the one trained on; any file of a table is of its
             form.
         preprocessing: of the task trained on.
-        target: the column of the targets in a table; of a .npy file the file of them.
+        target: the column of the targets in a table, also in one that names the files of a folder;
+            of a .npy file the file of them.
         split_column: the column of a table that tells the parts, if it is there.
         skip_bad: leave out files of a folder that cannot be read.
 
@@ -82,7 +86,7 @@ def read_labelled(
     check_skipping(path, preprocessing, skip_bad=skip_bad)
     if isinstance(inputs, ImageInput | AudioInput):
         if path.is_dir():
-            return _of_folder(path, preprocessing, skip_bad=skip_bad)
+            return _of_folder(path, preprocessing, target, skip_bad=skip_bad)
         return _of_images(path, preprocessing, target, skip_bad=skip_bad)
     if path.is_dir():
         found = data_in(path)
@@ -91,7 +95,7 @@ def read_labelled(
             raise ValueError(f"{path} holds no file of the form of the training data")
         read = read_labelled(file, preprocessing, target=target, split_column=split_column)
         return read._replace(tests=read.tests or "test" in found.apart)
-    if isinstance(inputs, ArrayInput) and is_series(path):
+    if isinstance(inputs, ArrayInput | SeriesInput) and is_series(path):
         return _of_series(check_file(path), inputs)
     if isinstance(inputs, ArrayInput | TextInput) and path.suffix.lower() not in READERS:
         return _of_arrays(path, target)
@@ -140,21 +144,29 @@ def _of_images(
     return _of_arrays(path, target)
 
 
-def _of_folder(path: Path, preprocessing: Preprocessing, *, skip_bad: bool) -> Labelled:
-    """Images or sound: a folder for each class, or images with masks or boxes."""
-    target, folder = preprocessing.target, data_in(path).path
-    if isinstance(target, MaskTarget):
+def _of_folder(
+    path: Path, preprocessing: Preprocessing, target: str | None, *, skip_bad: bool
+) -> Labelled:
+    """Images or sound with their classes, or images with masks or boxes."""
+    targets, folder = preprocessing.target, data_in(path).path
+    if isinstance(targets, MaskTarget):
         masks = part_folders(folder, MASKS)
-        read = read_pairs(to_judge(masks, path), _size(target), skip_bad=skip_bad)
+        read = read_pairs(to_judge(masks, path), _size(targets), skip_bad=skip_bad)
         return Labelled(read.files, read.targets, "test" in masks, read.notes)
-    if isinstance(target, BoxTarget) and holds_boxes(folder):
+    if isinstance(targets, BoxTarget) and holds_boxes(folder):
         places = places_of(folder)
-        read = read_boxed(to_judge(places, path), _size(target), skip_bad=skip_bad)
+        read = read_boxed(to_judge(places, path), _size(targets), skip_bad=skip_bad)
         return Labelled(read.files, read.targets, "test" in places, read.notes)
-    if isinstance(target, BoxTarget):
-        return _annotated(sources(folder), path, target, skip_bad=skip_bad)
+    if isinstance(targets, BoxTarget):
+        return _annotated(sources(folder), path, targets, skip_bad=skip_bad)
     of_images = isinstance(preprocessing.inputs, ImageInput)
-    parts = folders.class_files(folder, IMAGES if of_images else (AUDIO,))
+    suffixes = IMAGES if of_images else (AUDIO,)
+    # Of folders a single class will do here.
+    parts = (
+        folders.class_files(folder, suffixes)
+        if target is None
+        else labelled_files(folder, suffixes, target)
+    )
     part = to_judge(parts, path)
     readable = readable_images if of_images else readable_audio
     kept = folders.kept(part, readable(part.files)) if skip_bad else part
@@ -192,11 +204,11 @@ def _of_text(path: Path, length: int) -> Labelled:
     return Labelled(before, [text[start + 1 : start + 1 + length] for start in starts])
 
 
-def _of_series(path: Path, inputs: ArrayInput) -> Labelled:
-    series = read_series(path, inputs.input_shape[0] if inputs.input_shape else 0)
-    if series.y is None:
+def _of_series(path: Path, inputs: ArrayInput | SeriesInput) -> Labelled:
+    x, y = read_new_series(path, inputs)
+    if y is None:
         raise ValueError(f"{path} has no labels to compare predictions with")
-    return Labelled(series.x, series.y)
+    return Labelled(x, y)
 
 
 def _of_table(

@@ -68,8 +68,8 @@ def _on_lengths(series: Sequence[np.ndarray], steps: int) -> str:
 
 def read_new_series(
     path: Path, inputs: ArrayInput | SeriesInput
-) -> np.ndarray | tuple[np.ndarray, ...]:
-    """The series of a file to predict for, with labels or without.
+) -> tuple[np.ndarray | tuple[np.ndarray, ...], np.ndarray | None]:
+    """The series of a file that was not trained on, and their labels if it has some.
 
     Args:
         path: of the file.
@@ -77,6 +77,7 @@ def read_new_series(
 
     Returns:
         `[series, steps, channels]`; if they may be of several lengths, each `[steps, channels]`.
+        And the labels `[series]`, or None.
 
     Raises:
         ValueError: see `read_series`; if they should be of one length and are not; and if it cannot
@@ -84,16 +85,17 @@ def read_new_series(
     """
     if isinstance(inputs, ArrayInput):
         width = inputs.input_shape[0] if inputs.input_shape else 0
-        x = read_series(path, width, one_length=True).x
+        x, y, *_ = read_series(path, width, one_length=True)
         lengths = [len(one) for one in x]
         if min(lengths) < max(lengths):
             raise ValueError(
                 f"{path} has series of {min(lengths)} to {max(lengths)} steps, but those trained "
                 f"on have {width} each"
             )
-        return np.stack(x)
+        return np.stack(x), y
     if path.suffix.lower() == ".ts":
-        return tuple(read_series(path).x)
+        x, y, *_ = read_series(path)
+        return tuple(x), y
     if inputs.width is None:
         raise ValueError(f"{path} must be a .ts file, as the training data")
     x, y, _, found = read_series(path, inputs.width)
@@ -103,4 +105,4 @@ def read_new_series(
             f"{path} has {cells} cells in a line, expected {inputs.width}, or {inputs.width + 1} "
             f"with the label first; end shorter series in NaN"
         )
-    return tuple(x)
+    return tuple(x), y
