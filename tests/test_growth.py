@@ -310,6 +310,8 @@ def test_a_layer_and_another_activation_are_not_put_in_at_once(data: tuple[Task,
     np.testing.assert_array_equal(stepped.observation, alone.observation)
     told = record_of(episode, both, stepped, None)["action"]
     assert (told["growth"], told["activation"]) == ("deeper", "hold")
+    assert episodes.held(episode, both)[1] == ["activation"]
+    assert episodes.held(episode, deeper)[1] == []
     for other in (action(growth=knobs.WIDER, activation=2), action(activation=2)):
         (stepped,) = batch.step([bank], [episode], other[None], "sequential")
         assert stepped.episode.settings.activation == 1.0

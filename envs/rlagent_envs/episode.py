@@ -328,6 +328,24 @@ def carried_out(episode: Episode, action: np.ndarray) -> np.ndarray:
     return done
 
 
+def held(episode: Episode, action: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The action with hold in place of all that cannot be done now; see `knobs.held`.
+
+    Args:
+        episode: before the decision.
+        action: a level for each knob, `[knobs]`, integers; it is not changed.
+
+    Returns:
+        What is carried out, int32, and the names of the knobs that were held.
+
+    Raises:
+        ValueError: if the action has another shape or type, or a level does not exist.
+    """
+    allowed, names = knobs.held(action, action_mask(episode))
+    done = carried_out(episode, allowed)
+    return done, names + ["activation"] * bool(np.any(done != allowed))
+
+
 def edit(episode: Episode, action: np.ndarray) -> Episode:
     """The episode after the structural part of an action; the rest is for `dynamics.step`.
 

@@ -9,10 +9,10 @@ from typing import Any, get_args
 import gymnasium as gym
 import numpy as np
 
+from rlagent_envs import episode as episodes
 from rlagent_envs import knobs
 from rlagent_envs.batch import Mode, Stepped
 from rlagent_envs.config import EnvConfig, config_from_dict
-from rlagent_envs.episode import action_mask
 from rlagent_envs.observation import HIGHEST, LOWEST
 from rlagent_envs.pool import Place, Pool, check_config
 from rlagent_envs.settings import named
@@ -79,10 +79,10 @@ class TuningEnv(gym.Env[np.ndarray, np.ndarray]):
             RuntimeError: before the first reset, and after the end of an episode.
             ValueError: if a level does not exist.
         """
-        mask = self.pool.masks()[0]
+        place = self.pool.place(0)
         if self._ended:
             raise RuntimeError("the episode has ended: call reset() before step()")
-        allowed, masked = knobs.held(action, mask)
+        allowed, masked = episodes.held(place.episode, action)
         (stepped,) = self.pool.step(allowed[None])
         self._ended = bool(stepped.report.terminated)
         info = step_info(self.pool.place(0), stepped, masked)
@@ -159,5 +159,5 @@ def _state(place: Place) -> dict[str, Any]:
         "best_score": float(books.memory.best_score),
         "rung": str(place.episode.shape.rung),
         "settings": named(books.settings, place.episode.shape.levers),
-        "action_mask": action_mask(place.episode),
+        "action_mask": episodes.action_mask(place.episode),
     }

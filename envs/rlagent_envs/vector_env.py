@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from rlagent_envs import knobs
+from rlagent_envs import episode as episodes
 from rlagent_envs.batch import Mode
 from rlagent_envs.config import EnvConfig
 from rlagent_envs.gym_env import (
@@ -112,10 +112,13 @@ class TuningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             ValueError: if a level does not exist, or there are not as many actions as
                 environments; then nothing has moved.
         """
-        masks = self.pool.masks()
+        places = [self.pool.place(number) for number in range(self.num_envs)]
         if len(actions) != self.num_envs:
             raise ValueError(f"there are {self.num_envs} environments, but {len(actions)} actions")
-        allowed = [knobs.held(action, mask) for action, mask in zip(actions, masks, strict=True)]
+        allowed = [
+            episodes.held(place.episode, action)
+            for place, action in zip(places, actions, strict=True)
+        ]
         stepped = self.pool.step(np.stack([action for action, _ in allowed]))
         observations: list[np.ndarray] = []
         infos: dict[str, Any] = {}
