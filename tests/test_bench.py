@@ -540,6 +540,29 @@ def test_a_budget_that_is_named_twice_is_one() -> None:
     assert experiment.updates == (100, 200)
 
 
+def test_parts_in_files_of_their_own_lie_beside_the_experiment_and_count() -> None:
+    Path("data").mkdir()
+    rows = "".join(f"{number},{number % 2}\n" for number in range(40))
+    for name in ("train", "other"):
+        Path(f"data/{name}.csv").write_text("x,y\n" + rows)
+    found = {
+        part: source({"task": "train.csv", "target": "y", part: "other.csv"}, Path("data"))
+        for part in ("valid", "test")
+    }
+    assert len(found["test"].load().test.y) == len(found["valid"].load().valid.y) == 40
+    first = {part: one.fingerprint() for part, one in found.items()}
+    alone = source("train.csv", Path("data"), "y").fingerprint()
+    assert len({one["sha256"] for one in (*first.values(), alone)}) == 3
+    Path("data").rename("elsewhere")
+    for part, known in first.items():
+        there = source({"task": "train.csv", "target": "y", part: "other.csv"}, Path("elsewhere"))
+        assert there.fingerprint() == known
+    Path("elsewhere/other.csv").write_text("x,y\n" + rows[4:])
+    for part, known in first.items():
+        there = source({"task": "train.csv", "target": "y", part: "other.csv"}, Path("elsewhere"))
+        assert there.fingerprint() != known
+
+
 def test_folders_ratings_and_domains_have_sources() -> None:
     Path("pictures/cat").mkdir(parents=True)
     Path("pictures/cat/1.png").write_bytes(b"1")

@@ -15,6 +15,7 @@ from rlagent_envs.tasks.archives import SUFFIXES as ARCHIVES
 from rlagent_envs.tasks.domains import PREFIX, drawn_by
 from rlagent_envs.tasks.left_out import names_to_drop
 from rlagent_envs.tasks.options import Options
+from rlagent_envs.tasks.parts_apart import PARTS_APART
 from rlagent_envs.tasks.ratings import RANKING
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Source:
         """What a result depends on: the content of what is read, wherever it lies."""
         found: dict[str, Any] = {"name": self.name}
         if self.options:
-            found["options"] = {k: v for k, v in self.options if k != "valid"}
+            found["options"] = {k: v for k, v in self.options if k not in PARTS_APART}
         if self.target is not None:
             found["target"] = self.target
         if Path(self.place).is_dir():
@@ -89,10 +90,14 @@ class Source:
         if is_name(self.place):
             return []
         files: list[tuple[str, Path]] = []
-        for path in map(Path, filter(None, (self.place, dict(self.options).get("valid")))):
-            inside = sorted(p for p in path.rglob("*") if p.is_file())
-            named = [(str(one.relative_to(path)), one) for one in inside]
-            files += named if path.is_dir() else [("", path)]
+        given = {"train": self.place, **dict(self.options)}
+        # What stands before the names: nothing for validation rows, as their results are known.
+        for part, before in (("train", ""), ("valid", ""), ("test", "test/")):
+            if part in given:
+                path = Path(given[part])
+                inside = sorted(p for p in path.rglob("*") if p.is_file())
+                named = [(f"{before}{one.relative_to(path)}", one) for one in inside]
+                files += named if path.is_dir() else [(before, path)]
         others = [test_file(Path(self.place)), *beside(Path(self.place), self.target)]
         return files + [(other.name, other) for other in others if other is not None]
 
@@ -120,8 +125,8 @@ def source(
     if unknown := sorted(set(described) - set(OPTIONS)):
         choices = ", ".join(("name", *OPTIONS))
         raise ValueError(f"unknown option {unknown[0]!r} of the task {text}; there are: {choices}")
-    if "valid" in described:
-        described["valid"] = str((folder or Path()) / described["valid"])
+    for part in set(PARTS_APART) & set(described):
+        described[part] = str((folder or Path()) / described[part])
     if "drop" in described:  # one of several forms, since a cell is known by it
         described |= {"drop": names_to_drop(described["drop"])}
     Options(**described)  # it says what is wrong with a value
