@@ -549,7 +549,9 @@ def test_parts_in_files_of_their_own_lie_beside_the_experiment_and_count() -> No
         part: source({"task": "train.csv", "target": "y", part: "other.csv"}, Path("data"))
         for part in ("valid", "test")
     }
-    assert len(found["test"].load().test.y) == len(found["valid"].load().valid.y) == 40
+    tested = found["test"].load().test
+    assert tested is not None
+    assert len(tested.y) == len(found["valid"].load().valid.y) == 40
     first = {part: one.fingerprint() for part, one in found.items()}
     alone = source("train.csv", Path("data"), "y").fingerprint()
     assert len({one["sha256"] for one in (*first.values(), alone)}) == 3
