@@ -161,6 +161,14 @@ def test_tables_that_cannot_be_used_are_named() -> None:
     assert load_task("set").notes[-1] == hint.removeprefix("; but ") + " class"
 
 
+def test_a_damaged_table_matters_only_where_a_table_is_asked_for() -> None:
+    write(lambda number: f"photos/{label(number)}/{number}.png")
+    classes = load_task("photos")
+    Path("photos/notes.csv").write_text('a,b\n1,2\n"3')
+    same(load_task("photos"), classes)
+    assert sentence("photos", "a").startswith("photos/notes.csv is not a well-formed .csv file: ")
+
+
 def test_folders_of_images_and_targets_are_no_classes() -> None:
     for folder in ("images", "annotations/trimaps"):
         write(f"set/{folder}/{{:02d}}.png".format)

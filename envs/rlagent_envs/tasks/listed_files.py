@@ -48,7 +48,7 @@ def labelled_files(
     """
     if target is None:
         return _by_folders(folder, suffixes)
-    listings = _listings(folder, suffixes)
+    listings = _listings(folder, suffixes, asked=True)
     if not listings:
         raise ValueError(
             f"{folder} holds no table that names its files, so there is no column {target!r}"
@@ -105,8 +105,11 @@ def _hint(listing: Listing) -> str:
     )
 
 
-def _listings(folder: Path, suffixes: Sequence[str]) -> list[Listing]:
-    """The tables in a folder, and in its folders, that name files in it; that of train first."""
+def _listings(folder: Path, suffixes: Sequence[str], *, asked: bool = False) -> list[Listing]:
+    """The tables in a folder, and in its folders, that name files in it; that of train first.
+
+    If none is asked for, a damaged file is none of them: whatever it is, it is not what is meant.
+    """
     tables = [
         path
         for pattern in ("*", "*/*")
@@ -114,7 +117,13 @@ def _listings(folder: Path, suffixes: Sequence[str]) -> list[Listing]:
         if path.suffix.lower() in TABLES and path.is_file() and not is_hidden(path.name)
     ]
     tables.sort(key=lambda path: _part(path) != "train")
-    found = (_listing(folder, path, suffixes) for path in tables)
+    found = []
+    for path in tables:
+        try:
+            found.append(_listing(folder, path, suffixes))
+        except ValueError:
+            if asked:
+                raise
     return [one for one in found if one is not None]
 
 
