@@ -598,13 +598,23 @@ def test_without_a_terminal_the_view_is_plain_lines(lines: Callable[[], list[str
     assert lines()[0] == "iris, controller, seed 0, in seen"
 
 
-def test_on_a_terminal_the_view_shows_the_run() -> None:
+def test_on_a_terminal_the_view_shows_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
     rlagent.tune("iris", controller=SETTINGS_ONLY, **SMALL, view=LiveView(console))
     shown = screen.getvalue()
     for word in ("decision", "train", "valid", "best", "learning rate", "32x1", "elapsed"):
         assert word in shown
+
+
+def test_a_terminal_that_cannot_draw_again_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("rlagent.apply.live.PLAIN_SECONDS", 0.0)
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    rlagent.tune("iris", controller=SETTINGS_ONLY, **SMALL, view=LiveView(console))
+    assert sum("valid " in line for line in screen.getvalue().splitlines()) > 1
 
 
 def test_a_controller_file_is_kept_with_the_run(tmp_path: Path) -> None:

@@ -27,11 +27,14 @@ if TYPE_CHECKING:
     from rlagent.apply.jobs import Job
 
 REFRESHES_PER_SECOND = 4.0
-PLAIN_SECONDS = 10.0  # between two lines where stderr is no terminal
+PLAIN_SECONDS = 10.0  # between two lines where nothing can be drawn again
 
 
 class LiveView:
-    """A few lines that are drawn again and again; single lines where stderr is no terminal."""
+    """A few lines that are drawn again and again; single lines where that cannot be done.
+
+    So it is where stderr is no terminal, or one without a cursor to move (TERM=dumb).
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(file=sys.stderr)
@@ -50,7 +53,7 @@ class LiveView:
             self._note(record)
         about = [f"{job.task.name}: {task_in_words(job.task)}", *job.task.notes]
         about += notes_on(job.plan.several, job.task)
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             for line in about:
                 self._print(line)
             self._live = Live(

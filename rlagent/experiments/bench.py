@@ -19,11 +19,11 @@ from rlagent.experiments.sources import suites
 from rlagent.experiments.store import Store
 from rlagent.experiments.tables import text
 
-PLAIN_SECONDS = 10.0  # between two lines where stderr is no terminal
+PLAIN_SECONDS = 10.0  # between two lines where nothing can be drawn again
 
 
 class View:
-    """A bar with the time that is left; single lines where stderr is no terminal."""
+    """A bar with the time that is left; single lines where it cannot be drawn again."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(file=sys.stderr, quiet=quiet)
@@ -33,7 +33,7 @@ class View:
 
     def __enter__(self) -> View:
         """Opens the view."""
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
             self._bar = Progress(*columns, console=self._console, transient=True)
             self._bar.start()

@@ -29,6 +29,7 @@ from rlagent_envs.knobs import KNOBS, STARTS
 from rlagent_envs.observation import FEATURES
 
 LICENCE = "Apache-2.0"
+PLAIN_SECONDS = 60.0  # between two lines where no bar can be drawn
 
 
 class Keeper(BaseCallback):
@@ -152,10 +153,16 @@ class Keeper(BaseCallback):
 
 
 class Bar(BaseCallback):
-    """A progress bar with the time left, on standard error."""
+    """A progress bar with the time left, on standard error; single lines where it cannot be drawn.
 
-    def __init__(self, decisions: int) -> None:
+    Args:
+        decisions: of the whole training.
+        console: to draw on; standard error where None.
+    """
+
+    def __init__(self, decisions: int, console: Console | None = None) -> None:
         super().__init__()
+        self.console = console or Console(stderr=True)
         self.bar = Progress(
             TextColumn("decisions"),
             BarColumn(),
@@ -165,11 +172,13 @@ class Bar(BaseCallback):
             TimeElapsedColumn(),
             TextColumn("ETA"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=self.console,
             # Over several rollouts: between them the policy learns, and no decisions are made.
             speed_estimate_period=600.0,
+            disable=not self.console.is_interactive,
         )
         self.decisions = decisions
+        self.printed = time.monotonic()
 
     def _on_training_start(self) -> None:
         self.bar.start()
@@ -178,10 +187,30 @@ class Bar(BaseCallback):
         )
 
     def _on_step(self) -> bool:
-        recent = self.model.ep_info_buffer or ()
-        gain = _mean(one["r"] for one in recent) if recent else 0.0
-        self.bar.update(self.task, completed=self.num_timesteps, gain=gain)
+        self.bar.update(self.task, completed=self.num_timesteps, gain=self._gain())
         return True
+
+    def _on_rollout_end(self) -> None:
+        if time.monotonic() - self.printed >= PLAIN_SECONDS:
+            self._print()
+
+    def _on_training_end(self) -> None:
+        self._print()
+
+    def _print(self) -> None:
+        """A line, where there is no bar."""
+        if not self.bar.disable:
+            return
+        self.printed = time.monotonic()
+        share, gain = self.num_timesteps / self.decisions, self._gain()
+        made = f"{self.num_timesteps:,} of {self.decisions:,} decisions"
+        line = f"{share:4.0%}  {made}  return {gain:.3f}"
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def _gain(self) -> float:
+        """Mean return of the last episodes; 0 before the first has ended."""
+        recent = self.model.ep_info_buffer or ()
+        return _mean(one["r"] for one in recent) if recent else 0.0
 
     def close(self) -> None:
         """Gives the terminal back, however the training ended."""
