@@ -24,7 +24,7 @@ test: .venv/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 test-slow: .venv/.installed-all
-	$(BIN)/python -m pytest -m slow -n auto --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow -n auto --dist load --maxschedchunk 1 $(PYTEST_ARGS)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check

@@ -39,6 +39,21 @@ settings.register_profile("ci", settings.get_profile("local"), derandomize=True,
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+# Of the slow tests those that take longest, in the order of their time.
+LONGEST = ("kill_bench", "kill_training", "readme", "bench", "kill", "learning", "streamed_folders")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest first, so that at the end no process waits long for another."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem.removeprefix("test_")
+        slow = item.get_closest_marker("slow") is not None
+        return LONGEST.index(name) if slow and name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Chooses how programs are compiled, before JAX is imported.
 
