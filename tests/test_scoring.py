@@ -221,7 +221,27 @@ FORMS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+# Runs of the others are judged by the same code: what differs is how their data is read.
+RUNS = ("classes of a table", "numbers of a table", "images", "boxes", "characters")
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form not in RUNS])
+def test_what_is_read_is_what_a_run_tests_on(form: str) -> None:
+    options = FORMS[form]()
+    source, file = options.pop("x"), options.pop("score_by", options.get("test"))
+    options.pop("score", None)
+    task = load_task(source, **options)
+    assert task.test is not None
+    assert task.preprocessing is not None
+    for place in {file, source} if Path(source).is_dir() and "test" not in options else {file}:
+        read = read_labelled(place, task.preprocessing, target=options.get("target"))
+        np.testing.assert_array_equal(task.preprocessing.transform(read.x), task.test.x)
+        encoded = task.preprocessing.encode_target(read.y, "test")
+        np.testing.assert_array_equal(encoded, task.test.y)
+        assert read.notes == ()
+
+
+@pytest.mark.parametrize("form", RUNS)
 def test_test_rows_get_the_score_that_the_summary_told(
     form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
