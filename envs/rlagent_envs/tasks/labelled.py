@@ -47,7 +47,7 @@ from rlagent_envs.tasks.window_input import WindowInput
 ANNOTATIONS = ".json"  # a file of COCO's
 
 
-class Labelled(NamedTuple):
+class Examples(NamedTuple):
     """Inputs, as `Preprocessing.transform` takes them, with their targets."""
 
     x: Any
@@ -63,7 +63,7 @@ def read_labelled(
     target: str | None = None,
     split_column: str | None = None,
     skip_bad: bool = False,
-) -> Labelled:
+) -> Examples:
     """Reads inputs and their targets: the part to test on, or all where no parts are told.
 
     Of a .npz file the arrays `x_test` and `y_test`, else `x` and `y`. Of a time series all rows
@@ -104,14 +104,14 @@ def read_labelled(
 
 def _of_file(
     path: Path, preprocessing: Preprocessing, target: str | None, split_column: str | None
-) -> Labelled:
+) -> Examples:
     """Tables of all forms, and texts."""
     inputs = preprocessing.inputs
     if isinstance(inputs, CharacterInput):
         return _of_text(check_file(path, ".txt"), inputs.length)
     if isinstance(inputs, WindowInput):
         path = check_file(path, *READERS)
-        return Labelled(*read_forecasts(path, inputs, _named(target, path)))
+        return Examples(*read_forecasts(path, inputs, _named(target, path)))
     if isinstance(inputs, TextInput):
         columns = dict.fromkeys(inputs.columns, True)
         return _of_table(path, columns, preprocessing, target, split_column)
@@ -125,16 +125,16 @@ def _of_file(
     return _of_arrays(path, target)
 
 
-def _of_arrays(path: Path, target: str | None) -> Labelled:
+def _of_arrays(path: Path, target: str | None) -> Examples:
     path = check_file(path, *ARRAYS)
     if path.suffix.lower() == ".npy":
-        return Labelled(*read_npy_labelled(path, target))
-    return Labelled(*read_npz_labelled(path))
+        return Examples(*read_npy_labelled(path, target))
+    return Examples(*read_npz_labelled(path))
 
 
 def _of_images(
     path: Path, preprocessing: Preprocessing, target: str | None, *, skip_bad: bool
-) -> Labelled:
+) -> Examples:
     """A file of images: arrays, or what COCO has on some."""
     suffix = path.suffix.lower()
     if isinstance(preprocessing.target, BoxTarget) and suffix == ANNOTATIONS:
@@ -146,17 +146,17 @@ def _of_images(
 
 def _of_folder(
     path: Path, preprocessing: Preprocessing, target: str | None, *, skip_bad: bool
-) -> Labelled:
+) -> Examples:
     """Images or sound with their classes, or images with masks or boxes."""
     targets, folder = preprocessing.target, data_in(path).path
     if isinstance(targets, MaskTarget):
         masks = part_folders(folder, MASKS)
         read = read_pairs(to_judge(masks, path), _size(targets), skip_bad=skip_bad)
-        return Labelled(read.files, read.targets, "test" in masks, read.notes)
+        return Examples(read.files, read.targets, "test" in masks, read.notes)
     if isinstance(targets, BoxTarget) and holds_boxes(folder):
         places = places_of(folder)
         read = read_boxed(to_judge(places, path), _size(targets), skip_bad=skip_bad)
-        return Labelled(read.files, read.targets, "test" in places, read.notes)
+        return Examples(read.files, read.targets, "test" in places, read.notes)
     if isinstance(targets, BoxTarget):
         return _annotated(sources(folder), path, targets, skip_bad=skip_bad)
     of_images = isinstance(preprocessing.inputs, ImageInput)
@@ -171,16 +171,16 @@ def _of_folder(
     readable = readable_images if of_images else readable_audio
     kept = folders.kept(part, readable(part.files)) if skip_bad else part
     notes = folders.skipped(part.files, kept.files)
-    return Labelled(kept.files, np.array(kept.labels), "test" in parts, notes)
+    return Examples(kept.files, np.array(kept.labels), "test" in parts, notes)
 
 
 def _annotated(
     parts: Mapping[str, Source], path: Path, target: BoxTarget, *, skip_bad: bool
-) -> Labelled:
+) -> Examples:
     """The boxes that a file of COCO's tells."""
     names = dict(zip(target.classes, target.names, strict=True)) if target.names else {}
     read = read_annotated(to_judge(parts, path), _size(target), names, skip_bad=skip_bad)
-    return Labelled(read.files, read.targets, "test" in parts, read.notes)
+    return Examples(read.files, read.targets, "test" in parts, read.notes)
 
 
 def _size(target: MaskTarget | BoxTarget) -> Size:
@@ -188,7 +188,7 @@ def _size(target: MaskTarget | BoxTarget) -> Size:
     return height, width
 
 
-def _of_text(path: Path, length: int) -> Labelled:
+def _of_text(path: Path, length: int) -> Examples:
     """The windows of a text, which do not overlap, and the characters that follow each of theirs.
 
     As `language.windows` cuts those to validate and test on.
@@ -201,14 +201,14 @@ def _of_text(path: Path, length: int) -> Labelled:
         )
     starts = range(0, len(text) - length, length)
     before = [text[start : start + length] for start in starts]
-    return Labelled(before, [text[start + 1 : start + 1 + length] for start in starts])
+    return Examples(before, [text[start + 1 : start + 1 + length] for start in starts])
 
 
-def _of_series(path: Path, inputs: ArrayInput | SeriesInput) -> Labelled:
+def _of_series(path: Path, inputs: ArrayInput | SeriesInput) -> Examples:
     x, y = read_new_series(path, inputs)
     if y is None:
         raise ValueError(f"{path} has no labels to compare predictions with")
-    return Labelled(x, y)
+    return Examples(x, y)
 
 
 def _of_table(
@@ -217,17 +217,17 @@ def _of_table(
     preprocessing: Preprocessing,
     target: str | None,
     split_column: str | None,
-) -> Labelled:
+) -> Examples:
     path = check_file(path, *READERS, *U_DATA)
     if target is None and list(are_texts) in ([*OF_U_DATA[:2]], [*OF_RATINGS_CSV[:2]]):
         target = OF_U_DATA.rating  # of MovieLens, whose files need no option
     if path.suffix.lower() in U_DATA:
         table = read_u_data(path)
-        return Labelled(table, target_values(table[_named(target, path)]))
+        return Examples(table, target_values(table[_named(target, path)]))
     target, classes = _named(target, path), preprocessing.classes
     parts = read_labelled_rows(path, are_texts, target, classes, split_column)
     rows = to_judge(parts, path)
-    return Labelled(rows.x[list(are_texts)], _as_trained(rows.y, classes), "test" in parts)
+    return Examples(rows.x[list(are_texts)], _as_trained(rows.y, classes), "test" in parts)
 
 
 def _named(target: str | None, path: Path) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -118,20 +119,23 @@ def _listings(folder: Path, suffixes: Sequence[str], *, asked: bool = False) -> 
     ]
     tables.sort(key=lambda path: _part(path) != "train")
     found = []
+    places_of = cache(partial(_places, suffixes=suffixes))  # of several tables in one folder
     for path in tables:
         try:
-            found.append(_listing(folder, path, suffixes))
+            found.append(_listing(folder, path, places_of))
         except ValueError:
             if asked:
                 raise
     return [one for one in found if one is not None]
 
 
-def _listing(folder: Path, path: Path, suffixes: Sequence[str]) -> Listing | None:
+def _listing(
+    folder: Path, path: Path, places_of: Callable[[Path], dict[str, Path]]
+) -> Listing | None:
     """The table in a file, if it names files: in the folder of its own part, if there is one."""
     part = _part(path)
     own = [one for one in folders_in(folder) if part is not None and told_part(one.name) == part]
-    places = _places(own[0] if len(own) == 1 else folder, suffixes)
+    places = places_of(own[0] if len(own) == 1 else folder)
     table = read_table(path, set(header_of(path)))
     best, files = None, dict[str, Path]()
     for name in table.columns:
